@@ -1,0 +1,22 @@
+"""Which device to compute on."""
+
+import torch
+
+from atst.errors import UsageError, unknown
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def resolve(name: str) -> torch.device:
+    """The torch device for `--device`: `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises `UsageError` for an unknown name or a device this machine lacks.
+    """
+    if name not in DEVICES:
+        raise unknown("device", name, DEVICES)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
+    if not available[name]:
+        raise UsageError(f"--device {name}: this machine has none that PyTorch can use; try --device auto.")
+    return torch.device(name)
