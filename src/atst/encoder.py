@@ -1,0 +1,157 @@
+"""The transformer encoder: a log-mel spectrogram becomes one CLS token and a token per 40 ms patch.
+
+ATST section III-B: non-overlapping patches of all 64 mel bands by 4 frames, a learned position per
+token, pre-norm transformer blocks, and one final LayerNorm shared by every block that is read out.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from atst.errors import unknown
+
+PATCH_FRAMES = 4
+N_MELS = 64
+MAX_PATCHES = 250
+MASKED = -10_000.0
+
+# width, blocks, heads
+SIZES = {
+    "nano": (128, 4, 2),
+    "tiny": (192, 12, 3),
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+}
+
+
+class Encoder(nn.Module):
+    """Log-mel `(B, 64, T)` to tokens `(B, 1 + T // 4, D)`, CLS first, patches in time order.
+
+    `size` is a key of `SIZES`; `drop_path` is the stochastic depth of the last block (the first has
+    none, linear between, one draw per sample and branch), active in train mode only.
+    """
+
+    def __init__(self, size: str, drop_path: float = 0.0) -> None:
+        super().__init__()
+        if size not in SIZES:
+            raise unknown("encoder size", size, SIZES)
+        self.size = size
+        self.width, self.depth, heads = SIZES[size]
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + MAX_PATCHES, self.width))
+        # Never used by this method, but part of its published weights; it must survive a round trip.
+        self.mask_embed = nn.Parameter(torch.zeros(1, 1, self.width), requires_grad=False)
+        self.patch_embed = nn.Linear(N_MELS * PATCH_FRAMES, self.width)
+        rates = torch.linspace(0, drop_path, self.depth).tolist()
+        self.blocks = nn.ModuleList(Block(self.width, heads, rate) for rate in rates)
+        self.norm = nn.LayerNorm(self.width, eps=1e-6)
+        for tensor in (self.cls_token, self.pos_embed, self.mask_embed):
+            nn.init.trunc_normal_(tensor, std=0.02)
+        self.apply(_initialise)
+
+    def forward(self, logmel: Tensor, lengths: Tensor | None = None, layers: int = 1) -> list[Tensor]:
+        """Tokens of the last `layers` blocks, older block first, each `(B, 1+P, D)` after the final norm.
+
+        `lengths` (frames, `(B,)`) masks the padding of shorter clips: patches at or beyond
+        `length // 4` are not attended to. At most 1003 frames fit one pass.
+        """
+        if not 1 <= layers <= self.depth:
+            raise ValueError(f"layers must be 1 to {self.depth}, not {layers}")
+        tokens = self.patch_embed(patches(logmel))  # (B, P, D)
+        if tokens.shape[1] > MAX_PATCHES:
+            raise ValueError(f"{logmel.shape[-1]} frames: one pass takes at most {MAX_PATCHES * PATCH_FRAMES + 3}")
+        tokens = torch.cat([self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
+        tokens = tokens + self.pos_embed[:, : tokens.shape[1]]  # (B, 1+P, D)
+        mask = None if lengths is None else key_mask(lengths, tokens.shape[1])
+        outputs = []
+        for i, block in enumerate(self.blocks):
+            tokens = block(tokens, mask)
+            if i >= self.depth - layers:
+                outputs.append(self.norm(tokens))
+        return outputs
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention without QKV bias, then an MLP of 4x width with exact GELU."""
+
+    def __init__(self, width: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.drop(self.attn(self.norm1(x), mask))
+        return x + self.drop(self.mlp(self.norm2(x)))
+
+    def drop(self, branch: Tensor) -> Tensor:
+        """Stochastic depth: drops the whole branch of a sample, scaling what stays."""
+        if not self.training or self.drop_path == 0.0:
+            return branch
+        keep = 1.0 - self.drop_path
+        kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) < keep
+        return branch * (kept / keep).to(branch.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, scale `head_dim ** -0.5`."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        batch, tokens, width = x.shape
+        qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, 1+P, D/H) each
+        if mask is not None:
+            mask = mask.to(q.dtype)
+        if explicit_is_faster(q):
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, H, 1+P, 1+P)
+            out = (scores if mask is None else scores + mask).softmax(dim=-1).to(v.dtype) @ v
+        else:
+            out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.proj(out.transpose(1, 2).reshape(batch, tokens, width))
+
+
+class MLP(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(nn.functional.gelu(self.fc1(x)))
+
+
+def patches(logmel: Tensor) -> Tensor:
+    """Log-mel `(B, 64, T)` to patch vectors `(B, T // 4, 256)`, element = band * 4 + frame."""
+    batch, bands, frames = logmel.shape
+    count = frames // PATCH_FRAMES
+    cut = logmel[:, :, : count * PATCH_FRAMES].reshape(batch, bands, count, PATCH_FRAMES)
+    return cut.permute(0, 2, 1, 3).reshape(batch, count, bands * PATCH_FRAMES)
+
+
+def key_mask(lengths: Tensor, tokens: int) -> Tensor:
+    """Additive attention mask `(B, 1, 1, tokens)`: -10000 at and beyond token `length // 4 + 1`."""
+    visible = lengths[:, None] // PATCH_FRAMES + 1
+    beyond = torch.arange(tokens, device=lengths.device)[None, :] >= visible
+    return beyond[:, None, None, :].float() * MASKED
+
+
+def explicit_is_faster(q: Tensor) -> bool:
+    """Whether plain matrix products beat the fused kernel (`benchmarks/attention.py`).
+
+    PyTorch's fused CPU kernel has a slow backward pass in bfloat16 and is slow on short sequences.
+    """
+    return q.device.type == "cpu" and (q.dtype == torch.bfloat16 or q.shape[-2] <= 64)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
