@@ -1,0 +1,110 @@
+"""What makes the two views differ: mixup with sounds heard before, and a random resize crop.
+
+Both work on a batch of log-mel spectrograms on any device. Chance comes in as numbers in [0, 1), so
+that a batch is a pure function of its draws.
+"""
+
+import torch
+from torch import Tensor
+
+MIXUP_RATIO = 0.4
+BANK_SIZE = 2000
+CANVAS = 1.5  # width of the virtual canvas over the clip's
+SCALE = (0.6, 1.5)
+CUBIC = -0.75
+
+
+class MixupBank:
+    """The last 2000 unmixed log-mels of one view, each new one mixed with one of those before it.
+
+    BYOL-A's log-mixup-exp on normalised values (fact sheet, "View creation"). The bank fills in the
+    order of the stream: within a batch a clip may be mixed with an earlier one of that batch.
+    """
+
+    def __init__(self, size: int = BANK_SIZE) -> None:
+        self.size = size
+        self.stored: Tensor | None = None  # (size, 64, T), a ring
+        self.seen = 0
+
+    def mix(self, logmels: Tensor, draws: Tensor) -> Tensor:
+        """Mixed `(B, 64, T)`. `draws` `(B, 2)`: which earlier clip, and its weight as share of 0.4."""
+        batch = len(logmels)
+        if self.stored is None:
+            self.stored = torch.zeros(self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device)
+        order = torch.arange(batch)
+        available = (order + self.seen).clamp_max(self.size)
+        back = 1 + (draws[:, 0].cpu() * available).long().clamp_max(available - 1)  # 1 = the clip just before
+        in_batch = (back <= order).to(logmels.device)
+        earlier = logmels[(order - back).clamp_min(0).to(logmels.device)]
+        stored = self.stored[((self.seen + order - back) % self.size).to(logmels.device)]
+        partner = torch.where(in_batch[:, None, None], earlier, stored)
+        weight = (MIXUP_RATIO * draws[:, 1]).to(logmels)[:, None, None]
+        mixed = log_mixup_exp(logmels, partner, 1.0 - weight)
+        alone = (available == 0).to(logmels.device)[:, None, None]
+        self.push(logmels)
+        return torch.where(alone, logmels, mixed)
+
+    def push(self, logmels: Tensor) -> None:
+        """Remember `(B, 64, T)` without mixing."""
+        if self.stored is None:
+            self.stored = torch.zeros(self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device)
+        kept = logmels[-self.size :]
+        first = self.seen + len(logmels) - len(kept)
+        self.stored[((first + torch.arange(len(kept))) % self.size).to(logmels.device)] = kept
+        self.seen += len(logmels)
+
+
+def log_mixup_exp(x: Tensor, z: Tensor, weight_of_x: Tensor) -> Tensor:
+    """Logarithm of the weighted sum of exponentials of two normalised log-mels."""
+    return (weight_of_x * x.exp() + (1.0 - weight_of_x) * z.exp() + torch.finfo(torch.float32).eps).log()
+
+
+def draw_crops(draws: Tensor, bands: int, frames: int) -> Tensor:
+    """Crop boxes `(B, 4)` int64 (top, left, height, width) on the canvas from `draws` `(B, 4)`.
+
+    Height and width are scaled by 0.6 to 1.5 and capped at the canvas; corners are uniform integers.
+    """
+    canvas = torch.tensor([bands, int(CANVAS * frames)])
+    scale = SCALE[0] + (SCALE[1] - SCALE[0]) * draws[:, :2].double().cpu()
+    size = (scale * torch.tensor([bands, frames])).long().minimum(canvas)  # height, width
+    room = canvas - size + 1
+    corner = (draws[:, 2:4].double().cpu() * room).long().minimum(room - 1)
+    return torch.cat([corner, size], dim=1)
+
+
+def resize_crop(logmels: Tensor, crops: Tensor) -> Tensor:
+    """Cut `crops` `(B, 4)` out of the canvas around each clip and resize them back to `(B, 64, T)`.
+
+    Bicubic (a = -0.75), corners aligned, no antialiasing. The canvas is `int(1.5 * T)` wide, zero
+    outside the clip, which is in its middle. Bicubic resizing is linear and separable, so a batch is
+    two small batched matrix products.
+    """
+    bands, frames = logmels.shape[1:]
+    offset = (int(CANVAS * frames) - frames) // 2
+    top, left, height, width = crops.to(logmels.device).unbind(1)
+    rows = resize_matrix(top, height, bands, bands)  # (B, 64, 64)
+    columns = resize_matrix(left - offset, width, frames, frames)  # (B, T, T)
+    return rows.to(logmels) @ logmels @ columns.to(logmels).transpose(1, 2)
+
+
+def resize_matrix(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
+    """Matrices `(B, target, source)` that resize positions `start .. start + length` of a line.
+
+    Taps beyond the crop repeat its edge; positions outside `0 .. source` hold zeros.
+    """
+    at = torch.arange(target, device=start.device) * ((length - 1) / max(target - 1, 1))[:, None]  # (B, target)
+    left = at.floor()
+    taps = left[..., None] + torch.arange(-1, 3, device=start.device)  # (B, target, 4)
+    weights = cubic_weights((at - left).float())
+    index = start[:, None, None] + taps.clamp_min(0).minimum((length - 1)[:, None, None]).long()
+    inside = (index >= 0) & (index < source)
+    matrix = torch.zeros(*at.shape, source, device=start.device)
+    return matrix.scatter_add_(2, index.clamp(0, source - 1), weights * inside)
+
+
+def cubic_weights(fraction: Tensor) -> Tensor:
+    """Weights of the four neighbours at offsets -1, 0, 1, 2 for a position `fraction` past the second."""
+    distance = torch.stack([fraction + 1, fraction, 1 - fraction, 2 - fraction], dim=-1)
+    near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance.square() + 1
+    far = ((CUBIC * distance - 5 * CUBIC) * distance + 8 * CUBIC) * distance - 4 * CUBIC
+    return torch.where(distance <= 1, near, far)

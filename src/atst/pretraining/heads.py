@@ -1,0 +1,50 @@
+"""Projector and predictor, with batch statistics taken over all devices."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+HIDDEN = 4096
+OUTPUT = 256
+
+
+class Head(nn.Sequential):
+    """Linear, BatchNorm, ReLU, linear, the linears without bias: `(B, width)` to `(B, 256)`.
+
+    Both projector (`width` = encoder width) and predictor (`width` = 256); ATST section III-C.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            nn.Linear(width, HIDDEN, bias=False),
+            BatchNorm(HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Linear(HIDDEN, OUTPUT, bias=False),
+        )
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """BatchNorm over the batches of all processes; differentiable through the exchange, CPU included.
+
+    PyTorch's own SyncBatchNorm refuses CPU tensors.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(input)
+        with torch.autocast(input.device.type, enabled=False):
+            return self._synchronised(input.float()).to(input.dtype)
+
+    def _synchronised(self, x: Tensor) -> Tensor:
+        count = torch.tensor(float(len(x)), device=x.device)
+        dist.all_reduce(count)
+        mean = all_reduce(x.sum(0)) / count
+        variance = all_reduce((x - mean).square().sum(0)) / count
+        with torch.no_grad():
+            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
