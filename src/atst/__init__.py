@@ -1,3 +1,54 @@
-"""Self-supervised audio representation learning with ATST."""
+"""Self-supervised audio representation learning with ATST.
+
+    model = atst.load("runs/mine")
+    vector = model.embed("dog.wav")
+
+The functions are imported when first used: `import atst` itself needs no PyTorch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from atst.errors import AtstError, AudioError, CorpusError, ModelError, TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from atst.commands.convert import convert
+    from atst.commands.demo import demo
+    from atst.commands.embed import embed
+    from atst.commands.pretrain import pretrain
+    from atst.commands.probe import probe
+    from atst.model import AudioModel, load
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AtstError",
+    "AudioError",
+    "AudioModel",
+    "CorpusError",
+    "ModelError",
+    "TrainingError",
+    "UsageError",
+    "convert",
+    "demo",
+    "embed",
+    "load",
+    "pretrain",
+    "probe",
+]
+
+_HOMES = {"AudioModel": "atst.model", "load": "atst.model"} | {
+    name: f"atst.commands.{name}" for name in ("convert", "demo", "embed", "pretrain", "probe")
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'atst' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,39 @@
+# make demo: the whole main job on built-in sounds, offline after installation.
+# make test: style, types, tests. Both make .venv themselves, from constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: demo test format clean
+
+demo: $(VENV)/installed
+	$(BIN)/atst demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+# The empty files say what is installed; they are older than a changed pyproject.toml.
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing into $(VENV) (some minutes the first time)"
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing into $(VENV) (some minutes the first time)"
+	$(INSTALL) -e ".[dev]"
+	touch $(VENV)/installed $@
