@@ -1,0 +1,164 @@
+"""`atst embed`: what stands in the files, in which order, and what happens to bad input."""
+
+import importlib
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+import atst
+from atst import cli
+
+MODEL = "random:nano"
+embed_module = importlib.import_module("atst.commands.embed")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return atst.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """Recordings of 1, 0.3, 7 and 61 s; their names are not in the order of their lengths."""
+    folder = tmp_path_factory.mktemp("sounds")
+    noise = np.random.default_rng(0)
+    for name, seconds in (("a", 1), ("b", 0.3), ("c", 7), ("long", 61)):
+        soundfile.write(folder / f"{name}.wav", noise.normal(0, 0.1, int(seconds * 16000)), 16000)
+    return folder
+
+
+def columns(path):
+    """The four columns as arrays, and the metadata."""
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            arrays = dict(file)
+        return arrays, json.loads(str(arrays.pop("metadata")))
+    table = pq.read_table(path)
+    arrays = {name: table[name].to_numpy() for name in ("path", "start", "end")}
+    arrays["embedding"] = np.stack(table["embedding"].to_numpy())
+    return arrays, json.loads(table.schema.metadata[b"atst"])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npz"])
+def test_rows_are_the_models_embeddings_in_input_order(sounds, model, tmp_path, suffix):
+    files = [sounds / f"{name}.wav" for name in "cab"]
+    out = tmp_path / "new" / f"out{suffix}"
+    atst.embed(files, model=MODEL, out=out, layers=2, batch_size=2)
+    rows, about = columns(out)
+    assert rows["path"].tolist() == [str(file) for file in files]
+    assert rows["start"].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(rows["end"], [7, 1, 0.3])
+    assert rows["embedding"].dtype == np.float32
+    np.testing.assert_allclose(rows["embedding"], model.embed(files, layers=2), atol=1e-5)
+    assert about["fingerprint"] == model.fingerprint
+    assert (about["model"], about["layers"], about["pooling"]) == (MODEL, 2, "mean")
+
+
+def test_parquet_schema(sounds, tmp_path):
+    atst.embed([sounds / "a.wav"], model=MODEL, out=tmp_path / "out.parquet")
+    schema = pq.read_schema(tmp_path / "out.parquet")
+    assert [str(field.type) for field in schema] == [
+        "string",
+        "double",
+        "double",
+        "fixed_size_list<element: float>[256]",
+    ]
+
+
+def test_a_long_recording_gives_a_row_a_minute(sounds, model, tmp_path):
+    atst.embed([sounds / "long.wav", sounds / "a.wav"], model=MODEL, out=tmp_path / "out.npz")
+    rows, _ = columns(tmp_path / "out.npz")
+    assert rows["start"].tolist() == [0, 60, 0]
+    assert rows["end"].tolist() == [60, 61, 1]
+    last = soundfile.read(sounds / "long.wav", start=960_000, dtype="float32")[0]
+    np.testing.assert_allclose(rows["embedding"][1], model.embed(last, sample_rate=16000), atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npz"])
+def test_frames(sounds, model, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(embed_module, "GROUP_ROWS", 1000)  # several groups
+    out = tmp_path / f"out{suffix}"
+    atst.embed([sounds / "long.wav", sounds / "a.wav"], model=MODEL, out=out, frames=True, layers=3)
+    rows, about = columns(out)
+    times, frames = model.embed_frames(sounds / "long.wav", layers=3)
+    count = len(times)
+    assert rows["path"].tolist() == [str(sounds / "long.wav")] * count + [str(sounds / "a.wav")] * 25
+    np.testing.assert_allclose(rows["embedding"][:count], frames, atol=1e-5)
+    np.testing.assert_allclose(((rows["start"] + rows["end"]) / 2)[1:1500], times[1:1500])
+    assert (rows["start"] >= 0).all()
+    np.testing.assert_allclose(np.diff(rows["end"][:1500]), 0.04)
+    assert (about["frames"], about["layers"], about["pooling"]) == (True, 3, None)
+
+
+def test_a_bad_recording_is_left_out_and_listed(sounds, tmp_path, capsys):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"not sound")
+    arguments = ["embed", str(sounds / "a.wav"), str(bad), str(sounds / "b.wav")]
+    with pytest.raises(SystemExit) as exit:
+        cli.main([*arguments, "--model", MODEL, "--out", str(tmp_path / "out.npz")])
+    assert exit.value.code == 1
+    error = capsys.readouterr().err
+    assert "1 of 3 recordings could not be read" in error
+    assert str(bad) in error
+    rows, _ = columns(tmp_path / "out.npz")
+    assert rows["path"].tolist() == [str(sounds / "a.wav"), str(sounds / "b.wav")]
+
+
+def test_nothing_readable_leaves_nothing(tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"not sound")
+    with pytest.raises(atst.AudioError, match="none of 1 recordings"):
+        atst.embed([bad], model=MODEL, out=tmp_path / "out" / "x.parquet")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npz"])
+def test_interrupted_work_leaves_the_old_file(sounds, tmp_path, monkeypatch, suffix):
+    out = tmp_path / f"out{suffix}"
+    out.write_text("old")
+    read = embed_module.audio.read
+
+    def interrupted(path, *stretch):
+        if path.stem == "c":
+            raise KeyboardInterrupt
+        return read(path, *stretch)
+
+    monkeypatch.setattr(embed_module.audio, "read", interrupted)
+    monkeypatch.setattr(embed_module, "GROUP_ROWS", 1)
+    with pytest.raises(KeyboardInterrupt):
+        atst.embed([sounds / f"{name}.wav" for name in "abc"], model=MODEL, out=out, batch_size=1)
+    assert list(tmp_path.iterdir()) == [out]
+    assert out.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "text"),
+    [
+        ({"out": "x.csv"}, atst.UsageError, r"\.parquet or \.npz"),
+        ({"model": "missing/model"}, atst.ModelError, "missing/model"),
+        ({"model": "logmel", "frames": True}, atst.UsageError, "logmel has no frames"),
+        ({"layers": 99}, atst.UsageError, "layers"),
+        ({"batch_size": 0}, atst.UsageError, "batch-size"),
+        ({"pooling": "max"}, atst.UsageError, "'max'"),
+    ],
+)
+def test_what_cannot_be_meant(sounds, tmp_path, changed, error, text):
+    options = {"model": MODEL, "out": "x.npz"} | changed
+    with pytest.raises(error, match=text):
+        atst.embed([sounds / "a.wav"], **options | {"out": tmp_path / options["out"]})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_audio(tmp_path):
+    with pytest.raises(atst.CorpusError, match="no audio"):
+        atst.embed([tmp_path], model=MODEL, out=tmp_path / "x.npz")
+
+
+def test_a_baseline_can_embed_too(sounds, tmp_path):
+    atst.embed([sounds / "a.wav"], model="logmel", out=tmp_path / "x.npz")
+    rows, about = columns(tmp_path / "x.npz")
+    assert rows["embedding"].shape == (1, 128)
+    assert about["model"] == "logmel"
