@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -37,17 +38,16 @@ Pathlike = str | os.PathLike[str]
 def open_source(path: Pathlike) -> "Source":
     """The file's decoder, to be used in a `with` block. Raises `AudioError`, file name first."""
     name = os.fspath(path)
-    if os.path.isdir(name):
-        raise AudioError(f"{name}: is a folder, not an audio file")
-    if not os.path.isfile(name):
-        raise AudioError(f"{name}: no such file")
     try:
-        if os.path.getsize(name) == 0:
-            raise AudioError(f"{name}: empty file")
-        with open(name, "rb"):
-            pass
-    except OSError as error:
-        raise AudioError(f"{name}: {error.strerror}") from error
+        with Path(name).open("rb") as file:
+            if not file.read(1):
+                raise AudioError(f"{name}: empty file")
+    except FileNotFoundError as error:
+        raise AudioError(f"{name}: no such file") from error
+    except IsADirectoryError as error:
+        raise AudioError(f"{name}: is a folder, not an audio file") from error
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{name}: cannot be opened ({_one_line(error)})") from error
     source: Source
     try:
         source = Container(name) if name.lower().endswith(".mp3") else Sndfile(name)
@@ -74,10 +74,11 @@ class Source:
         self.close()
 
     def close(self) -> None:
+        """Let go of the file."""
         raise NotImplementedError
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
-        """Float32 blocks (n,), not resampled: `count` samples (None: all) from `begin` on, or what is there."""
+        """Float32 (n,), not resampled: `count` samples (None: all) from `begin` on, or those there are."""
         raise NotImplementedError
 
     def is_cut(self) -> bool:
@@ -98,9 +99,11 @@ class Sndfile(Source):
             raise soundfile.SoundFileRuntimeError("better read by FFmpeg")
 
     def close(self) -> None:
+        """Let go of the file."""
         self.file.close()
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
+        """As `Source.blocks`."""
         try:
             self.file.seek(min(begin, self.frames))
             left = self.frames if count is None else count
@@ -112,6 +115,7 @@ class Sndfile(Source):
             raise AudioError(f"{self.path}: truncated or damaged ({_one_line(error)})") from error
 
     def is_cut(self) -> bool:
+        """Whether the last Ogg page, or the sample data by a wav or aiff header, goes beyond the file's end."""
         if self.file.format == "OGG":
             return _last_ogg_page_is_cut(self.path)
         for claimed, there in re.findall(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", self.file.extra_info):
@@ -144,6 +148,7 @@ class Container(Source):
             raise AudioError(f"{path}: not audio that can be decoded ({_one_line(error)})") from error
 
     def close(self) -> None:
+        """Let go of the file."""
         self.container.close()
 
     def _header_seconds(self) -> Fraction | None:
@@ -164,7 +169,7 @@ class Container(Source):
         self.container.seek(0)
         if packet.pos is None:
             return False
-        with open(self.path, "rb") as file:
+        with Path(self.path).open("rb") as file:
             file.seek(max(0, packet.pos - 2048))
             head = file.read(2048)
         return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
@@ -182,6 +187,7 @@ class Container(Source):
         )
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
+        """As `Source.blocks`."""
         try:
             position, frames = self._seek(begin)
             # What mp4 holds beyond its stated length is the encoder's padding.
@@ -240,8 +246,8 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
 
 
 def _last_ogg_page_is_cut(path: str) -> bool:
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - 65536))  # a page has at most 65307 bytes
+    with Path(path).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 65536))  # a page has at most 65307 bytes
         tail = file.read()
     start = tail.rfind(b"OggS")
     if start < 0:

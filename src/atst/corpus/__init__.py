@@ -6,6 +6,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -63,7 +64,7 @@ def open_corpus(
     names = [
         os.fspath(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)
     ]
-    built_in = [name for name in names if name.split(":")[0] == SYNTHETIC and not os.path.exists(name)]
+    built_in = [name for name in names if name.split(":")[0] == SYNTHETIC and not Path(name).exists()]
     if built_in:
         if len(names) > 1:
             raise UsageError(f"'{built_in[0]}' cannot be mixed with other sources")
@@ -111,10 +112,12 @@ class FileCorpus:
         return os.fsdecode(self._text[self._ends[file - 1] if file else 0 : self._ends[file]].tobytes())
 
     def name(self, index: int) -> str:
+        """The clip's file, and where it starts if not at 0."""
         start = self._start[index]
         return self.path(index) + (f" from {start:g} s" if start else "")
 
     def read(self, index: int, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+        """As `Corpus.read`."""
         rest = self.seconds[index] - start
         if not (start >= 0 and rest > 0):
             raise AudioError(
