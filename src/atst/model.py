@@ -94,6 +94,7 @@ class AudioModel(nn.Module):
         if pooling not in POOLINGS:
             raise unknown("pooling", pooling, POOLINGS)
         self._check_layers(layers)
+        options: dict[str, Any] = {"layers": layers, "pooling": pooling, "batch_size": batch_size}
         single, clips = _as_clips(sound)
         vectors: list[NDArray[np.float32]] = []
         owners: list[int] = []
@@ -105,10 +106,10 @@ class AudioModel(nn.Module):
                 seconds.append(len(window) / SAMPLE_RATE)
                 pending.append(window)
                 if len(pending) >= batch_size:
-                    vectors.append(self._embed_batch(pending, layers, pooling, batch_size))
+                    vectors.append(self.embed_logmels([self._logmel(w) for w in pending], **options))
                     pending = []
         if pending:
-            vectors.append(self._embed_batch(pending, layers, pooling, batch_size))
+            vectors.append(self.embed_logmels([self._logmel(w) for w in pending], **options))
         if not vectors:
             return np.zeros((0, 2 * layers * self.width), dtype=np.float32)
         result = _weighted_mean(np.concatenate(vectors), np.array(owners), np.array(seconds))
@@ -141,40 +142,52 @@ class AudioModel(nn.Module):
                 times.append(number * WINDOW_SECONDS + centres / FRAMES_PER_SECOND)
         return np.concatenate(times), torch.cat(tokens).float().cpu().numpy()
 
-    def save(self, folder: str | Path) -> None:
-        """Write `config.json`, `model.safetensors` and a model card; an existing model is replaced."""
-        with new_folder(folder) as temporary:
-            (temporary / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
-            weights = {key: value.detach().cpu().contiguous() for key, value in self.encoder.state_dict().items()}
-            save_file(weights, temporary / "model.safetensors")
-            (temporary / "README.md").write_text(_model_card(self))
-
-    def _check_layers(self, layers: int) -> None:
-        if not 1 <= layers <= self.depth:
-            raise UsageError(f"layers must be 1 to {self.depth} for a '{self.config.size}' encoder, not {layers}.")
-
-    def _logmel(self, waveform: Waveform) -> Tensor:
-        where = self.encoder.cls_token.device
-        return self.frontend(torch.from_numpy(waveform).to(where)[None])[0]  # (64, T)
-
-    def _embed_batch(
-        self, windows: Sequence[Waveform], layers: int, pooling: str, batch_size: int
+    @torch.no_grad()
+    def embed_logmels(
+        self, logmels: Sequence[Tensor], *, layers: int = 1, pooling: str = "mean", batch_size: int = 32
     ) -> NDArray[np.float32]:
-        """`(len(windows), 2 * layers * D)`; windows are padded together only where lengths are near."""
+        """Embed clips given as the front end's log-mels, each `(64, T)` with at least 4 frames.
+
+        Returns `(len(logmels), 2 * layers * D)`, as `embed` does for clips of at most 60 s.
+        """
         chunks = [
-            _Chunk(i, logmel[:, start : start + self.config.chunk_frames], (logmel.shape[-1] - start) // PATCH_FRAMES)
-            for i, logmel in enumerate(map(self._logmel, windows))
+            _Chunk(
+                i,
+                logmel[:, start : start + self.config.chunk_frames],
+                (logmel.shape[-1] - start) // PATCH_FRAMES,
+            )
+            for i, logmel in enumerate(logmels)
             for start in counted_chunks(logmel.shape[-1], self.config.chunk_frames)
         ]
         chunks.sort(key=lambda chunk: chunk.logmel.shape[-1])
-        total = torch.zeros(len(windows), 2 * layers * self.width)
-        count = torch.zeros(len(windows), 1)
+        total = torch.zeros(len(logmels), 2 * layers * self.width)
+        count = torch.zeros(len(logmels), 1)
         for at in range(0, len(chunks), batch_size):
             batch = chunks[at : at + batch_size]
             owners = torch.tensor([chunk.owner for chunk in batch])
             total.index_add_(0, owners, self._pool(batch, layers, pooling).float().cpu())
             count.index_add_(0, owners, torch.ones(len(batch), 1))
         return (total / count).numpy()
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json`, `model.safetensors` and a model card; an existing model is replaced."""
+        with new_folder(folder) as temporary:
+            (temporary / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+            weights = {
+                key: value.detach().cpu().contiguous() for key, value in self.encoder.state_dict().items()
+            }
+            save_file(weights, temporary / "model.safetensors")
+            (temporary / "README.md").write_text(_model_card(self))
+
+    def _check_layers(self, layers: int) -> None:
+        if not 1 <= layers <= self.depth:
+            raise UsageError(
+                f"layers must be 1 to {self.depth} for a '{self.config.size}' encoder, not {layers}."
+            )
+
+    def _logmel(self, waveform: Waveform) -> Tensor:
+        where = self.encoder.cls_token.device
+        return self.frontend(torch.from_numpy(waveform).to(where)[None])[0]  # (64, T)
 
     def _pool(self, batch: Sequence["_Chunk"], layers: int, pooling: str) -> Tensor:
         """CLS tokens then mean tokens of each chunk, `(len(batch), 2 * layers * D)`."""
@@ -241,13 +254,17 @@ def _load_folder(folder: Path) -> AudioModel:
         if (path / "config.json").is_file():
             break
     else:
-        raise ModelError(f"{folder}: not a model or run folder (no config.json in it or in its model/ folder).")
+        raise ModelError(
+            f"{folder}: not a model or run folder (no config.json in it or in its model/ folder)."
+        )
     try:
         config = ModelConfig(**json.loads((path / "config.json").read_text()))
     except (ValueError, TypeError) as error:
         raise ModelError(f"{path / 'config.json'}: cannot be used as a model's config: {error}") from None
     if config.format_version != FORMAT_VERSION:
-        raise ModelError(f"{path}: format version {config.format_version}; this release reads {FORMAT_VERSION}.")
+        raise ModelError(
+            f"{path}: format version {config.format_version}; this release reads {FORMAT_VERSION}."
+        )
     if config.size not in SIZES:
         raise ModelError(f"{path / 'config.json'}: {unknown('encoder size', config.size, SIZES)}")
     model = AudioModel(config, name=str(folder))
@@ -271,7 +288,9 @@ def _as_clips(sound: Any) -> tuple[bool, list[Any]]:
         return sound.ndim == 1, [sound] if sound.ndim == 1 else list(sound)
     if isinstance(sound, Iterable):
         return False, list(sound)
-    raise UsageError(f"cannot embed a {type(sound).__name__}: give a path, an array, a tensor or a list of them.")
+    raise UsageError(
+        f"cannot embed a {type(sound).__name__}: give a path, an array, a tensor or a list of them."
+    )
 
 
 def _windows(clip: Any, sample_rate: int | None) -> Iterator[Waveform]:
@@ -284,7 +303,9 @@ def _windows(clip: Any, sample_rate: int | None) -> Iterator[Waveform]:
             yield audio.read(clip, start, WINDOW_SECONDS)
         return
     if sample_rate is None:
-        raise UsageError("sample_rate is required for arrays, for example embed(waveform, sample_rate=16000).")
+        raise UsageError(
+            "sample_rate is required for arrays, for example embed(waveform, sample_rate=16000)."
+        )
     waveform = clip.detach().cpu().numpy() if isinstance(clip, Tensor) else np.asarray(clip)
     if waveform.ndim != 1:
         raise UsageError(f"each clip of a list must be (N,), not {waveform.shape}.")
