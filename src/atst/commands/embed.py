@@ -39,7 +39,7 @@ def embed(
     /,
     *,
     model: str | Path,
-    out: Path,
+    out: Path | str,
     frames: Annotated[bool, Parameter(negative="")] = False,
     layers: int = 1,
     pooling: Literal["mean", "published"] = "mean",
