@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import resource
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -162,3 +163,15 @@ def test_a_baseline_can_embed_too(sounds, tmp_path):
     rows, about = columns(tmp_path / "x.npz")
     assert rows["embedding"].shape == (1, 128)
     assert about["model"] == "logmel"
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npz"])
+def test_a_disk_that_takes_no_more(sounds, tmp_path, suffix):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(atst.AtstError, match=r"out\.\w+: cannot be written: File too large"):
+            atst.embed([sounds / "long.wav"], model=MODEL, out=tmp_path / f"out{suffix}", frames=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from atst import __version__, audio
 from atst.atomic import new_file
 from atst.corpus.sources import find_audio
-from atst.errors import AudioError, CorpusError, UsageError
+from atst.errors import AtstError, AudioError, CorpusError, UsageError
 from atst.model import WINDOW_SECONDS, load
 from atst.progress import track
 
@@ -94,10 +94,14 @@ def embed(
         tables = _frame_tables(windows, encoder, layers)
     else:
         tables = _clip_tables(windows, encoder, batch_size, {"layers": layers, "pooling": pooling})
-    with new_file(out) as temporary:
-        temporary.touch()  # a folder without permission is an error now, not after hours
-        if not _write(temporary, WRITERS[out.suffix], tables, about):
-            raise AudioError(_listed(f"none of {len(files)} recordings could be read:", skipped))
+    try:
+        with new_file(out) as temporary:
+            temporary.touch()  # a folder without permission is an error now, not after hours
+            if not _write(temporary, WRITERS[out.suffix], tables, about):
+                raise AudioError(_listed(f"none of {len(files)} recordings could be read:", skipped))
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise AtstError(f"--out {out}: cannot be written: {reason}.") from error
     if skipped:
         counts = f"{len(skipped)} of {len(files)} recordings could not be read"
         raise AudioError(_listed(f"{counts}; {out} holds the rest:", skipped))
