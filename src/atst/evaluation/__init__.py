@@ -1,0 +1,1 @@
+"""How good an encoder's features are: frozen features, linear probe, nearest neighbours, metrics, reports."""

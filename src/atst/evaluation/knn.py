@@ -1,0 +1,91 @@
+"""Nearest neighbours: what features tell without any training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atst.audio import SAMPLE_RATE
+from atst.errors import AudioError, CorpusError
+from atst.evaluation.features import CLIP_SECONDS
+from atst.evaluation.metrics import score
+from atst.tasks import Task
+
+NEIGHBOURS = 10
+WATCHED = {"train": 2000, "valid": 500}  # most clips looked at while a pre-training goes on
+
+
+def knn_scores(
+    train: Tensor, labels: Tensor, test: Tensor, classes: int, neighbours: int = NEIGHBOURS
+) -> Tensor:
+    """How much the nearest training clips speak for each class: (n_test, C).
+
+    Nearest by cosine of the plain features, neither standardised nor centred. Each neighbour votes once;
+    similarity only breaks ties. `train` (n, D), `labels` (n,) or (n, C), `test` (n_test, D).
+    """
+    hot = labels.float() if labels.ndim == 2 else torch.nn.functional.one_hot(labels, classes).float()
+    unit = torch.nn.functional.normalize(train, dim=1).T
+    votes = []
+    for part in test.split(1024):
+        near, which = (torch.nn.functional.normalize(part, dim=1) @ unit).topk(min(neighbours, len(train)))
+        votes.append((hot[which] * (1 + 1e-3 * near[:, :, None])).mean(1))
+    return torch.cat(votes)
+
+
+def knn_watch(task: Task, seed: int = 0) -> Callable[[Any], float]:
+    """A function that says how well a model in training does: `knn_accuracy`, with the audio kept in memory.
+
+    At most 2000 training and 500 validation clips, drawn by `seed`; test clips are never read. With folds,
+    the first is the validation part. Raises `CorpusError` if a part has no readable clip.
+    """
+    rng = np.random.default_rng(seed)
+    clips, labels = {}, {}
+    for part, rows in _watched_rows(task, rng).items():
+        rows = np.sort(rng.permutation(rows)[: WATCHED[part]])
+        clips[part], kept = _read(task, rows)
+        if not kept:
+            raise CorpusError(f"task {task.name}: no clip of its {part} part can be read.")
+        labels[part] = torch.from_numpy(task.labels[kept])
+
+    def measure(model: Any) -> float:
+        train, valid = (
+            torch.from_numpy(model.embed(clips[part], sample_rate=SAMPLE_RATE)) for part in ("train", "valid")
+        )
+        scores = knn_scores(train, labels["train"], valid, len(task.label_names))
+        return float(score(task.metric, scores, labels["valid"]))
+
+    return measure
+
+
+def knn_accuracy(model: Any, task: Task, seed: int = 0) -> float:
+    """Accuracy (multi-label: mAP) on the validation clips of the class of the nearest training clips.
+
+    Features are the last block's CLS and mean token.
+    """
+    return knn_watch(task, seed)(model)
+
+
+def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+    if task.folds is not None:
+        first = task.folds == task.folds.min()
+        return {"train": np.flatnonzero(~first), "valid": np.flatnonzero(first)}
+    assert task.splits is not None, "a task has splits or folds"
+    train, valid = (np.flatnonzero(task.splits == part) for part in ("train", "valid"))
+    if len(valid) == 0:
+        order = rng.permutation(train)
+        valid, train = order[: len(train) // 5], order[len(train) // 5 :]
+    return {"train": train, "valid": valid}
+
+
+def _read(task: Task, rows: NDArray[np.int64]) -> tuple[list[NDArray[np.float32]], list[int]]:
+    clips, kept = [], []
+    for index in rows.tolist():
+        try:
+            clips.append(task.read(index, CLIP_SECONDS))
+        except AudioError:
+            continue
+        kept.append(index)
+    return clips, kept

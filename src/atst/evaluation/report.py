@@ -1,0 +1,190 @@
+"""A probe's report: the number, what was chosen, which classes are mixed up, how the clips lie."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from sklearn.metrics import confusion_matrix
+
+from atst.evaluation.metrics import average_precision
+from atst.evaluation.probe import Probe
+from atst.report import Alert, Headline, Part, Plot, Section, Table, write_report
+
+MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyond
+NAMED_CLASSES = 30  # most classes whose names fit beside a confusion matrix
+COLOURS = 20  # classes told apart by colour in the map
+LEARNING = (
+    "Left: validation metric of each learning rate at its best epoch; dots: what was chosen. Right: "
+    "validation metric and training loss by epoch at the chosen rate. Thin: each fold; thick: the mean."
+)
+
+
+def probe_report(probe: Probe, path: str | Path) -> None:
+    """Write the report of a probe as one HTML file."""
+    result = probe.result
+    chosen = f"Learning rate and epoch were chosen on {result.chosen_on}."
+    sections = [
+        Section("", [_headline(probe), *[Alert(text) for text in result.warnings]]),
+        Section("What validation chose", [chosen, _choices(probe)]),
+        Section("Learning", [Plot(_curves(probe), LEARNING)]),
+        Section("Classes", _classes(probe)),
+        Section("Map of the embeddings", [_map(probe)]),
+        Section("Settings", [_settings(probe)]),
+    ]
+    if result.skipped:
+        sections.append(Section("Skipped clips", [Table(["clip", "reason"], result.skipped)]))
+    write_report(path, f"Linear probe: {result.model} on {result.task}", sections)
+
+
+def _headline(probe: Probe) -> Headline:
+    result = probe.result
+    low, high = result.ci
+    over = f"mean over {len(result.chosen)} folds" if probe.parts.folds else "on the test split"
+    return Headline(
+        f"{result.metric} {result.value:.3f}",
+        f"{over}; 95% bootstrap interval over {len(probe.tested)} test clips: {low:.3f} to {high:.3f}. "
+        f"Nearest neighbours (k = {result.knn['k']}, {result.knn['distance']}): {result.knn['value']:.3f}. "
+        f"Chance is about {_chance(probe):.3f}.",
+    )
+
+
+def _chance(probe: Probe) -> float:
+    """What always saying the most frequent class gives; multi-label: the mean share of positives."""
+    labels = probe.task.labels[probe.features.rows[probe.tested]]
+    if labels.ndim == 2:
+        return float(labels.mean())
+    return float(np.bincount(labels).max() / len(labels))
+
+
+def _choices(probe: Probe) -> Table:
+    header = ["rate", "epoch", "validation", "test", "train clips", "valid clips", "test clips"]
+    rows: list[list[object]] = [
+        [c.rate, c.epoch, round(c.valid, 3), round(c.value, 3), *c.clips.values()]
+        for c in probe.result.chosen
+    ]
+    if not probe.parts.folds:
+        return Table(header, rows)
+    return Table(
+        ["fold", *header], [[c.fold, *row] for c, row in zip(probe.result.chosen, rows, strict=True)]
+    )
+
+
+def _curves(probe: Probe) -> Figure:
+    figure = Figure(figsize=(9.5, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    swept, result = probe.sweep, probe.result
+    at = (swept.epochs - 1)[None]
+    metric = swept.valid_metric.gather(0, at)[0].numpy()  # (F, R)
+    _lines(left, np.array(result.rates), metric, "C0")
+    for choice in result.chosen:
+        left.plot(choice.rate, choice.valid, "o", color="C1", markersize=5)
+    left.set(xscale="log", xlabel="learning rate (batch of 256)", ylabel=f"validation {result.metric}")
+    best = np.array([result.rates.index(choice.rate) for choice in result.chosen])
+    folds = np.arange(len(best))
+    epochs = np.arange(1, len(swept.train_loss) + 1)
+    _lines(right, epochs, swept.valid_metric.numpy()[:, folds, best].T, "C0")
+    right.set(xlabel="epoch", ylabel=f"validation {result.metric}")
+    right.yaxis.label.set_color("C0")
+    loss = right.twinx()
+    _lines(loss, epochs, swept.train_loss.numpy()[:, folds, best].T, "C3")
+    loss.set_ylabel("training loss", color="C3")
+    for axes in (left, right, loss):
+        axes.spines[["top"]].set_visible(False)
+    left.spines[["right"]].set_visible(False)
+    left.grid(alpha=0.25)
+    return figure
+
+
+def _lines(axes: Axes, x: NDArray, lines: NDArray, colour: str) -> None:
+    """Thin lines (F, n), and a thick one for their mean."""
+    if len(lines) > 1:
+        axes.plot(x, lines.T, color=colour, alpha=0.25, linewidth=0.8)
+    axes.plot(x, lines.mean(0), color=colour, linewidth=2)
+
+
+def _classes(probe: Probe) -> list[Part]:
+    if probe.task.multi_label:
+        return [_average_precisions(probe)]
+    names = probe.task.label_names
+    truth = probe.task.labels[probe.features.rows[probe.tested]]
+    matrix = confusion_matrix(truth, probe.logits.argmax(-1).numpy(), labels=range(len(names)))
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    side = float(np.clip(0.42 * len(names) + 1.8, 4, 9.5))
+    figure = Figure(figsize=(side, side * 0.92), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= NAMED_CLASSES:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        for (i, j), count in np.ndenumerate(matrix):
+            if count:
+                colour = "white" if share[i, j] > 0.55 else "#333333"
+                axes.text(j, i, str(count), ha="center", va="center", fontsize=7.5, color=colour)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.spines[:].set_visible(False)
+    return [Plot(figure, "Test clips by true and predicted class; shade: share of the true class.")]
+
+
+def _average_precisions(probe: Probe) -> Table:
+    labels = probe.task.labels[probe.features.rows[probe.tested]]
+    values = average_precision(probe.logits, torch.from_numpy(labels)).tolist()
+    order = np.argsort([-value for value in values])
+    rows = [[probe.task.label_names[i], int(labels[:, i].sum()), round(values[i], 3)] for i in order]
+    return Table(["class", "test clips", "average precision"], rows)
+
+
+def _map(probe: Probe) -> Plot:
+    labels = probe.task.labels
+    labels = labels[probe.features.rows] if labels.ndim == 1 else labels[probe.features.rows].argmax(1)
+    chosen = np.arange(len(labels))
+    if len(chosen) > MAP_CLIPS:
+        chosen = np.sort(np.random.default_rng(0).permutation(chosen)[:MAP_CLIPS])
+    points = layout(probe.features.values[chosen])
+    figure = Figure(figsize=(8.5, 6), layout="constrained")
+    axes = figure.subplots()
+    frequent = np.argsort(-np.bincount(labels, minlength=len(probe.task.label_names)), kind="stable")
+    rest = ~np.isin(labels[chosen], frequent[:COLOURS])
+    axes.scatter(points[rest, 0], points[rest, 1], s=6, color="#d0d7de")
+    for colour, label in enumerate(sorted(frequent[:COLOURS])):
+        own = labels[chosen] == label
+        shade = f"C{colour}" if len(frequent) <= 10 else matplotlib.colormaps["tab20"](colour)
+        x, y = points[own].T
+        axes.scatter(x, y, s=9, color=shade, alpha=0.8, linewidths=0, label=probe.task.label_names[label])
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=2)
+    axes.set_axis_off()
+    return Plot(figure, "t-SNE of the features (standardised, 50 principal components), coloured by label. "
+                "Near is alike; distances between groups mean little.")  # fmt: skip
+
+
+def layout(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A position in the plane for each row of `features` (n, D): (n, 2)."""
+    spread = features.std(0)
+    scaled = (features - features.mean(0)) / np.where(spread > 1e-8, spread, 1)
+    parts = min(50, *scaled.shape)
+    scaled = PCA(parts, svd_solver="randomized", random_state=0).fit_transform(scaled)
+    if len(scaled) < 10:
+        return np.pad(scaled, ((0, 0), (0, 2)))[:, :2]
+    perplexity = min(30, (len(scaled) - 1) / 3)
+    return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(scaled)
+
+
+def _settings(probe: Probe) -> Table:
+    result = probe.result
+    rows = [
+        ["task", f"{result.task}. {probe.task.source}".strip()],
+        ["model", f"{result.model} ({result.fingerprint})"],
+        [
+            "features",
+            f"{probe.features.values.shape[1]} values: {result.layers} blocks, pooling {result.pooling}",
+        ],
+        ["classifier", f"kept: trained on {probe.head.trained_on}"],
+        ["seed", str(result.seed)],
+        *[[key.replace("_", " "), str(value)] for key, value in result.settings.items()],
+    ]
+    return Table(["", ""], rows)

@@ -1,0 +1,229 @@
+"""The linear probe, trained for every learning rate and every fold at once.
+
+One step of the whole sweep is one product of a batch of features with all weights side by side, and one back:
+the rates share the order of the data, hence the batch statistics; a fold is a mask over the rows.
+BatchNorm has no parameters here, so it need not be applied to the features: it scales the weights.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atst.evaluation.metrics import score
+
+EPOCHS = 100
+BATCH = 1024
+RATE_SCALE = (
+    BATCH / 256
+)  # linear scaling rule; also when fewer clips than a batch exist, as the paper's code does
+MOMENTUM = 0.9
+BN_EPS, BN_MOMENTUM = 1e-5, 0.1
+INIT_STD = 0.01
+TINY = (
+    1e-12  # smaller gradients are zero: those of a saturated softmax are denormal, 100 times slower on a CPU
+)
+
+
+@dataclass
+class Heads:
+    """Affine maps from raw features to logits: BatchNorm in eval mode and the linear layer in one."""
+
+    weight: Tensor  # (D, F, R, C)
+    bias: Tensor  # (F, R, C)
+
+    def logits(self, features: Tensor, fold: int, rate: int = 0) -> Tensor:
+        """(n, D) -> (n, C), by the head of that fold and rate."""
+        return features @ self.weight[:, fold, rate] + self.bias[fold, rate]
+
+
+@dataclass
+class Sweep:
+    """What training gave: the kept heads, and how they came about."""
+
+    heads: Heads  # of each fold and rate at `epochs`
+    epochs: Tensor  # (F, R) epochs behind the kept head, from 1
+    train_loss: Tensor  # (E, F, R)
+    valid_loss: Tensor  # (E, F, R), NaN without validation
+    valid_metric: Tensor  # (E, F, R), NaN without validation
+
+    def best(self, fold: int) -> tuple[int, int]:
+        """(index of the rate, epoch) with the best validation metric; equal ones by validation loss."""
+        rates = range(self.epochs.shape[1])
+        kept = [(int(self.epochs[fold, rate]) - 1, fold, rate) for rate in rates]
+        values = [
+            (_finite(self.valid_metric[at], -1.0), -_finite(self.valid_loss[at], math.inf)) for at in kept
+        ]
+        rate = max(rates, key=values.__getitem__)
+        return rate, int(self.epochs[fold, rate])
+
+
+def train(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    train_rows: Tensor,
+    rates: Tensor,
+    valid_rows: Tensor | None = None,
+    stop: Tensor | None = None,
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    batch: int = BATCH,
+) -> Sweep:
+    """Train one head for each fold and rate: BatchNorm without affine, linear layer, SGD, cosine to 0.
+
+    Args:
+        features: (n, D) float32, on the device to train on.
+        labels: (n,) int64 for cross-entropy and accuracy; (n, C) for binary cross-entropy and mAP.
+        classes: C.
+        train_rows: (n, F) bool, the clips that train the head of each fold.
+        rates: (F, R) learning rates for a batch of 256.
+        valid_rows: (n, F) bool; the epoch that is best on them is kept.
+        stop: (F, R) epoch to keep instead, from 1.
+        seed: of the initial weights and the order of the data.
+        epochs: length of the cosine.
+        batch: most clips in a step; an epoch is cut into the fewest steps, of equal size.
+    """
+    assert (valid_rows is None) != (stop is None), (
+        "either validation or the caller decides which epoch is kept"
+    )
+    state = _State(features, labels, classes, train_rows, rates, seed)
+    steps = math.ceil(int(train_rows.sum(0).max()) / batch)
+    shape = (epochs, *rates.shape)
+    train_loss, valid_loss, valid_metric = (
+        torch.zeros(shape),
+        torch.full(shape, math.nan),
+        torch.full(shape, math.nan),
+    )
+    best = torch.full((2, *rates.shape), -math.inf)  # metric, minus loss
+    kept, kept_epochs = state.heads(), torch.ones(rates.shape, dtype=torch.int64)
+    for epoch in range(epochs):
+        factor = (1 + math.cos(math.pi * epoch / epochs)) / 2
+        for rows in epoch_batches(state.rows, steps, epoch, seed):
+            train_loss[epoch] += state.step(rows, factor).cpu().nan_to_num(nan=math.inf) / steps
+        heads = state.heads()
+        if valid_rows is None:
+            assert stop is not None
+            better = stop == epoch + 1
+        else:
+            value, loss = _validate(heads, features, labels, valid_rows)
+            valid_metric[epoch], valid_loss[epoch] = value, loss
+            better = (value > best[0]) | ((value == best[0]) & (-loss > best[1]))
+            best = torch.where(better, torch.stack([value, -loss]), best)
+        if better.any():
+            _copy(heads, kept, better)
+            kept_epochs[better] = epoch + 1
+    return Sweep(kept, kept_epochs, train_loss, valid_loss, valid_metric)
+
+
+class _State:
+    """Weights, momentum and running statistics of all heads."""
+
+    def __init__(
+        self, features: Tensor, labels: Tensor, classes: int, train_rows: Tensor, rates: Tensor, seed: int
+    ) -> None:
+        width, device = features.shape[1], features.device
+        self.features, self.labels = features, labels
+        self.masks = train_rows.to(device, torch.float32)  # (n, F)
+        self.rows = train_rows.any(1).nonzero()[:, 0]  # trained on by any fold
+        self.rates = (rates * RATE_SCALE).to(device, torch.float32)[None, :, :, None]  # (1, F, R, 1)
+        weight = initial_weight(width, classes, seed).to(device)
+        self.weight = weight[:, None, None].expand(-1, *rates.shape, -1).contiguous()  # (D, F, R, C)
+        self.bias = torch.zeros(*rates.shape, classes, device=device)  # (F, R, C)
+        self.weight_speed, self.bias_speed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        # BatchNorm does not see a constant shift; without it the variances cannot cancel numerically.
+        self.shift = features[self.rows].mean(0)  # (D,)
+        self.mean = (-self.shift).expand(rates.shape[0], -1).clone()  # (F, D), of shifted features: 0 - shift
+        self.var = torch.ones_like(self.mean)
+
+    def step(self, rows: Tensor, factor: float) -> Tensor:
+        """One SGD step of every head on the clips `rows`, at `factor` times its rate; the losses (F, R)."""
+        x = self.features[rows] - self.shift  # (B, D)
+        mask = self.masks[rows]  # (B, F)
+        count = mask.sum(0).clamp_min(1)  # (F,)
+        mean = mask.T @ x / count[:, None]  # (F, D)
+        var = (mask.T @ x.square() / count[:, None] - mean.square()).clamp_min(0)
+        self.mean.lerp_(mean, BN_MOMENTUM)
+        self.var.lerp_(
+            var * (count / (count - 1).clamp_min(1))[:, None], BN_MOMENTUM
+        )  # unbiased, as PyTorch's
+        weight, bias = _folded(self.weight, self.bias, mean, var)
+        logits = (x @ weight.flatten(1)).view(len(rows), *bias.shape) + bias  # (B, F, R, C)
+        losses, gradient = _loss(logits, self.labels[rows])
+        share = mask / count  # (B, F)
+        gradient *= share[:, :, None, None]
+        gradient = torch.nn.functional.hardshrink(gradient, TINY)  # (B, F, R, C)
+        grad_bias = gradient.sum(0)  # (F, R, C)
+        grad_weight = (x.T @ gradient.flatten(1)).view_as(self.weight)
+        grad_weight -= mean.T[:, :, None, None] * grad_bias
+        grad_weight *= _inverse_std(var)
+        lr = self.rates * factor
+        self.weight_speed.mul_(MOMENTUM).add_(grad_weight)
+        self.weight.addcmul_(lr, self.weight_speed, value=-1)
+        self.bias_speed.mul_(MOMENTUM).add_(grad_bias)
+        self.bias.addcmul_(lr[0], self.bias_speed, value=-1)
+        return (losses * share[:, :, None]).sum(0)
+
+    def heads(self) -> Heads:
+        """The heads as they are now, with the running statistics."""
+        weight, bias = _folded(self.weight, self.bias, self.mean + self.shift, self.var)
+        return Heads(weight, bias)
+
+
+def initial_weight(width: int, classes: int, seed: int) -> Tensor:
+    """(D, C), normal with standard deviation 0.01: every head of the sweep starts from it."""
+    return torch.randn(width, classes, generator=torch.Generator().manual_seed(seed)) * INIT_STD
+
+
+def epoch_batches(rows: Tensor, steps: int, epoch: int, seed: int) -> tuple[Tensor, ...]:
+    """The rows of each step of an epoch: a permutation that depends on seed and epoch, in equal parts."""
+    generator = torch.Generator().manual_seed((seed + 1) * 1_000_003 + epoch)
+    return rows[torch.randperm(len(rows), generator=generator).to(rows.device)].tensor_split(steps)
+
+
+def _inverse_std(var: Tensor) -> Tensor:
+    """(F, D) -> (D, F, 1, 1)."""
+    return (var + BN_EPS).rsqrt().T[:, :, None, None]
+
+
+def _folded(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (D, F, R, C) and bias (F, R, C) of linear after BatchNorm with these statistics (F, D)."""
+    scaled = weight * _inverse_std(var)
+    return scaled, bias - torch.einsum("fd,dfrc->frc", mean, scaled)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Each clip's loss (B, F, R) and its gradient by the logits (B, F, R, C)."""
+    if labels.ndim == 1:
+        hot = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)[:, None, None]
+        logs = logits.log_softmax(-1)
+        return -(logs * hot).sum(-1), logs.exp() - hot
+    hot = labels.to(logits.dtype)[:, None, None].expand_as(logits)
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, hot, reduction="none")
+    return losses.mean(-1), (logits.sigmoid() - hot) / logits.shape[-1]
+
+
+def _validate(heads: Heads, features: Tensor, labels: Tensor, valid_rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Metric and loss of each head on its fold's validation clips, both (F, R); -1 and inf if it diverged."""
+    values, losses = [], []
+    for fold in range(valid_rows.shape[1]):
+        rows = valid_rows[:, fold].nonzero()[:, 0].to(features.device)
+        flat = features[rows] @ heads.weight[:, fold].flatten(1)
+        logits = flat.view(len(rows), *heads.bias.shape[1:]) + heads.bias[fold]  # (n, R, C)
+        values.append(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels[rows]))
+        losses.append(_loss(logits[:, None], labels[rows])[0].mean(0)[0])
+    loss = torch.stack(losses).cpu()
+    value = torch.stack(values).cpu().float()
+    return value.nan_to_num(nan=-1.0).where(loss.isfinite(), -1.0), loss.nan_to_num(nan=math.inf)
+
+
+def _copy(source: Heads, target: Heads, which: Tensor) -> None:
+    """Copy the heads of the folds and rates in `which` (F, R)."""
+    which = which.to(source.bias.device)[:, :, None]
+    torch.where(which, source.weight, target.weight, out=target.weight)
+    torch.where(which, source.bias, target.bias, out=target.bias)
+
+
+def _finite(value: Tensor, otherwise: float) -> float:
+    return float(value) if math.isfinite(value) else otherwise

@@ -1,0 +1,68 @@
+"""What a labelled data set is to the rest of the library."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atst import audio
+from atst.audio import SAMPLE_RATE
+
+SPLITS = ("train", "valid", "test")
+Metric = Literal["accuracy", "mAP"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Clips with labels, and which of them train, choose and test a classifier.
+
+    Exactly one of `splits` and `folds` is set. With folds each one is the test part once.
+    """
+
+    name: str
+    names: list[str]  # of each clip, for messages and predictions; the path as its metadata has it
+    labels: NDArray  # (n,) int64 class indices, or (n, C) uint8 multi-hot if multi-label
+    label_names: list[str]
+    splits: NDArray[np.str_] | None = None  # (n,) of "train", "valid", "test"
+    folds: NDArray[np.int64] | None = None  # (n,)
+    paths: list[Path] | None = None  # None if the clips are waveforms made on the fly
+    waveform: Callable[[int], NDArray[np.float32]] | None = None  # the clip made on the fly, 16 kHz mono
+    rates: tuple[float, ...] | None = None  # learning rates to sweep, for a batch of 256; None: the default
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a clip can have several labels."""
+        return self.labels.ndim == 2
+
+    @property
+    def metric(self) -> Metric:
+        """How predictions are measured."""
+        return "mAP" if self.multi_label else "accuracy"
+
+    def read(self, index: int, seconds: float | None = None) -> NDArray[np.float32]:
+        """Clip `index` as (N,) float32 at 16 kHz; of a longer one its middle `seconds`.
+
+        Raises `AudioError` for a file that cannot be read.
+        """
+        if self.paths is None:
+            assert self.waveform is not None, "a task has paths or makes its waveforms"
+            return centre(self.waveform(index), seconds)
+        path = self.paths[index]
+        length = audio.info(path).seconds if seconds is not None else 0.0
+        if seconds is None or length <= seconds:
+            return audio.read(path)
+        return audio.read(path, start=(length - seconds) / 2, duration=seconds)
+
+
+def centre(waveform: NDArray[np.float32], seconds: float | None) -> NDArray[np.float32]:
+    """The middle `seconds` of a 16 kHz waveform, all of it if it is not longer."""
+    keep = len(waveform) if seconds is None else round(seconds * SAMPLE_RATE)
+    start = max(0, (len(waveform) - keep) // 2)
+    return waveform[start : start + keep]
