@@ -115,7 +115,7 @@ class Sndfile(Source):
             raise AudioError(f"{self.path}: truncated or damaged ({_one_line(error)})") from error
 
     def is_cut(self) -> bool:
-        """Whether the last Ogg page, or the sample data by a wav or aiff header, goes beyond the file's end."""
+        """Whether the last Ogg page, or a wav or aiff file's sample data, should go on beyond its end."""
         if self.file.format == "OGG":
             return _last_ogg_page_is_cut(self.path)
         for claimed, there in re.findall(r"(?:data|SSND) : (\d+) \(should be (\d+)\)", self.file.extra_info):

@@ -9,10 +9,39 @@ from pathlib import Path
 from atst.errors import CorpusError, UsageError
 
 MANIFESTS = (".csv", ".jsonl", ".txt")
-AUDIO = frozenset(  # what a folder is searched for; a file that is named is always tried
-    [".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".aac", ".webm", ".mp4", ".mkv"]
-    + [".mka", ".mov", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64", ".wma", ".amr", ".ac3"]
-    + [".wv", ".ape", ".tta", ".3gp"]
+# What a folder is searched for; a file that is named is always tried.
+AUDIO = (
+    *(
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".m4a",
+        ".m4b",
+        ".aac",
+        ".webm",
+        ".mp4",
+        ".mkv",
+        ".mka",
+    ),
+    *(
+        ".mov",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+        ".rf64",
+        ".wma",
+        ".amr",
+        ".ac3",
+        ".wv",
+        ".ape",
+    ),
+    *(".tta", ".3gp"),
 )
 
 

@@ -1,9 +1,9 @@
 """Built-in sounds, labelled by construction: the offline default of the demo and of tests, never evidence.
 
-Twelve kinds. Most come in pairs that share their long-term spectrum and differ in the pattern over time only
-(sweeps up or down, notes rising or falling, plucks or their mirror image, groups of three or of four), so that
-means and deviations of a spectrogram tell few of them apart. Pitch, spectral envelope, tempo, depth, loudness,
-onset and background vary at random. Clip i depends on (seed, i) alone and is made when it is read.
+Twelve kinds. Most come in pairs that share their long-term spectrum and differ in the pattern over time
+only (sweeps up or down, notes rising or falling, plucks or their mirror image, groups of three or of four):
+means and deviations of a spectrogram tell few of them apart. Pitch, spectral envelope, tempo, depth,
+loudness, onset and background vary at random. Clip i depends on (seed, i) alone, and is made when read.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,166 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atst.corpus import _cut, open_corpus
+from atst.corpus.sources import find_audio
+from atst.errors import AudioError, CorpusError, UsageError
+
+RATE = 16000
+
+
+def write(path: Path, seconds: float, level: float = 0.3) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = level * np.random.default_rng(len(path.name)).uniform(-1, 1, round(seconds * RATE))
+    soundfile.write(
+        path, samples.astype(np.float32), RATE, subtype="FLOAT" if path.suffix == ".wav" else None
+    )
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "sounds"
+    write(root / "b" / "long.wav", 7.3)
+    write(root / "a.flac", 2.0)
+    write(root / "c.wav", 0.2)
+    write(root / ".hidden" / "d.wav", 1.0)
+    (root / "notes.md").write_text("not audio")
+    (root / "broken.mp3").write_bytes(b"broken" * 1000)
+    return root
+
+
+def test_clips_by_index(folder):
+    corpus = open_corpus([folder], clip_seconds=3.0, min_seconds=0.5)
+    assert len(corpus) == 4
+    np.testing.assert_allclose(corpus.seconds, [2.0, 3.0, 3.0, 1.3])
+    assert [Path(corpus.name(i)).name for i in range(4)] == [
+        "a.flac",
+        "long.wav",
+        "long.wav from 3 s",
+        "long.wav from 6 s",
+    ]
+    assert [Path(path).name for path, _ in corpus.skipped] == ["broken.mp3", "c.wav"]
+    assert [reason for _, reason in corpus.skipped] == [
+        "not audio in a known format",
+        "0.20 s is shorter than min_seconds 0.5",
+    ]
+    everything, _ = soundfile.read(folder / "b" / "long.wav", dtype="float32")
+    np.testing.assert_array_equal(np.concatenate([corpus.read(i) for i in (1, 2, 3)]), everything)
+    np.testing.assert_array_equal(corpus.read(2, 0.5, 1.0), everything[56000:72000])
+    assert len(corpus.read(3, 1.0, 5.0)) == round(0.3 * RATE), "a stretch ends with its clip"
+    assert len(corpus.read(1, 2.5, 5.0)) == round(0.5 * RATE)
+    with pytest.raises(AudioError, match=r"from 6 s: start 1.5 s is outside its 1.3 s"):
+        corpus.read(3, 1.5)
+
+
+def test_the_last_piece_counts_from_min_seconds_on(folder):
+    assert len(open_corpus([folder / "b"], 3.0, 1.4)) == 2
+    assert len(open_corpus([folder / "b"], 10.0)) == 1
+
+
+@given(st.lists(st.floats(0.5, 100), min_size=1, max_size=20), st.floats(0.5, 20), st.floats(0.1, 1))
+def test_pieces_cover_each_file_once(lengths, clip, share):
+    file, start, seconds = _cut(np.array(lengths), clip, share * clip)
+    assert (seconds >= share * clip - 1e-9).all()
+    assert (seconds <= clip).all()
+    for index, length in enumerate(lengths):
+        mine = file == index
+        np.testing.assert_allclose(start[mine], np.arange(mine.sum()) * clip)
+        assert -1e-9 < length - seconds[mine].sum() < share * clip + 1e-9, (
+            "only a short last piece is left out"
+        )
+
+
+def test_faults_found_on_reading(folder):
+    quiet = write(folder / "z.wav", 1.0, level=0.9e-4)
+    faint = write(folder / "y.wav", 1.0, level=2e-4)
+    cut = write(folder / "x.wav", 2.0)
+    corpus = open_corpus([quiet, faint, cut])
+    with pytest.raises(AudioError, match=r"z\.wav: silent"):
+        corpus.read(0)
+    corpus.read(1)
+    cut.write_bytes(cut.read_bytes()[:64000])
+    with pytest.raises(AudioError, match=r"x\.wav: truncated"):
+        corpus.read(2)
+
+
+def test_light_for_workers(tmp_path):
+    small = write(tmp_path / "s.wav", 1.0)
+    (tmp_path / "many.txt").write_text("\n".join(f"{i:05d}.wav" for i in range(2000)))
+    for i in range(2000):
+        (tmp_path / f"{i:05d}.wav").hardlink_to(small)
+    reports = []
+    corpus = open_corpus([tmp_path / "many.txt"], progress=lambda done, total: reports.append((done, total)))
+    assert len(corpus) == 2000
+    assert reports[-1] == (2000, 2000)
+    assert len(pickle.dumps(corpus)) < 2000 * (len(str(small)) + 50)
+    copy = pickle.loads(pickle.dumps(corpus))
+    assert copy.name(1234) == str(tmp_path / "01234.wav")
+    np.testing.assert_array_equal(copy.read(1999), corpus.read(1999))
+
+
+def test_nothing_left(tmp_path):
+    (tmp_path / "broken.wav").write_bytes(b"broken")
+    with pytest.raises(CorpusError, match=r"none of 1 files can be used: .*broken\.wav: not audio"):
+        open_corpus([tmp_path])
+    with pytest.raises(CorpusError, match="no audio files in this folder"):
+        open_corpus([tmp_path.parent / tmp_path.name / "."] if not (tmp_path / "broken.wav").unlink() else [])
+    with pytest.raises(UsageError, match="min_seconds 5"):
+        open_corpus([tmp_path], clip_seconds=1.0, min_seconds=5)
+
+
+def test_sources_in_order_and_once(folder, tmp_path):
+    one, two = folder / "a.flac", folder / "b" / "long.wav"
+    (tmp_path / "m.csv").write_text("seconds,path\n7.3,sounds/b/long.wav\n2,sounds/a.flac\n")
+    (tmp_path / "m.jsonl").write_text(json.dumps({"path": str(two)}) + "\n\n" + json.dumps("sounds/a.flac"))
+    (tmp_path / "m.txt").write_text("sounds/b/long.wav\n\nsounds/a.flac\n")
+    for name in ("m.csv", "m.jsonl", "m.txt"):
+        assert find_audio([tmp_path / name]) == [two, one]
+    assert find_audio([one, folder, tmp_path / "m.csv"]) == [
+        one,
+        two,
+        folder / "broken.mp3",
+        folder / "c.wav",
+    ]
+    assert find_audio(str(one)) == [one]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.csv", "file,label\nx.wav,1\n", "no column 'path'; it has: file, label"),
+        ("a.jsonl", '{"path": "x.wav"}\n{oops\n', "line 2 is not JSON"),
+        ("a.jsonl", '{"file": "x.wav"}\n', "line 1 has no 'path'"),
+        ("b.txt", "", "lists no files"),
+    ],
+)
+def test_wrong_manifests(tmp_path, name, text, reason):
+    (tmp_path / name).write_text(text)
+    with pytest.raises((UsageError, CorpusError), match=reason):
+        find_audio([tmp_path / name])
+
+
+def test_missing_files_in_a_manifest_are_skipped_with_a_reason(folder):
+    (folder / "m.txt").write_text("a.flac\ngone.wav\n")
+    corpus = open_corpus([folder / "m.txt"])
+    assert len(corpus) == 1
+    assert corpus.skipped == [(str(folder / "gone.wav"), "no such file")]
+
+
+def test_a_wrong_source_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="nowhere: no such file or folder"):
+        open_corpus([tmp_path / "nowhere"])
+
+
+def test_the_real_corpus(shared_data):
+    corpus = open_corpus([shared_data / "pretrain" / "manifest.csv"])
+    assert (len(corpus), corpus.skipped) == (11574, [])
+    assert corpus.seconds.sum() / 3600 == pytest.approx(10.15, abs=0.01)
+    assert len(corpus.read(7)) == round(corpus.seconds[7] * RATE)
