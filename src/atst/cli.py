@@ -56,13 +56,9 @@ def _app() -> cyclopts.App:
         suppress_keyboard_interrupt=False,
         default_parameter=cyclopts.Parameter(negative_iterable=()),
     )
-    for name in filter(_exists, COMMANDS):
+    for name in COMMANDS:
         app.command(f"atst.commands.{name}:{name}", name=name, help=_docstring(name))
     return app
-
-
-def _exists(command: str) -> bool:
-    return (Path(__file__).parent / "commands" / f"{command}.py").is_file()
 
 
 def _docstring(command: str) -> str | None:

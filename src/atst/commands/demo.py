@@ -1,14 +1,14 @@
 """`atst demo`: the whole main job on built-in sounds."""
 
-import json
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from atst.commands.pretrain import pretrain
 from atst.commands.probe import probe
+from atst.evaluation.probe import ProbeResult
 
 TASK = "synthetic"
 
@@ -41,25 +41,21 @@ def demo(
             "untrained": ("untrained encoder", "random:nano"),
             "logmel": ("log-mel statistics", "logmel"),
         }
-        for folder, (_, model) in features.items():
-            probe(TASK, model=model, out=out / folder, device=device)
+        results = {
+            name: probe(TASK, model=model, out=out / folder, device=device)
+            for folder, (name, model) in features.items()
+        }
     except KeyboardInterrupt:
         raise KeyboardInterrupt("The same command goes on where it stopped.") from None
-    results = {name: _results(out / folder) for folder, (name, _) in features.items()}
     print(f"\n{_table(results)}\n\n{_what_next(out)}")
 
 
-def _results(folder: Path) -> dict[str, Any]:
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return results
-
-
-def _table(results: dict[str, dict[str, Any]]) -> str:
+def _table(results: dict[str, ProbeResult]) -> str:
     lines = [f"{'features':<20} {'linear probe':>12}  {'95% interval':<15} {'nearest neighbours':>18}"]
     for name, result in results.items():
-        low, high = result["ci"]
+        low, high = result.ci
         interval = f"{low:.3f} to {high:.3f}"
-        lines.append(f"{name:<20} {result['value']:>12.3f}  {interval:<15} {result['knn']['value']:>18.3f}")
+        lines.append(f"{name:<20} {result.value:>12.3f}  {interval:<15} {result.knn['value']:>18.3f}")
     return "\n".join(lines)
 
 
