@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atst.encoder import SIZES, Encoder
+from atst.encoder import MAX_PATCHES, N_MELS, PATCH_FRAMES, SIZES
 from atst.errors import ModelError
 
 HEADS = {"teacher": ("projector",), "student": ("projector", "predictor")}
@@ -78,9 +78,26 @@ def _kind(tensor: Tensor) -> str:
 
 def encoder_shapes(size: str) -> Shapes:
     """An encoder's tensors under the authors' names."""
-    with torch.device("meta"):
-        state = Encoder(size).state_dict()
-    return {their_name(key): tuple(value.shape) for key, value in state.items()}
+    width, depth, _ = SIZES[size]
+    shapes: Shapes = {
+        "cls_token": (1, 1, width),
+        "mask_embed": (1, 1, width),
+        "pos_embed": (1, 1 + MAX_PATCHES, width),
+        "patch_embed.patch_embed.weight": (width, N_MELS * PATCH_FRAMES),
+        "patch_embed.patch_embed.bias": (width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+    }
+    block: Shapes = {f"norm{i}.{kind}": (width,) for i in (1, 2) for kind in ("weight", "bias")}
+    block |= {
+        "attn.qkv.weight": (3 * width, width),
+        "attn.proj.weight": (width, width),
+        "attn.proj.bias": (width,),
+    }
+    block |= {"mlp.fc1.weight": (4 * width, width), "mlp.fc1.bias": (4 * width,)}
+    block |= {"mlp.fc2.weight": (width, 4 * width), "mlp.fc2.bias": (width,)}
+    shapes |= {f"blocks.{i}.{key}": shape for i in range(depth) for key, shape in block.items()}
+    return {f"encoder.{key}": shape for key, shape in shapes.items()}
 
 
 def head_shapes(head: str, width: int) -> Shapes:
