@@ -34,7 +34,7 @@ DPI = 130
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a header; numbers are aligned right."""
+    """Rows of cells under a header; columns of numbers, or of their texts, are aligned right."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -110,8 +110,7 @@ def _part(part: Part) -> str:
 
 def _table(table: Table) -> str:
     numeric = [
-        bool(table.rows) and all(isinstance(row[i], int | float) for row in table.rows)
-        for i in range(len(table.header))
+        bool(table.rows) and all(_is_number(row[i]) for row in table.rows) for i in range(len(table.header))
     ]
 
     def row(tag: str, cells: Sequence[object]) -> str:
@@ -125,6 +124,14 @@ def _table(table: Table) -> str:
     return (
         f"<table>\n{head}" + "\n".join(f"<tr>{row('td', cells)}</tr>" for cells in table.rows) + "\n</table>"
     )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _cell(value: object) -> str:

@@ -65,7 +65,7 @@ def _chance(probe: Probe) -> float:
 def _choices(probe: Probe) -> Table:
     header = ["rate", "epoch", "validation", "test", "train clips", "valid clips", "test clips"]
     rows: list[list[object]] = [
-        [c.rate, c.epoch, round(c.valid, 3), round(c.value, 3), *c.clips.values()]
+        [f"{c.rate:g}", c.epoch, f"{c.valid:.3f}", f"{c.value:.3f}", *c.clips.values()]
         for c in probe.result.chosen
     ]
     if not probe.parts.folds:
@@ -135,7 +135,7 @@ def _average_precisions(probe: Probe) -> Table:
     labels = probe.task.labels[probe.features.rows[probe.tested]]
     values = average_precision(probe.logits, torch.from_numpy(labels)).tolist()
     order = np.argsort([-value for value in values])
-    rows = [[probe.task.label_names[i], int(labels[:, i].sum()), round(values[i], 3)] for i in order]
+    rows = [[probe.task.label_names[i], int(labels[:, i].sum()), f"{values[i]:.3f}"] for i in order]
     return Table(["class", "test clips", "average precision"], rows)
 
 
@@ -155,7 +155,7 @@ def _map(probe: Probe) -> Plot:
         own = labels[chosen] == label
         shade = f"C{colour}" if len(frequent) <= 10 else matplotlib.colormaps["tab20"](colour)
         x, y = points[own].T
-        axes.scatter(x, y, s=9, color=shade, alpha=0.8, linewidths=0, label=probe.task.label_names[label])
+        axes.scatter(x, y, s=14, color=shade, alpha=0.8, linewidths=0, label=probe.task.label_names[label])
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=2)
     axes.set_axis_off()
     return Plot(figure, "t-SNE of the features (standardised, 50 principal components), coloured by label. "

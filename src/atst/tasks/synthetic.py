@@ -1,9 +1,12 @@
 """The built-in task: sounds made on the fly, so that everything can be tried offline."""
 
+from functools import cache
+
 from atst.corpus.synthetic import synthetic_task as sounds
 from atst.tasks.task import Task
 
 
+@cache  # one process often probes several models: the sounds take seconds to make
 def synthetic_task() -> Task:
     """Which of twelve kinds a synthetic sound is."""
     made = sounds()

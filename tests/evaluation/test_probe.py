@@ -1,0 +1,183 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tones import SpectrumModel, tone_files, tone_task
+
+from atst.errors import AtstError, UsageError
+from atst.evaluation.knn import knn_accuracy, knn_scores
+from atst.evaluation.metrics import accuracy
+from atst.evaluation.output import write_probe
+from atst.evaluation.parts import divide
+from atst.evaluation.probe import linear_probe
+from atst.tasks import load_task
+
+
+def run(task, **options):
+    return linear_probe(SpectrumModel(), task, cache=False, device="cpu", **options)
+
+
+@pytest.mark.parametrize(("folds", "valid"), [(0, True), (0, False), (4, True), (2, True)])
+def test_a_learnable_task_is_learned_and_random_labels_are_not(folds, valid):
+    task = tone_task(folds=folds, valid=valid)
+    result = run(task).result
+    assert result.value > 0.95
+    assert result.knn["value"] > 0.95
+    assert result.ci[0] <= result.value <= result.ci[1]
+    assert len(result.chosen) == (folds or 1)
+    assert result.value == pytest.approx(np.mean([choice.value for choice in result.chosen]))
+    shuffled = dataclasses.replace(task, labels=np.random.default_rng(9).permutation(task.labels))
+    assert run(shuffled).result.value < 0.65
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_test_labels_do_not_touch_what_is_chosen_or_trained(valid):
+    task = tone_task(valid=valid)
+    test = np.flatnonzero(task.splits == "test")
+    labels = task.labels.copy()
+    labels[test] = (labels[test] + 1) % 3
+    one, other = run(task), run(dataclasses.replace(task, labels=labels))
+    assert one.result.chosen[0].rate == other.result.chosen[0].rate
+    assert one.result.chosen[0].epoch == other.result.chosen[0].epoch
+    assert one.result.chosen[0].valid == other.result.chosen[0].valid
+    assert torch.equal(one.logits, other.logits)
+    assert torch.equal(one.head.weight, other.head.weight)
+    assert other.result.value < 0.1
+
+
+def test_labels_of_a_fold_do_not_touch_the_head_tested_on_it():
+    task = tone_task(folds=4)
+    first = task.folds == 1
+    labels = np.where(first, (task.labels + 1) % 3, task.labels)
+    one, other = run(task), run(dataclasses.replace(task, labels=labels))
+    assert torch.equal(one.logits[: first.sum()], other.logits[: first.sum()])
+    assert one.result.chosen[0].rate == other.result.chosen[0].rate
+
+
+@pytest.mark.parametrize(("folds", "valid"), [(0, True), (0, False), (5, True), (3, True), (2, True)])
+def test_parts_are_disjoint_and_every_fold_is_tested_once(folds, valid):
+    task = tone_task(60, folds=folds, valid=valid)
+    parts = divide(task, np.arange(60), seed=0)
+    total = parts.train.astype(int) + parts.valid + parts.test
+    assert (total == 1).all()
+    assert parts.train.any(0).all()
+    assert parts.valid.any(0).all()
+    if folds:
+        assert (parts.test.sum(1) == 1).all()
+        assert (parts.held_out is None) == (not folds and valid)
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    one, other = run(tone_task(folds=4), seed=5), run(tone_task(folds=4), seed=5)
+    assert dataclasses.asdict(one.result) == dataclasses.asdict(other.result)
+
+
+def test_multi_label_tasks_are_measured_by_map(tmp_path):
+    task = tone_task()
+    labels = np.zeros((len(task), 4), dtype=np.uint8)
+    labels[np.arange(len(task)), task.labels] = 1
+    labels[:, 3] = task.labels == 0
+    names = [*task.label_names, "lowest"]
+    probe = run(dataclasses.replace(task, labels=labels, label_names=names))
+    assert probe.result.metric == "mAP"
+    assert probe.result.value > 0.95
+    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert rows[0].endswith("score lowest")
+    assert any(";lowest" in row for row in rows[1:])
+
+
+def test_files_of_a_probe(tmp_path):
+    table = tone_files(tmp_path)
+    probe = linear_probe(SpectrumModel(), load_task(table), cache=False, device="cpu")
+    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {
+        "task",
+        "model",
+        "protocol",
+        "pooling",
+        "metric",
+        "value",
+        "ci",
+        "knn",
+        "skipped",
+    } <= results.keys()
+    assert results["value"] == 1
+    assert results["chosen"][0]["clips"] == {"train": 20, "valid": 10, "test": 10}
+    rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert rows[0] == "path,split,label,prediction,score,correct"
+    assert rows[1].startswith("6.wav,test,low,low,")
+    assert len(rows) == 11
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "data:image/png" in page
+    assert "http" not in page.replace("http-equiv", "")
+    head = load_file(tmp_path / "out" / "model" / "head.safetensors")
+    labels = json.loads((tmp_path / "out" / "model" / "labels.json").read_text())
+    logits = torch.from_numpy(probe.features.values) @ head["weight"].T + head["bias"]
+    assert labels["labels"] == ["high", "low"]
+    assert accuracy(logits, torch.from_numpy(load_task(table).labels)) == 1
+
+
+def test_unreadable_clips_are_skipped_and_listed(tmp_path):
+    table = tone_files(tmp_path, column="fold")
+    (tmp_path / "3.wav").write_bytes(b"not audio")
+    result = linear_probe(SpectrumModel(), load_task(table), cache=False, device="cpu").result
+    assert [clip for clip, _ in result.skipped] == ["3.wav"]
+    assert result.clips == 39
+    assert "1 of 40 clips" in result.warnings[0]
+
+
+def test_a_split_without_readable_clips_is_an_error(tmp_path):
+    table = tone_files(tmp_path)
+    task = load_task(table)
+    for path in np.array(task.paths)[task.splits == "valid"]:
+        path.write_bytes(b"not audio")
+    with pytest.raises(AtstError, match="split 'valid'") as error:
+        linear_probe(SpectrumModel(), task, cache=False, device="cpu")
+    assert error.value.exit_code == 1
+
+
+def test_a_best_rate_at_the_edge_is_warned_of_and_known_grids_are_kept(monkeypatch):
+    monkeypatch.setattr("atst.evaluation.probe.RATES", (1e-7, 1e-6))
+    assert "edge" in run(tone_task()).result.warnings[0]
+    result = run(dataclasses.replace(tone_task(), rates=(0.01, 0.02))).result
+    assert result.rates == [0.01, 0.02]
+    assert result.warnings == []
+
+
+def test_nearest_neighbours_vote_by_angle():
+    train = torch.tensor([[1.0, 0.0], [5.0, 0.1], [0.0, 1.0], [0.1, 3.0]])
+    scores = knn_scores(
+        train, torch.tensor([0, 0, 1, 1]), torch.tensor([[9.0, 1.0], [0.0, 0.1]]), 2, neighbours=2
+    )
+    assert scores.argmax(1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("task", [tone_task(), tone_task(valid=False), tone_task(folds=3)])
+def test_knn_accuracy_for_watching_reads_no_test_clip(task):
+    read = []
+    waveform = task.waveform
+    watched = dataclasses.replace(task, waveform=lambda index: read.append(index) or waveform(index))
+    assert knn_accuracy(SpectrumModel(), watched) > 0.9
+    if task.splits is not None:
+        assert "test" not in task.splits[read]
+
+
+def test_the_probe_of_log_mel_statistics_on_real_sounds(shared_data, tmp_path, monkeypatch):
+    from atst.commands.probe import probe
+
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path))
+    result = probe("esc10", model="logmel", data=shared_data / "tasks" / "esc10", device="cpu")
+    assert result.value > 0.6
+    assert len(result.chosen) == 5
+    assert result.warnings == []
+
+
+def test_a_registered_task_without_its_folder_says_what_to_give(monkeypatch):
+    monkeypatch.delenv("ATST_DATA", raising=False)
+    with pytest.raises(UsageError, match="--data DIR"):
+        load_task("esc10")

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from atst.errors import UsageError
+from atst.tasks import KNOWN, load_task, task_names
+
+
+def table(folder, text, files=("a.wav", "b.wav", "c.wav")):
+    for file in files:
+        (folder / file).write_bytes(b"")
+    (folder / "meta.csv").write_text(text)
+    return folder / "meta.csv"
+
+
+def test_a_table_with_splits(tmp_path):
+    task = load_task(
+        table(tmp_path, "extra,path,label,split\n1,a.wav,10,train\n2,b.wav,9,valid\n3,c.wav,10,test\n")
+    )
+    assert task.label_names == ["9", "10"]
+    assert task.labels.tolist() == [1, 0, 1]
+    assert task.splits.tolist() == ["train", "valid", "test"]
+    assert task.folds is None
+    assert task.paths[0] == tmp_path / "a.wav"
+    assert task.metric == "accuracy"
+
+
+def test_a_table_with_folds(tmp_path):
+    task = load_task(table(tmp_path, "path,label,fold\na.wav,x,1\nb.wav,y,2\nc.wav,y,3\n"))
+    assert task.folds.tolist() == [1, 2, 3]
+    assert task.splits is None
+
+
+def test_several_labels_in_a_cell_make_it_multi_label(tmp_path):
+    task = load_task(table(tmp_path, "path,label,fold\na.wav,x;y,1\nb.wav,y,2\nc.wav, z ;x,2\n"))
+    assert task.metric == "mAP"
+    np.testing.assert_array_equal(task.labels, [[1, 1, 0], [0, 1, 0], [1, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,split\na.wav,train\n", "no column 'label'; its columns are: path, split"),
+        ("path,label\na.wav,x\n", "no column 'split' or 'fold'"),
+        (
+            "path,label,split\na.wav,x,training\n",
+            "line 2: unknown split 'training'. Valid: train, valid, test",
+        ),
+        ("path,label,split\na.wav,,train\n", "line 2: empty 'label'"),
+        ("path,label,split\na.wav,x\n", "line 2: empty 'split'"),
+        ("path,label,fold\na.wav,x,one\nb.wav,y,2\n", "fold 'one' is not an integer"),
+        ("path,label,fold\na.wav,x,1\nb.wav,y,1\n", "only one fold"),
+        ("path,label,split\na.wav,x,train\nb.wav,x,test\n", "only one label, 'x'"),
+        ("path,label,split\na.wav,x,train\nb.wav,y,valid\n", "no clip whose split is 'test'"),
+        ("path,label,split\nno.wav,x,train\nb.wav,y,test\n", r"1 of 2 files are missing: .*no\.wav"),
+        ("path,label,split\n", "no rows"),
+        ("", "its columns are: none"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said_in_one_line(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message) as error:
+        load_task(table(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UsageError, match="Did you mean 'esc10'"):
+        load_task("esc-10")
+
+
+def test_a_missing_table_and_a_folder_without_one(tmp_path):
+    with pytest.raises(UsageError, match="No such file"):
+        load_task(tmp_path / "none.csv")
+    with pytest.raises(UsageError, match=r"has no meta\.csv"):
+        load_task("esc10", tmp_path)
+
+
+def test_the_environment_names_the_folder_of_all_tasks(tmp_path, monkeypatch):
+    (tmp_path / "esc10").mkdir()
+    table(tmp_path / "esc10", "path,label,fold\na.wav,x,1\nb.wav,y,2\nc.wav,y,3\n")
+    monkeypatch.setenv("ATST_DATA", str(tmp_path))
+    task = load_task("esc10")
+    assert task.name == "esc10"
+    assert "Piczak" in task.source
+
+
+def test_the_built_in_task_needs_no_files():
+    task = load_task("synthetic")
+    assert "synthetic" in task_names()
+    assert {"train", "valid", "test"} == set(task.splits)
+    for split in ("train", "valid", "test"):
+        assert set(task.labels[task.splits == split]) == set(range(len(task.label_names)))
+    waveform = task.read(0, 1.0)
+    assert waveform.dtype == np.float32
+    assert waveform.shape == (16000,)
+
+
+@pytest.mark.parametrize(
+    ("name", "clips", "classes"),
+    [
+        ("esc10", 400, 10),
+        ("fsdd", 3000, 10),
+        ("fsdd-speaker", 3000, 6),
+        ("gmnotes", 2064, 11),
+        ("gmnotes-pitch", 2064, 12),
+    ],
+)
+def test_registered_tasks_read_the_real_files(shared_data, name, clips, classes):
+    task = load_task(name, shared_data / "tasks" / KNOWN[name].folder)
+    assert len(task) == clips
+    assert len(task.label_names) == classes
