@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atst.official_tensors import encoder_shapes
 from golden import recipes
 
 FOLDER = Path(__file__).parent
@@ -42,6 +43,16 @@ def lightning_checkpoint(state: Any, **hyper_parameters: Any) -> dict[str, Any]:
     content: dict[str, Any] = dict.fromkeys(table("state_dict_small")["checkpoint_top_level"])
     content |= {"epoch": 1, "global_step": 1, "pytorch-lightning_version": "2.6.6", "state_dict": state}
     return content | {"hyper_parameters": hyper_parameters, "datamodule_hyper_parameters": {}}
+
+
+def nano_state() -> dict[str, Tensor]:
+    """Both encoders of the smallest size under the authors' names, without heads: quick to write."""
+    state = {}
+    for network in ("teacher", "student"):
+        for name, shape in encoder_shapes("nano").items():
+            key = f"model.{network}.{name}"
+            state[key] = torch.from_numpy(np.asarray(recipes.fill_value(key, shape)))
+    return state
 
 
 def older_checkpoint(state: Any, **args: Any) -> dict[str, Any]:

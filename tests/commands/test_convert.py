@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import atst
+from atst.commands.convert import convert
+from atst.errors import ModelError, UsageError
+from golden.numbers import lightning_checkpoint, nano_state
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("theirs") / "theirs.ckpt"
+    torch.save(lightning_checkpoint(nano_state(), train_len=9.0), path)
+    return path
+
+
+def test_converted_folder_equals_the_checkpoint(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert(checkpoint, out=tmp_path / "model")
+    assert "nano encoder (teacher), segments of 9 s" in capsys.readouterr().out
+    folder, file = atst.load(tmp_path / "model"), atst.load(checkpoint)
+    assert folder.fingerprint == file.fingerprint
+    waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    np.testing.assert_array_equal(
+        folder.embed(waveform, sample_rate=16_000), file.embed(waveform, sample_rate=16_000)
+    )
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "theirs.ckpt" in card
+    assert str(checkpoint.parent) not in card
+
+
+def test_student_differs_from_teacher(checkpoint: Path, tmp_path: Path) -> None:
+    convert(checkpoint, out=tmp_path / "student", network="student")
+    assert atst.load(tmp_path / "student").fingerprint != atst.load(checkpoint).fingerprint
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    convert(Path("random:small"), to_official=tmp_path / "theirs.ckpt")
+    convert(tmp_path / "theirs.ckpt", out=tmp_path / "ours")
+    assert atst.load(tmp_path / "ours").fingerprint == atst.load("random:small").fingerprint
+
+
+def test_what_exists_is_not_overwritten(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note.txt").write_text("mine")
+    with pytest.raises(UsageError, match="exists"):
+        convert(checkpoint, out=tmp_path / "full")
+    with pytest.raises(UsageError, match="exists"):
+        convert(checkpoint, out=tmp_path / "full" / "note.txt")
+    with pytest.raises(UsageError, match="exists"):
+        convert(checkpoint, to_official=tmp_path / "full" / "note.txt")
+    assert [p.name for p in tmp_path.rglob("*")] == ["full", "note.txt"]
+
+
+def test_a_refused_checkpoint_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    with pytest.raises(ModelError, match="not a PyTorch checkpoint"):
+        convert(tmp_path / "text.ckpt", out=tmp_path / "model")
+    with pytest.raises(ModelError, match="not 'nano'"):
+        convert(Path("random:nano"), to_official=tmp_path / "nano.ckpt")
+    assert [p.name for p in tmp_path.iterdir()] == ["text.ckpt"]
+
+
+def test_one_direction_at_a_time(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="either"):
+        convert(checkpoint)
+    with pytest.raises(UsageError, match="either"):
+        convert(checkpoint, out=tmp_path / "a", to_official=tmp_path / "b")
+
+
+def test_a_baseline_cannot_be_converted(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no encoder"):
+        convert(Path("logmel"), to_official=tmp_path / "a.ckpt")
