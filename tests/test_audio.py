@@ -65,7 +65,9 @@ def write(path: Path, rate: int, channels: int, subtype: str, samples: np.ndarra
     else:
         container_name = {".ogg": "OGG", ".opus": "OGG"}.get(path.suffix)
         many = np.stack([mono] * channels, axis=1)
-        soundfile.write(path, many, rate, subtype=subtype, format=container_name)
+        with soundfile.SoundFile(path, "w", rate, channels, subtype, format=container_name) as file:
+            for begin in range(0, len(many), rate):  # libsndfile crashes when given much Vorbis at once
+                file.write(many[begin : begin + rate])
     return path
 
 

@@ -55,7 +55,7 @@ def open_corpus(
 
     A file's last piece counts if it has `min_seconds`. All headers are checked, by `workers` threads; faulty
     or too short files are left out and listed in `.skipped`. `synthetic` or `synthetic:SIZE` (default 2000)
-    gives the built-in sounds. Raises `CorpusError` when nothing is left, `UsageError` for a wrong source.
+    gives the built-in sounds, of 4 s at most. Raises `CorpusError` when nothing is left, `UsageError` for a wrong source.
     """
     if not 0 < min_seconds <= clip_seconds:
         raise UsageError(
@@ -68,7 +68,7 @@ def open_corpus(
     if built_in:
         if len(names) > 1:
             raise UsageError(f"'{built_in[0]}' cannot be mixed with other sources")
-        return SyntheticCorpus(_synthetic_size(built_in[0]), clip_seconds)
+        return SyntheticCorpus(_synthetic_size(built_in[0]), min(clip_seconds, 4.0))
     return FileCorpus(names, clip_seconds, min_seconds, workers=workers, progress=progress)
 
 

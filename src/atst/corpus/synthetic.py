@@ -6,6 +6,8 @@ means and deviations of a spectrogram tell few of them apart. Pitch, spectral en
 loudness, onset and background vary at random. Clip i depends on (seed, i) alone, and is made when read.
 """
 
+import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,7 @@ KINDS = (
     *("reed", "bell", "vibrato", "trill", "plucks", "swells"),
     *("sweeps up", "sweeps down", "rising notes", "falling notes", "threes", "fours"),
 )
-TABLE = 2048  # samples of one period
+TABLE = 2048  # samples of one period, a power of two
 PRETRAINING, TASK = 0, 1  # streams of random numbers: labelled clips are never those pre-trained on
 
 
@@ -99,7 +101,7 @@ def make_sound(kind: int, seconds: float, rng: np.random.Generator) -> np.ndarra
 
 def _pattern(kind: str, beats: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Over time: how far the pitch is moved, in octaves, and the loudness, 0 to 1. Both (N,)."""
-    phase = beats % 1
+    phase = beats - np.floor(beats)  # a remainder by % is several times slower
     still = np.zeros_like(beats)
     decay = np.float32(rng.uniform(2, 6))
     # Where loudness does not tell the kind, it rises and falls with the beat by a random amount.
@@ -123,8 +125,10 @@ def _pattern(kind: str, beats: np.ndarray, rng: np.random.Generator) -> tuple[np
         case "threes" | "fours":
             group = 3 if kind == "threes" else 4
             gap = group * rng.uniform(0.35, 0.65)  # silent beats after the group
-            place = (beats * np.float32(1.6)) % np.float32(group + gap)
-            return still, np.exp(-decay * (place % 1)) * (place < group)
+            period = np.float32(group + gap)
+            place = beats * np.float32(1.6) / period
+            place = (place - np.floor(place)) * period
+            return still, np.exp(-decay * (place - np.floor(place))) * (place < group)
     return still, even  # reed, bell: known by their spectrum
 
 
@@ -136,10 +140,10 @@ def _tone(kind: str, pitch: float, octaves: np.ndarray, rng: np.random.Generator
     if kind == "reed":
         weights[1::2] *= 0.03
     table = _table(weights, rng)
-    tone = table[(cycles * TABLE).astype(np.int64) % TABLE]
+    tone = table[(cycles * TABLE).astype(np.int64) & (TABLE - 1)]
     if kind == "bell":  # two series that share no partials
         ratio = rng.choice([1.19, 1.41, 1.68]) * rng.uniform(0.98, 1.02)
-        tone = tone + table[(cycles * (TABLE * ratio)).astype(np.int64) % TABLE]
+        tone = tone + table[(cycles * (TABLE * ratio)).astype(np.int64) & (TABLE - 1)]
     return tone
 
 
@@ -159,12 +163,21 @@ def _presence(size: int, rng: np.random.Generator) -> np.ndarray:
 
 def _noise(size: int, rng: np.random.Generator) -> np.ndarray:
     """A background (N,): noise of random colour with one broad peak."""
-    length = 1 << (size - 1).bit_length()  # a power of two: the fastest transform
-    bins = length // 2 + 1
-    octave = np.log2(np.arange(1, bins + 1, dtype=np.float32) * np.float32(SAMPLE_RATE / length / 100) + 1)
-    shape = -rng.uniform(-1, 6) * octave + rng.uniform(0, 15) * np.exp(
-        -((octave - rng.uniform(1, 6)) ** 2)
+    octave = _octaves(size)
+    slope, peak, place = (
+        rng.uniform(-1, 6),
+        rng.uniform(0, 15),
+        rng.uniform(1, 6),
+    )  # dB an octave, dB, octaves
+    level = (
+        np.float32(peak) * np.exp(-np.square(octave - np.float32(place))) - np.float32(slope) * octave
     )  # dB
-    weights = np.power(np.float32(10), shape.astype(np.float32) / 20)
-    draws = rng.standard_normal((bins, 2), np.float32).view(np.complex64)[:, 0]
-    return np.fft.irfft(draws * weights, length)[:size].astype(np.float32)
+    draws = rng.standard_normal((len(octave), 2), np.float32).view(np.complex64)[:, 0]
+    return np.fft.irfft(draws * np.exp(level * np.float32(math.log(10) / 20)), size)
+
+
+@functools.lru_cache(maxsize=4)
+def _octaves(size: int) -> np.ndarray:
+    """Frequency of each bin of a transform of this size, in octaves above 100 Hz; compressed below."""
+    bins = np.arange(size // 2 + 1, dtype=np.float32)
+    return np.log2(bins * np.float32(SAMPLE_RATE / size / 100) + 1)
