@@ -6,6 +6,7 @@ the result equal to the same span of the whole file after resampling.
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,7 +34,7 @@ class AudioInfo:
 
 def info(path: Pathlike) -> AudioInfo:
     """Length, rate and channels of an audio file, without decoding it. Raises `AudioError`."""
-    with open_source(path) as source:
+    with closing(open_source(path)) as source:
         return AudioInfo(source.frames / source.rate, source.rate, source.channels)
 
 
@@ -48,7 +49,7 @@ def read(path: Pathlike, start: float = 0.0, duration: float | None = None) -> n
         raise AudioError(f"{path}: start must be 0 s or later, not {start}")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise AudioError(f"{path}: duration must be more than 0 s, not {duration}")
-    with open_source(path) as source:
+    with closing(open_source(path)) as source:
         if start > 0 and start >= source.frames / source.rate:
             raise AudioError(
                 f"{path}: start {start:g} s is beyond its end, {source.frames / source.rate:g} s"

@@ -8,6 +8,7 @@ FFmpeg open further files or addresses are not admitted.
 
 import itertools
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from atst.errors import AudioError
 RATES = range(4000, 768001)  # Hz; the lower bound keeps a forged header from blowing up the resampled size
 BLOCK = 1 << 20  # values decoded at a time
 SETTLE = 0.5  # s decoded and dropped after a seek: mp3's bit reservoir reaches back this far at low rates
+FIXED = ("opus", "aac", "mp3")  # codecs whose frames are equally long, so that they end on a known grid
 FORMATS = (
     "mov,matroska,webm,aac,mp3,asf,avi,flv,mpegts,mpeg,ogg,wav,w64,flac,aiff,caf,au,amr,ac3,eac3,wv,ape,tta"
 )
@@ -36,7 +38,7 @@ Pathlike = str | os.PathLike[str]
 
 
 def open_source(path: Pathlike) -> "Source":
-    """The file's decoder, to be used in a `with` block. Raises `AudioError`, file name first."""
+    """The file's decoder, to be closed after use. Raises `AudioError`, file name first."""
     name = os.fspath(path)
     try:
         with Path(name).open("rb") as file:
@@ -66,12 +68,6 @@ class Source:
     frames: int
     rate: int
     channels: int
-
-    def __enter__(self) -> "Source":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -176,34 +172,29 @@ class Container(Source):
 
     def _packets_seconds(self) -> Fraction:
         """Length by the time stamps of all packets, which are read and not decoded."""
-        spans = [
-            (p.pts, p.pts + (p.duration or 0)) for p in self.container.demux(self.stream) if p.pts is not None
-        ]
+        packets = self.container.demux(self.stream)
+        spans = [(p.pts, p.pts + (p.duration or 0)) for p in packets if p.pts is not None]
         self.container.seek(0)
-        return (
-            (max(end for _, end in spans) - min(start for start, _ in spans)) * self.tick
-            if spans
-            else Fraction(0)
-        )
+        return (max(s[1] for s in spans) - min(s[0] for s in spans)) * self.tick if spans else Fraction(0)
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
         """As `Source.blocks`."""
         try:
             position, frames = self._seek(begin)
-            # What mp4 holds beyond its stated length is the encoder's padding.
-            limit = self.frames if "mov" in self.container.format.name else None
-            end = min(
-                (x for x in (limit, None if count is None else begin + count) if x is not None), default=None
-            )
+            end = math.inf if count is None else begin + count
+            if (
+                "mov" in self.container.format.name
+            ):  # what it holds beyond its length is the encoder's padding
+                end = min(end, self.frames)
             for frame in frames:
                 if frame.sample_rate != self.rate:
                     raise AudioError(f"{self.path}: its sample rate changes on the way")
-                stop = None if end is None else max(0, end - position)
+                stop = max(0, int(min(frame.samples, end - position)))
                 yield mono_float(_samples(frame)[max(0, begin - position) : stop])
                 position += frame.samples
-                if end is not None and position >= end:
+                if position >= end:
                     break
-        except av.FFmpegError as error:
+        except (av.FFmpegError, ValueError) as error:
             raise AudioError(f"{self.path}: truncated or damaged ({_one_line(error)})") from error
 
     def _seek(self, begin: int) -> tuple[int, Iterator[av.AudioFrame]]:
@@ -217,9 +208,11 @@ class Container(Source):
         self.container.seek(origin + int(target), stream=self.stream)
         decoded = self.container.decode(self.stream)
         first = next(decoded, None)
-        if first is not None and first.pts is not None:
+        coarse = self.tick * self.rate > 1  # time stamps do not tell the sample (webm: 1 ms)
+        gridded = self.stream.codec_context.codec.canonical_name in FIXED
+        if first is not None and first.pts is not None and (gridded or not coarse):
             end = round((first.pts - origin) * self.tick * self.rate) + first.samples
-            if self.tick * self.rate > 1:  # time stamps too coarse (webm: 1 ms): frames end on a known grid
+            if coarse:
                 step = head[1].samples
                 end = head[0].samples + round((end - head[0].samples) / step) * step
             if 0 <= end - first.samples <= begin:

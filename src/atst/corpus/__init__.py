@@ -55,7 +55,8 @@ def open_corpus(
 
     A file's last piece counts if it has `min_seconds`. All headers are checked, by `workers` threads; faulty
     or too short files are left out and listed in `.skipped`. `synthetic` or `synthetic:SIZE` (default 2000)
-    gives the built-in sounds, of 4 s at most. Raises `CorpusError` when nothing is left, `UsageError` for a wrong source.
+    gives the built-in sounds, of 4 s at most. Raises `CorpusError` when nothing is left, `UsageError` for
+    a wrong source.
     """
     if not 0 < min_seconds <= clip_seconds:
         raise UsageError(

@@ -93,9 +93,9 @@ def make_sound(kind: int, seconds: float, rng: np.random.Generator) -> np.ndarra
     pitch = 110 * 2 ** rng.uniform(0, 3)  # Hz
     tone = _tone(KINDS[kind], pitch, octaves, rng) * level * _presence(size, rng)
     noise = _noise(size, rng)
-    ratio = 10 ** (rng.uniform(0, 20) / 20)  # signal to noise, 0 to 20 dB
+    ratio = 10 ** (rng.uniform(5, 25) / 20)  # signal to noise, 5 to 25 dB
     sound = tone / (tone.std() + 1e-6) * ratio + noise / (noise.std() + 1e-6)
-    gain = 10 ** (rng.uniform(-30, 0) / 20)
+    gain = 10 ** (rng.uniform(-24, 0) / 20)
     return (sound * (0.9 * gain / np.abs(sound).max())).astype(np.float32)
 
 
@@ -136,7 +136,7 @@ def _tone(kind: str, pitch: float, octaves: np.ndarray, rng: np.random.Generator
     """A periodic sound (N,) of `pitch` Hz, moved by `octaves`, with a random spectral envelope."""
     cycles = np.cumsum(pitch / SAMPLE_RATE * np.exp2(octaves), dtype=np.float64)
     number = np.arange(1, 1 + max(2, min(40, int(7500 / (pitch * 2.8)))))
-    weights = number ** -rng.uniform(0.3, 1.8) * 10 ** (rng.normal(0, 6, len(number)) / 20)
+    weights = number ** -rng.uniform(0.3, 1.8) * 10 ** (rng.normal(0, 4, len(number)) / 20)
     if kind == "reed":
         weights[1::2] *= 0.03
     table = _table(weights, rng)
