@@ -25,13 +25,9 @@ RATES = range(4000, 768001)  # Hz; the lower bound keeps a forged header from bl
 BLOCK = 1 << 20  # values decoded at a time
 SETTLE = 0.5  # s decoded and dropped after a seek: mp3's bit reservoir reaches back this far at low rates
 FIXED = ("opus", "aac", "mp3")  # codecs whose frames are equally long, so that they end on a known grid
-FORMATS = (
-    "mov,matroska,webm,aac,mp3,asf,avi,flv,mpegts,mpeg,ogg,wav,w64,flac,aiff,caf,au,amr,ac3,eac3,wv,ape,tta"
-)
+FORMATS = "mov,matroska,webm,aac,mp3,asf,avi,flv,mpegts,mpeg,ogg,wav,w64,flac,aiff,caf,au,amr,ac3,wv,ape,tta"
 
-av.logging.set_level(
-    av.logging.PANIC
-)  # the error raised says it; FFmpeg's own lines would litter the terminal
+av.logging.set_level(av.logging.PANIC)  # the error raised says it; FFmpeg's own lines are noise
 logging.getLogger("libav").setLevel(logging.CRITICAL)
 
 Pathlike = str | os.PathLike[str]
