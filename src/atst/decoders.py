@@ -159,10 +159,8 @@ class Container(Source):
         """Whether an mp3 file's first frame is the Xing, Info or VBRI header, which counts the frames."""
         packet = next(self.container.demux(self.stream))
         self.container.seek(0)
-        if packet.pos is None:
-            return False
         with Path(self.path).open("rb") as file:
-            file.seek(max(0, packet.pos - 2048))
+            file.seek(max(0, (packet.pos or 0) - 2048))
             head = file.read(2048)
         return any(tag in head for tag in (b"Xing", b"Info", b"VBRI"))
 
