@@ -21,6 +21,11 @@ class Parts:
     folds: list[int] | None  # the fold that each classifier is tested on
     held_out: str | None  # what `valid` is if it was cut from the training clips, in words
 
+    @property
+    def count(self) -> int:
+        """How many classifiers are trained: F."""
+        return self.train.shape[1]
+
 
 def divide(task: Task, rows: NDArray[np.int64], seed: int) -> Parts:
     """The parts of the clips `rows` of a task.

@@ -56,6 +56,15 @@ class ProbeResult:
 
 
 @dataclass
+class Head:
+    """The classifier to keep: logits = features @ weight.T + bias."""
+
+    weight: Tensor  # (C, D)
+    bias: Tensor  # (C,)
+    trained_on: str  # in words
+
+
+@dataclass
 class Probe:
     """A finished probe: its result, and what its files and report are made from."""
 
@@ -66,16 +75,7 @@ class Probe:
     sweep: sweep.Sweep
     tested: NDArray[np.int64]  # (m,) rows of `features`, fold by fold
     logits: Tensor  # (m, C) of them
-    head: "Head"
-
-
-@dataclass
-class Head:
-    """The classifier to keep: logits = features @ weight.T + bias."""
-
-    weight: Tensor  # (C, D)
-    bias: Tensor  # (C,)
-    trained_on: str  # in words
+    head: Head
 
 
 def linear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, device: str = "auto") -> Probe:
@@ -96,39 +96,15 @@ def linear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, d
     where = devices.resolve(device)
     features = extract(model, task, cache)
     parts = divide(task, features.rows, seed)
-    data = _Data(
-        torch.from_numpy(features.values).to(where),
-        torch.from_numpy(task.labels[features.rows]).to(where),
-        task,
-        seed,
-    )
+    labels = torch.from_numpy(task.labels[features.rows]).to(where)
+    data = _Data(torch.from_numpy(features.values).to(where), labels, task, seed)
     grid = list(task.rates or RATES)
-    swept = data.train(parts.train, [grid] * parts.train.shape[1], valid_rows=torch.from_numpy(parts.valid))
-    best = [swept.best(fold) for fold in range(parts.train.shape[1])]  # (index of the rate, epoch)
-    heads, tested = swept.heads, [rate for rate, _ in best]
-    if parts.held_out:
-        again = [[grid[rate]] for rate, _ in best]
-        heads = data.train(
-            parts.train | parts.valid, again, stop=torch.tensor([[epoch] for _, epoch in best])
-        ).heads
-        tested = [0] * len(best)
-    logits = [data.logits(heads, test, fold, tested[fold]) for fold, test in enumerate(parts.test.T)]
-    values = [data.score(own, test) for own, test in zip(logits, parts.test.T, strict=True)]
-    chosen = [
-        Choice(
-            fold=parts.folds[fold] if parts.folds else None,
-            rate=grid[rate],
-            epoch=epoch,
-            valid=round(float(swept.valid_metric[epoch - 1, fold, rate]), 6),
-            value=values[fold],
-            clips={part: int(getattr(parts, part)[:, fold].sum()) for part in ("train", "valid", "test")},
-        )
-        for fold, (rate, epoch) in enumerate(best)
-    ]
-    draws = [
-        data.bootstrap(own, test, fold)
-        for fold, (own, test) in enumerate(zip(logits, parts.test.T, strict=True))
-    ]
+    swept = data.train(parts.train, [grid] * parts.count, valid_rows=torch.from_numpy(parts.valid))
+    best = [swept.best(fold) for fold in range(parts.count)]  # (index of the rate, epoch)
+    heads = _heads_to_test(data, parts, swept, [grid[rate] for rate, _ in best], best)
+    logits = [data.logits(head, test) for head, test in zip(heads, parts.test.T, strict=True)]
+    chosen = _choices(data, parts, swept, grid, best, logits)
+    draws = [data.bootstrap(logits[fold], test, fold) for fold, test in enumerate(parts.test.T)]
     result = ProbeResult(
         task=task.name,
         model=model.name,
@@ -136,7 +112,7 @@ def linear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, d
         pooling=POOLING,
         layers=model.depth,
         metric=task.metric,
-        value=float(np.mean(values)),
+        value=float(np.mean([choice.value for choice in chosen])),
         ci=interval(np.mean(draws, axis=0)),
         seed=seed,
         chosen_on=_chosen_on(parts),
@@ -149,8 +125,8 @@ def linear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, d
         fingerprint=model.fingerprint,
         settings={"clip_seconds": CLIP_SECONDS, "epochs": sweep.EPOCHS, "batch": sweep.BATCH},
     )
-    head = _head_to_keep(data, parts, heads, tested[0], chosen)
     order = np.concatenate([np.flatnonzero(test) for test in parts.test.T])
+    head = heads[0] if parts.folds is None else _head_of_all(data, chosen)
     return Probe(result, task, features, parts, swept, order, torch.cat(logits), head)
 
 
@@ -174,8 +150,9 @@ class _Data:
             self.features, self.labels, self.classes, masks, torch.tensor(rates), seed=self.seed, **how
         )
 
-    def logits(self, heads: sweep.Heads, rows: NDArray[np.bool_], fold: int, rate: int) -> Tensor:
-        return heads.logits(self.features[self._index(rows)], fold, rate).cpu()
+    def logits(self, head: Head, rows: NDArray[np.bool_]) -> Tensor:
+        features = self.features[self._index(rows)]
+        return (features @ head.weight.T.to(features.device) + head.bias.to(features.device)).cpu()
 
     def score(self, logits: Tensor, rows: NDArray[np.bool_]) -> float:
         return float(score(self.task.metric, logits, self.labels[self._index(rows)].cpu()))
@@ -201,17 +178,52 @@ def _knn(data: _Data, parts: Parts) -> dict[str, Any]:
     return {"value": float(np.mean(values)), "k": NEIGHBOURS, "distance": "cosine of the plain features"}
 
 
-def _head_to_keep(data: _Data, parts: Parts, heads: sweep.Heads, rate: int, chosen: list[Choice]) -> Head:
-    """The tested head; with folds one trained on all clips with the folds' median rate and epoch."""
-    if parts.folds is None:
-        clips = "training and held-out clips" if parts.held_out else "training clips"
-        return Head(heads.weight[:, 0, rate].T.contiguous().cpu(), heads.bias[0, rate].cpu(), clips)
+def _heads_to_test(
+    data: _Data, parts: Parts, swept: sweep.Sweep, rates: list[float], best: list[tuple[int, int]]
+) -> list[Head]:
+    """Of each fold the chosen head; trained again if clips were held out of its training."""
+    if not parts.held_out:
+        return [_head(swept.heads, fold, rate, "training clips") for fold, (rate, _) in enumerate(best)]
+    stop = torch.tensor([[epoch] for _, epoch in best])
+    heads = data.train(parts.train | parts.valid, [[rate] for rate in rates], stop=stop).heads
+    return [_head(heads, fold, 0, "training and held-out clips") for fold in range(parts.count)]
+
+
+def _head_of_all(data: _Data, chosen: list[Choice]) -> Head:
+    """A head for use, trained on all clips with the folds' median rate and epoch."""
     everything = np.ones((len(data.labels), 1), dtype=bool)
     middle = float(np.exp(np.median(np.log([choice.rate for choice in chosen]))))
     epoch = round(float(np.median([choice.epoch for choice in chosen])))
     heads = data.train(everything, [[middle]], stop=torch.tensor([[epoch]])).heads
-    text = "all labelled clips, test folds included: the metric was measured on other heads"
-    return Head(heads.weight[:, 0, 0].T.contiguous().cpu(), heads.bias[0, 0].cpu(), text)
+    return _head(
+        heads, 0, 0, "all labelled clips, test folds included: the metric was measured on other heads"
+    )
+
+
+def _head(heads: sweep.Heads, fold: int, rate: int, trained_on: str) -> Head:
+    weight = heads.weight[:, fold, rate].T.contiguous().cpu()
+    return Head(weight, heads.bias[fold, rate].contiguous().cpu(), trained_on)
+
+
+def _choices(
+    data: _Data,
+    parts: Parts,
+    swept: sweep.Sweep,
+    grid: list[float],
+    best: list[tuple[int, int]],
+    logits: list[Tensor],
+) -> list[Choice]:
+    return [
+        Choice(
+            fold=parts.folds[fold] if parts.folds else None,
+            rate=grid[rate],
+            epoch=epoch,
+            valid=round(float(swept.valid_metric[epoch - 1, fold, rate]), 6),
+            value=data.score(logits[fold], parts.test[:, fold]),
+            clips={part: int(getattr(parts, part)[:, fold].sum()) for part in ("train", "valid", "test")},
+        )
+        for fold, (rate, epoch) in enumerate(best)
+    ]
 
 
 def _chosen_on(parts: Parts) -> str:
