@@ -2,9 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import atst
+from atst.cli import main
 from atst.commands.convert import convert
 from atst.errors import ModelError, UsageError
 from golden.numbers import lightning_checkpoint, nano_state
@@ -31,6 +33,24 @@ def test_converted_folder_equals_the_checkpoint(
     card = (tmp_path / "model" / "README.md").read_text()
     assert "theirs.ckpt" in card
     assert str(checkpoint.parent) not in card
+
+
+def test_command_line_and_python_embed_a_file_identically(checkpoint: Path, tmp_path: Path) -> None:
+    sound = tmp_path / "sound.wav"
+    soundfile.write(sound, 0.1 * np.random.default_rng(1).standard_normal((22_050 * 7, 2)), 22_050)
+    commands = [
+        ["convert", str(checkpoint), "--out", str(tmp_path / "model")],
+        ["embed", str(sound), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "folder.npz")],
+        ["embed", str(sound), "--model", str(checkpoint), "--out", str(tmp_path / "file.npz")],
+    ]
+    for command in commands:
+        with pytest.raises(SystemExit) as done:
+            main(command)
+        assert done.value.code == 0
+    expected = atst.load(checkpoint).embed(sound)
+    for name in ("folder", "file"):
+        with np.load(tmp_path / f"{name}.npz") as rows:
+            np.testing.assert_array_equal(rows["embedding"][0], expected)
 
 
 def test_student_differs_from_teacher(checkpoint: Path, tmp_path: Path) -> None:
