@@ -58,7 +58,9 @@ class Encoder(nn.Module):
             raise ValueError(f"layers must be 1 to {self.depth}, not {layers}")
         tokens = self.patch_embed(patches(logmel))  # (B, P, D)
         if tokens.shape[1] > MAX_PATCHES:
-            raise ValueError(f"{logmel.shape[-1]} frames: one pass takes at most {MAX_PATCHES * PATCH_FRAMES + 3}")
+            raise ValueError(
+                f"{logmel.shape[-1]} frames: one pass takes at most {MAX_PATCHES * PATCH_FRAMES + 3}"
+            )
         tokens = torch.cat([self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
         tokens = tokens + self.pos_embed[:, : tokens.shape[1]]  # (B, 1+P, D)
         mask = None if lengths is None else key_mask(lengths, tokens.shape[1])
@@ -118,6 +120,8 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
+    """Two linear layers with exact GELU between, 4x wider inside."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, 4 * width)

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from atst import audio
 from atst import device as devices
 from atst.atomic import new_folder
-from atst.encoder import PATCH_FRAMES, SIZES, Encoder
+from atst.encoder import MAX_PATCHES, PATCH_FRAMES, SIZES, Encoder
 from atst.errors import AudioError, ModelError, UsageError, unknown
 from atst.frontend import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, FrontEnd
 
 FORMAT_VERSION = 1
 WINDOW_SECONDS = 60.0
+SHORTEST_SEGMENT = (PATCH_FRAMES - 1) / FRAMES_PER_SECOND
+LONGEST_SEGMENT = (MAX_PATCHES * PATCH_FRAMES + PATCH_FRAMES - 2) / FRAMES_PER_SECOND
 POOLINGS = ("mean", "published")
 
 Waveform = NDArray[np.float32]
@@ -37,6 +39,14 @@ class ModelConfig:
     segment_seconds: float = 6.0
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, str) or self.size not in SIZES:
+            raise unknown("encoder size", str(self.size), SIZES)
+        seconds = self.segment_seconds
+        if not isinstance(seconds, int | float) or not SHORTEST_SEGMENT <= seconds <= LONGEST_SEGMENT:
+            allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT} seconds fit one pass"
+            raise ValueError(f"segment_seconds is {seconds!r}; {allowed}")
 
     @property
     def chunk_frames(self) -> int:
@@ -259,14 +269,12 @@ def _load_folder(folder: Path) -> AudioModel:
         )
     try:
         config = ModelConfig(**json.loads((path / "config.json").read_text()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UsageError) as error:
         raise ModelError(f"{path / 'config.json'}: cannot be used as a model's config: {error}") from None
     if config.format_version != FORMAT_VERSION:
         raise ModelError(
             f"{path}: format version {config.format_version}; this release reads {FORMAT_VERSION}."
         )
-    if config.size not in SIZES:
-        raise ModelError(f"{path / 'config.json'}: {unknown('encoder size', config.size, SIZES)}")
     model = AudioModel(config, name=str(folder))
     try:
         model.encoder.load_state_dict(load_file(path / "model.safetensors"))

@@ -30,7 +30,9 @@ class MixupBank:
         """Mixed `(B, 64, T)`. `draws` `(B, 2)`: which earlier clip, and its weight as share of 0.4."""
         batch = len(logmels)
         if self.stored is None:
-            self.stored = torch.zeros(self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device)
+            self.stored = torch.zeros(
+                self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device
+            )
         order = torch.arange(batch)
         available = (order + self.seen).clamp_max(self.size)
         back = 1 + (draws[:, 0].cpu() * available).long().clamp_max(available - 1)  # 1 = the clip just before
@@ -47,7 +49,9 @@ class MixupBank:
     def push(self, logmels: Tensor) -> None:
         """Remember `(B, 64, T)` without mixing."""
         if self.stored is None:
-            self.stored = torch.zeros(self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device)
+            self.stored = torch.zeros(
+                self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device
+            )
         kept = logmels[-self.size :]
         first = self.seen + len(logmels) - len(kept)
         self.stored[((first + torch.arange(len(kept))) % self.size).to(logmels.device)] = kept
@@ -92,7 +96,9 @@ def resize_matrix(start: Tensor, length: Tensor, source: int, target: int) -> Te
 
     Taps beyond the crop repeat its edge; positions outside `0 .. source` hold zeros.
     """
-    at = torch.arange(target, device=start.device) * ((length - 1) / max(target - 1, 1))[:, None]  # (B, target)
+    at = (
+        torch.arange(target, device=start.device) * ((length - 1) / max(target - 1, 1))[:, None]
+    )  # (B, target)
     left = at.floor()
     taps = left[..., None] + torch.arange(-1, 3, device=start.device)  # (B, target, 4)
     weights = cubic_weights((at - left).float())

@@ -31,7 +31,9 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        if not (
+            self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        ):
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
             return self._synchronised(input.float()).to(input.dtype)
@@ -41,10 +43,13 @@ class BatchNorm(nn.BatchNorm1d):
         dist.all_reduce(count)
         mean = all_reduce(x.sum(0)) / count
         variance = all_reduce((x - mean).square().sum(0)) / count
-        with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        self._track(mean.detach(), variance.detach() * count / (count - 1))
         return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        for running, value in ((self.running_mean, mean), (self.running_var, variance)):
+            assert running is not None
+            running.lerp_(value, self.momentum or 0.0)

@@ -64,8 +64,9 @@ class TeacherStudent(nn.Module):
     def update_teacher(self, decay: float) -> None:
         """Move the teacher's encoder and projector parameters towards the student's; not its buffers."""
         for part in ("encoder", "projector"):
-            teacher, student = list(self.teacher[part].parameters()), list(self.student[part].parameters())
-            torch._foreach_lerp_(teacher, student, 1.0 - decay)
+            student = self.student[part].parameters()
+            for target, source in zip(self.teacher[part].parameters(), student, strict=True):
+                target.lerp_(source, 1.0 - decay)
 
     @torch.no_grad()
     def copy_student(self) -> None:

@@ -1,0 +1,150 @@
+"""`atst pretrain`: unlabelled sound in, an encoder out."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from atst import model as models
+from atst.corpus import Corpus, open_corpus
+from atst.device import resolve
+from atst.errors import TrainingError, UsageError
+from atst.model import AudioModel
+from atst.pretraining import checkpoints
+from atst.pretraining import recipe as recipes
+from atst.pretraining import run as runs
+from atst.pretraining.method import TeacherStudent
+from atst.pretraining.module import PretrainingModule
+from atst.pretraining.recipe import Recipe
+
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def pretrain(
+    sources: Sequence[str | Path],
+    /,
+    *,
+    out: Path,
+    recipe: str | None = None,
+    set: Annotated[Sequence[str], Parameter(name="--set")] = (),
+    init: str | None = None,
+    resume: Flag = False,
+    watch: str | None = None,
+    watch_data: Path | None = None,
+    workers: int | None = None,
+    seed: int | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    devices: int = 1,
+) -> runs.Run:
+    """Train an encoder on unlabelled sound.
+
+    For example:
+
+        atst pretrain my-sounds/ --out runs/mine --set max_steps=20000
+
+    The run folder holds the recipe, metrics.csv and TensorBoard events, checkpoints, the model (loadable
+    from the first checkpoint on) and report.html. Ctrl-C saves and stops; --resume goes on.
+
+    Args:
+        sources: Audio files, folders, manifests (.csv, .jsonl, .txt), or `synthetic` for built-in sounds.
+        out: The run folder; it must be new or empty unless --resume is given.
+        recipe: nano, tiny (the default), small, base, or a YAML file that changes some keys of one.
+        set: A recipe key to change, as key=value; may be repeated.
+        init: Start from the encoder weights of this model, with fresh heads.
+        resume: Continue the run in --out from its newest checkpoint, or start it if there is none.
+        watch: A labelled task whose kNN accuracy (its train and valid splits) is measured at checkpoints.
+        watch_data: The folder of the watched task's data.
+        workers: Loader processes; the same as --set workers=N.
+        seed: The same as --set seed=N.
+        device: Where to train.
+        devices: How many devices of that kind.
+
+    Returns:
+        The run's folder, the steps done, whether it was stopped before its end, how many clips were faulty.
+    """
+    plan = _plan(recipe, [*set, *_shorthand(workers=workers, seed=seed)], out, resume)
+    where = resolve(device)
+    start = None if init is None else _initial(init, plan)
+    watcher = None if watch is None else _watcher(watch, watch_data)
+    corpus = _open(sources, plan)
+    needed = checkpoints.disk_needed(
+        sum(p.numel() for p in TeacherStudent(plan.size).parameters()), plan.keep_checkpoints
+    )
+    free = checkpoints.free_disk(out)
+    if free < needed:
+        raise TrainingError(f"{out}: the run needs {needed / 1e9:.1f} GB of disk; {free / 1e9:.1f} are free.")
+    _say(_outline(plan, corpus, needed, devices))
+    job = runs.Job(plan, corpus, out, where, devices, watcher)
+    result = runs.train(job, resume=resume, init=start)
+    if result.stopped and result.steps < plan.max_steps:
+        raise KeyboardInterrupt(f"Saved at step {result.steps}; the same command with --resume goes on.")
+    _say(_summary(result, corpus))
+    return result
+
+
+def _plan(recipe: str | None, overrides: list[str], out: Path, resume: bool) -> Recipe:
+    """The run's recipe: as asked, or as stored when a resumed run is asked for nothing else."""
+    if not resume and runs.is_first_process() and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            f"--out {out}: exists and is not an empty folder; use --resume to continue a run in it."
+        )
+    stored = runs.stored_recipe(out) if resume else None
+    if stored is None:
+        return recipes.resolve(recipe or recipes.DEFAULT, overrides)
+    asked = recipes.override(stored, overrides) if recipe is None else recipes.resolve(recipe, overrides)
+    runs.check_same(stored, asked)
+    return asked
+
+
+def _shorthand(**values: int | None) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
+
+
+def _initial(name: str, plan: Recipe) -> AudioModel:
+    model = models.load(name)
+    if not isinstance(model, AudioModel):
+        raise UsageError(f"--init {name}: not an encoder.")
+    if model.config.size != plan.size:
+        raise UsageError(
+            f"--init {name}: its encoder is '{model.config.size}', the recipe's is '{plan.size}'."
+        )
+    return model
+
+
+def _watcher(task: str, data: Path | None) -> Callable[[PretrainingModule], float]:
+    from atst.evaluation.knn import knn_accuracy
+    from atst.tasks import load_task
+
+    watched = load_task(task, data)
+    return lambda module: knn_accuracy(runs.export(module, module.trainer.global_step), watched)
+
+
+def _open(sources: Sequence[str | Path], plan: Recipe) -> Corpus:
+    if not sources:
+        raise UsageError("no sources: name audio files, folders or manifests, or `synthetic`.")
+    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, progress=None)
+    if corpus.skipped:
+        _say(f"{len(corpus.skipped)} files left out, for example {': '.join(corpus.skipped[0])}")
+    return corpus
+
+
+def _outline(plan: Recipe, corpus: Corpus, disk: int, devices: int) -> str:
+    clips = plan.max_steps * plan.batch_size * plan.accumulate * devices
+    return (
+        f"{plan.size} encoder, {plan.segment_seconds:g} s segments, {len(corpus)} clips "
+        f"({corpus.seconds.sum() / 3600:.2f} h): "
+        f"{plan.max_steps} steps, {clips} clips, {clips / len(corpus):.1f} passes over the corpus; "
+        f"checkpoints take {disk / 1e9:.1f} GB"
+    )
+
+
+def _summary(result: runs.Run, corpus: Corpus) -> str:
+    faults = f"; {result.faults} clips could not be used (faults.csv)" if result.faults else ""
+    return f"done: {result.steps} steps; model in {result.folder / 'model'}{faults}"
+
+
+def _say(text: str) -> None:
+    if runs.is_first_process():
+        print(text, file=sys.stderr, flush=True)

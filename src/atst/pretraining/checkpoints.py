@@ -1,0 +1,108 @@
+"""When a run saves, what it saves, and what it finds when it resumes."""
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+
+from atst.atomic import new_file
+from atst.errors import TrainingError
+from atst.pretraining.module import PretrainingModule
+
+Save = Callable[[lightning.Trainer, PretrainingModule], None]
+
+
+class Checkpoints(lightning.Callback):
+    """Calls `save` every so many steps or minutes, at the end, and on Ctrl-C or SIGTERM, which stop it."""
+
+    def __init__(self, save: Save, steps: int, minutes: float) -> None:
+        self.save, self.steps, self.minutes = save, steps, minutes
+        self.last_time = time.monotonic()
+        self.last_step = -1
+        self.stopped = False
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.last_time = time.monotonic()
+        self.last_step = trainer.global_step
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._stop)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        step = trainer.global_step
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or step == self.last_step:
+            return
+        by_steps = self.steps > 0 and step % self.steps == 0
+        by_time = self.minutes > 0 and time.monotonic() - self.last_time > 60 * self.minutes
+        due = by_steps or by_time or self.stopped or step >= pl_module.recipe.max_steps
+        if trainer.world_size > 1:  # clocks and signals differ between processes
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+            self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
+        if due:
+            self.save(trainer, pl_module)
+            self.last_time, self.last_step = time.monotonic(), step
+        trainer.should_stop = trainer.should_stop or self.stopped
+
+    def restore_signals(self) -> None:
+        """Give Ctrl-C and SIGTERM back to whoever had them."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        if self.stopped:
+            self.restore_signals()
+            raise KeyboardInterrupt
+        self.stopped = True
+        print("\nstopping after this step and saving; once more to stop at once", file=sys.stderr, flush=True)
+
+
+def write(trainer: lightning.Trainer, folder: Path, keep: int) -> None:
+    """Save the trainer's state under `folder`, appearing whole; all but the `keep` newest go afterwards."""
+    with new_file(folder / f"step-{trainer.global_step:08d}.ckpt") as path:
+        trainer.save_checkpoint(path, weights_only=False)  # with the optimiser's state
+    if trainer.is_global_zero:
+        for old in sorted(folder.glob("step-*.ckpt"))[:-keep]:
+            old.unlink()
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint with the most steps in a run folder; only complete ones bear this name."""
+    return max((folder / "checkpoints").glob("step-*.ckpt"), default=None)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What `PretrainingModule.checkpoint_extra` was. Raises `TrainingError` for a damaged file."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["atst"]
+        return {"step": int(state["step"]), "conditions": dict(state["conditions"])}
+    except Exception as error:  # whatever a damaged file makes of its reader
+        raise TrainingError(
+            f"{checkpoint}: cannot be read ({type(error).__name__}); remove it to resume from the one before."
+        ) from None
+
+
+def disk_needed(parameters: int, keep: int) -> int:
+    """Bytes of checkpoints: both networks and two moments in float32, one file more while saving."""
+    return parameters * 4 * 2 * (keep + 1)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free where `folder` is or will be."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

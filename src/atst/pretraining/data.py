@@ -1,0 +1,165 @@
+"""Pairs of segments from a corpus: which clip, which stretches, in which order; loaded by workers.
+
+Everything derives from (seed, position), the position being a clip's place in the endless stream that
+all devices and workers share. So the stream is the same whatever loads it, and can start anywhere.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from atst.corpus import Corpus
+from atst.errors import AudioError, CorpusError
+from atst.frontend import SAMPLE_RATE, FrontEnd
+from atst.pretraining.recipe import Recipe
+
+ATTEMPTS = 20
+ORDER, PAIR, REPLACEMENT = range(3)  # kinds of draw, so that no two share a random stream
+N_DRAWS = 14  # two segment starts, then for each view: two for mixup, four for the crop
+
+
+class PairDataset(Dataset[dict[str, Any]]):
+    """Position in the stream to two segments of one clip, with the draws for their augmentation.
+
+    An item has `views` (2, 64, T) log-mel, or (2, N) waveforms when `logmel` is false; `draws` (14,);
+    `real`, the share of the segments that is sound and not padding; `differ`, whether the segments do;
+    `faults`, the clips that could not be used and were replaced.
+    """
+
+    def __init__(self, corpus: Corpus, recipe: Recipe, logmel: bool) -> None:
+        self.corpus = corpus
+        self.order = ClipOrder(corpus.seconds, recipe.sampling, recipe.seed)
+        self.seed = recipe.seed
+        self.samples = round(recipe.segment_seconds * SAMPLE_RATE)
+        self.same_segment = recipe.same_segment
+        self.frontend = FrontEnd() if logmel else None
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        draws = np.random.default_rng((self.seed, PAIR, position)).random(N_DRAWS)
+        if self.same_segment:
+            draws[1] = draws[0]
+        faults: list[tuple[str, str]] = []
+        for index in self._candidates(position):
+            try:
+                pair, real, differ = self._segments(index, draws)
+                break
+            except AudioError as error:
+                faults.append((self.corpus.name(index), str(error)))
+        else:
+            raise CorpusError(f"{ATTEMPTS} clips in a row could not be used, the last: {faults[-1][1]}")
+        views = torch.from_numpy(pair)  # (2, N)
+        if self.frontend is not None:
+            views = self.frontend(views)  # (2, 64, T)
+        return {
+            "views": views,
+            "draws": torch.from_numpy(draws),
+            "position": position,
+            "real": real,
+            "differ": float(differ),
+            "faults": faults,
+        }
+
+    def _candidates(self, position: int) -> Iterator[int]:
+        """The clip at `position`, then others to take its place, the same ones each time."""
+        yield self.order[position]
+        yield from np.random.default_rng((self.seed, REPLACEMENT, position)).integers(
+            len(self.corpus), size=ATTEMPTS - 1
+        )
+
+    def _segments(self, index: int, draws: NDArray[np.float64]) -> tuple[NDArray[np.float32], float, bool]:
+        """Both segments `(2, N)` of a clip, read in one stretch; zero-padded at the end if it is shorter."""
+        clip = int(self.corpus.seconds[index] * SAMPLE_RATE)
+        room = max(clip - self.samples, 0) + 1
+        starts = [int(draw * room) for draw in draws[:2]]
+        first, last = min(starts), max(starts) + min(self.samples, clip)
+        wave = self.corpus.read(index, first / SAMPLE_RATE, (last - first) / SAMPLE_RATE)
+        pair = np.zeros((2, self.samples), dtype=np.float32)
+        for row, start in zip(pair, starts, strict=True):
+            piece = wave[start - first :][: self.samples]
+            row[: len(piece)] = piece
+        return pair, min(clip / self.samples, 1.0), starts[0] != starts[1]
+
+
+class ClipOrder:
+    """Index of the clip at each position of the stream; an epoch is as many positions as clips.
+
+    `uniform` visits every clip once an epoch; `sqrt_duration` visits it in proportion to the square
+    root of its length (systematic sampling), since a longer clip holds more distinct pairs.
+    """
+
+    def __init__(self, seconds: NDArray[np.float64], sampling: str, seed: int) -> None:
+        self.seed = seed
+        self.size = len(seconds)
+        self.weights = np.sqrt(seconds) if sampling == "sqrt_duration" else None
+        self._epoch = -1
+        self._order = np.zeros(0, dtype=np.int64)
+
+    def __getitem__(self, position: int) -> int:
+        epoch, place = divmod(position, self.size)
+        if epoch != self._epoch:
+            self._order, self._epoch = self._draw(epoch), epoch
+        return int(self._order[place])
+
+    def _draw(self, epoch: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng((self.seed, ORDER, epoch))
+        if self.weights is None:
+            return rng.permutation(self.size)
+        edges = np.cumsum(self.weights / self.weights.sum()) * self.size
+        picks = np.searchsorted(edges, np.arange(self.size) + rng.random(), side="right")
+        return rng.permutation(np.minimum(picks, self.size - 1))
+
+
+class BatchPositions(Sampler[list[int]]):
+    """Endless batches of positions for one device of several, from micro-batch `start` on."""
+
+    def __init__(self, batch_size: int, start: int = 0, rank: int = 0, devices: int = 1) -> None:
+        self.batch_size, self.start, self.rank, self.devices = batch_size, start, rank, devices
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch = self.start
+        while True:
+            first = (batch * self.devices + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+            batch += 1
+
+
+def loader(dataset: PairDataset, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
+    """Batches of the stream; `workers` of -1 takes as many processes as the machine's cores allow."""
+    count = default_workers() if workers == -1 else workers
+    return DataLoader(
+        dataset,
+        batch_sampler=positions,
+        num_workers=count,
+        collate_fn=_collate,
+        worker_init_fn=_start_worker,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if count else None,
+    )
+
+
+def default_workers() -> int:
+    """A core for the training process on each device, the others for loading, 16 at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, cores - 1))
+
+
+def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "views": torch.stack([item["views"] for item in items], dim=1),  # (2, B, ...)
+        "draws": torch.stack([item["draws"] for item in items]),
+        "position": items[0]["position"],
+        "real": float(np.mean([item["real"] for item in items])),
+        "differ": float(np.mean([item["differ"] for item in items])),
+        "faults": [fault for item in items for fault in item["faults"]],
+    }
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training process to handle

@@ -1,0 +1,41 @@
+"""Whether a run is learning: collapse is what users of this method meet first."""
+
+import math
+from collections import deque
+
+from atst.pretraining.heads import OUTPUT
+
+UNIFORM_SPREAD = OUTPUT**-0.5  # 1/16
+WINDOW = 50  # steps averaged before judging
+LOW_SPREAD = 0.2  # of the uniform spread
+LOW_RANK = 3.0
+
+ADVICE = (
+    "All sounds are getting the same output: the run is collapsing. What helps, most likely first: "
+    "lower learning_rate (it is multiplied by the effective batch / 256), lengthen warmup_steps, raise ema "
+    "towards 0.999, use a larger batch_size, keep mixup and resize_crop on."
+)
+
+
+class Health:
+    """Watches the spread and effective rank of the outputs; says once when they have collapsed."""
+
+    def __init__(self) -> None:
+        self.spreads: deque[float] = deque(maxlen=WINDOW)
+        self.ranks: deque[float] = deque(maxlen=3)
+        self.warned = False
+
+    def update(self, spread: float, rank: float | None) -> str | None:
+        """Take the student's spread at a step, and its effective rank where known; a warning, or none."""
+        self.spreads.append(spread)
+        if rank is not None:
+            self.ranks.append(rank)
+        if self.warned or len(self.spreads) < WINDOW:
+            return None
+        mean = math.fsum(self.spreads) / WINDOW
+        low_rank = len(self.ranks) == 3 and max(self.ranks) < LOW_RANK
+        if mean >= LOW_SPREAD * UNIFORM_SPREAD and not low_rank:
+            return None
+        self.warned = True
+        shown = f"{self.ranks[-1]:.1f}" if self.ranks else "unknown"
+        return f"spread of outputs {mean:.4f} (0.0625 when uniform), rank {shown} of {OUTPUT}. {ADVICE}"

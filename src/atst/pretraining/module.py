@@ -1,0 +1,79 @@
+"""Student and teacher as a Lightning module: one training step, the optimiser, the schedules."""
+
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+
+from atst.pretraining import schedules
+from atst.pretraining.method import TeacherStudent, effective_rank
+from atst.pretraining.recipe import Recipe
+from atst.pretraining.views import Views
+
+RANK_EVERY = 20  # steps between effective ranks, which cost an eigendecomposition
+
+
+class PretrainingModule(lightning.LightningModule):
+    """Trains a `TeacherStudent` by a recipe. `statistics` holds what the last micro-batch measured."""
+
+    def __init__(self, recipe: Recipe, devices: int = 1) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.pair = TeacherStudent(recipe.size, recipe.drop_path)
+        self.views = Views(recipe)
+        effective = recipe.batch_size * recipe.accumulate * devices
+        peak = schedules.scaled_learning_rate(recipe.learning_rate, effective)
+        self.learning_rate = schedules.learning_rate(peak, recipe.max_steps, recipe.warmup_steps)
+        self.weight_decay = schedules.cosine(*recipe.weight_decay, recipe.max_steps)
+        self.ema = schedules.cosine(recipe.ema, 1.0, recipe.max_steps)
+        self.checkpoint_extra: dict[str, Any] = {}
+        self.statistics: dict[str, Tensor | float] = {}
+        if recipe.compile:
+            for network in (self.pair.student, self.pair.teacher):
+                network["encoder"].compile()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        # Stochastic depth is the only chance left here; seeding it by position makes a step repeatable.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + batch["position"])
+        with torch.no_grad():
+            view1, view2 = self.views(batch)
+        loss, stats = self.pair.loss(view1, view2)
+        self.statistics = {
+            "loss": loss.detach(),
+            "spread_student": stats["spread_student"],
+            "spread_teacher": stats["spread_teacher"],
+            "padding": 1.0 - batch["real"],
+            "differing": batch["differ"],
+        }
+        if self.trainer.global_step % RANK_EVERY == 0:
+            self.statistics["rank_student"] = effective_rank(stats["student"])
+            self.statistics["rank_teacher"] = effective_rank(stats["teacher"])
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # eps as the authors'; what their optimiser does otherwise is in docs/fidelity.md
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.AdamW(self.pair.parameter_groups(), lr=0.0, eps=1e-6, fused=fused)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        step = self.trainer.global_step
+        decayed, plain = optimizer.param_groups
+        decayed["lr"] = plain["lr"] = self.learning_rate[step]
+        decayed["weight_decay"] = self.weight_decay[step]
+        optimizer.step(closure=optimizer_closure)
+        # The counter has advanced when the published code looks its coefficient up: entry 0 is never used.
+        self.pair.update_teacher(self.ema[min(step + 1, len(self.ema) - 1)])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["atst"] = self.checkpoint_extra
+
+    def values(self, step: int) -> dict[str, float]:
+        """The scheduled values of a step, for the log."""
+        return {
+            "learning_rate": self.learning_rate[step],
+            "weight_decay": self.weight_decay[step],
+            "ema": self.ema[min(step + 1, len(self.ema) - 1)],
+        }

@@ -1,0 +1,174 @@
+"""What a pre-training run does: a flat set of typed keys, from a bundled recipe, a file and overrides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from atst.encoder import MAX_PATCHES, PATCH_FRAMES, SIZES
+from atst.errors import UsageError, unknown
+from atst.frontend import FRAMES_PER_SECOND, MIN_SAMPLES, SAMPLE_RATE
+
+SAMPLINGS = ("uniform", "sqrt_duration")
+PRECISIONS = ("32", "bf16")
+DEFAULT = "tiny"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Values of one run. `batch_size` is clips a device and micro-batch; `learning_rate` is for 256 clips."""
+
+    size: str
+    segment_seconds: float
+    clip_seconds: float  # longer files count as consecutive clips of this length
+    min_seconds: float  # shorter clips are left out
+    sampling: str  # uniform: each clip once an epoch; sqrt_duration: as often as the root of its length
+    batch_size: int
+    accumulate: int  # micro-batches an optimiser step
+    max_steps: int  # optimiser steps
+    warmup_steps: int
+    learning_rate: float
+    ema: float  # teacher decay at the start; 1 at the end
+    weight_decay: tuple[float, float]  # at the start and the end
+    drop_path: float
+    mixup: bool
+    resize_crop: bool
+    same_segment: bool  # both views from one segment, the paper's ablation
+    precision: str
+    compile: bool
+    workers: int  # loader processes; -1: as many as the machine's cores allow
+    checkpoint_steps: int  # 0: by time only
+    checkpoint_minutes: float  # 0: by steps only
+    keep_checkpoints: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise unknown("encoder size", self.size, SIZES)
+        if self.sampling not in SAMPLINGS:
+            raise unknown("sampling", self.sampling, SAMPLINGS)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        longest = (MAX_PATCHES * PATCH_FRAMES + PATCH_FRAMES - 1) / FRAMES_PER_SECOND
+        shortest = MIN_SAMPLES / SAMPLE_RATE
+        if not shortest <= self.segment_seconds <= longest:
+            raise UsageError(
+                f"segment_seconds must be {shortest:.3f} to {longest}, not {self.segment_seconds}."
+            )
+        if self.min_seconds > self.clip_seconds:
+            raise UsageError(
+                f"min_seconds ({self.min_seconds}) is more than clip_seconds ({self.clip_seconds})."
+            )
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        for key in ("batch_size", "accumulate", "max_steps", "keep_checkpoints"):
+            if getattr(self, key) < 1:
+                raise UsageError(f"{key} must be at least 1, not {getattr(self, key)}.")
+        for key in ("clip_seconds", "learning_rate"):
+            if getattr(self, key) <= 0:
+                raise UsageError(f"{key} must be more than 0, not {getattr(self, key)}.")
+        for key in ("min_seconds", "warmup_steps", "checkpoint_steps", "checkpoint_minutes", "seed"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"{key} must not be negative, not {getattr(self, key)}.")
+        for key in ("ema", "drop_path"):
+            if not 0.0 <= getattr(self, key) <= 1.0:
+                raise UsageError(f"{key} must be between 0 and 1, not {getattr(self, key)}.")
+        if self.drop_path == 1.0:
+            raise UsageError("drop_path must be less than 1.")
+        if self.batch_size < 2:
+            raise UsageError("batch_size must be at least 2: the heads normalise over the batch.")
+        if self.workers < -1:
+            raise UsageError(f"workers must be -1 (automatic), 0 or more, not {self.workers}.")
+
+    def dump(self) -> str:
+        """The recipe as YAML, every key."""
+        values = asdict(self) | {"weight_decay": list(self.weight_decay)}
+        return yaml.safe_dump(values, sort_keys=False)
+
+
+def resolve(recipe: str | Path = DEFAULT, overrides: Sequence[str] = ()) -> Recipe:
+    """A bundled recipe's name or a YAML file, with `key=value` overrides.
+
+    A file may name only some keys and a `base` recipe for the rest (default: `tiny`). Raises
+    `UsageError` for an unknown recipe or key (naming the nearest) and for a value of the wrong type.
+    """
+    return from_mapping(_load(recipe) | _parse(overrides))
+
+
+def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with `key=value` changes."""
+    return from_mapping(asdict(recipe) | _parse(overrides))
+
+
+def from_mapping(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from its keys; every key must be there."""
+    types = {field.name: field.type for field in fields(Recipe)}
+    for key in values:
+        if key not in types:
+            raise unknown("recipe key", str(key), types)
+    missing = [key for key in types if key not in values]
+    if missing:
+        raise UsageError(f"recipe keys missing: {', '.join(missing)}.")
+    return Recipe(**{key: _typed(key, value, types[key]) for key, value in values.items()})
+
+
+def names() -> list[str]:
+    """The bundled recipes."""
+    folder = resources.files(__package__) / "recipes"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def _load(recipe: str | Path) -> dict[str, Any]:
+    bundled = str(recipe) in names() and not str(recipe).endswith((".yaml", ".yml"))
+    if bundled:
+        text = (resources.files(__package__) / "recipes" / f"{recipe}.yaml").read_text()
+    elif Path(recipe).is_file():
+        text = Path(recipe).read_text()
+    else:
+        raise unknown("recipe", str(recipe), [*names(), "a path to a .yaml file"])
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{recipe}: a recipe is 'key: value' lines.")
+    return values if bundled else _load(values.pop("base", DEFAULT)) | values
+
+
+def _parse(overrides: Sequence[str]) -> dict[str, Any]:
+    values = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes key=value, not '{override}'.")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {key}: '{text}' is not a value.") from None
+    return values
+
+
+def _typed(key: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`; YAML reads 1e-3 as text, and 5 for a float is fine."""
+    try:
+        if kind is bool and isinstance(value, bool):
+            return value
+        if kind is int and not isinstance(value, bool) and float(value) == int(float(value)):
+            return int(float(value))
+        if kind is float and not isinstance(value, bool):
+            return float(value)
+        if kind is str and isinstance(value, str | int):
+            return str(value)
+        if kind == tuple[float, float]:
+            start, end = value if isinstance(value, list | tuple) else (value, value)
+            return float(start), float(end)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    expected = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    raise UsageError(f"{key} must be {expected.get(kind, 'a number or [start, end]')}, not '{value}'.")

@@ -1,0 +1,206 @@
+"""A pre-training run: its folder, its start, its resumption, its end."""
+
+import hashlib
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+import yaml
+
+from atst.atomic import new_file
+from atst.corpus import Corpus
+from atst.errors import TrainingError, UsageError
+from atst.model import AudioModel, ModelConfig
+from atst.pretraining import checkpoints, data
+from atst.pretraining.augment import BANK_SIZE
+from atst.pretraining.module import PretrainingModule
+from atst.pretraining.recipe import Recipe, from_mapping
+from atst.pretraining.runlog import RunLog
+
+MAY_CHANGE = ("workers",)  # recipe keys that do not touch the result
+
+Watch = Callable[[PretrainingModule], float]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run where. `watch` scores the module at every checkpoint, a number from 0 to 1."""
+
+    recipe: Recipe
+    corpus: Corpus
+    folder: Path
+    device: torch.device
+    devices: int = 1
+    watch: Watch | None = None
+
+    def conditions(self) -> dict[str, Any]:
+        """What a bit-exact resumption needs to stay as it was, besides the recipe."""
+        clips = hashlib.sha256(self.corpus.seconds.tobytes()).hexdigest()[:16]
+        cuda = self.device.type == "cuda"
+        chip = torch.cuda.get_device_name(self.device) if cuda else platform.machine()
+        return {
+            "corpus": f"{len(self.corpus)} clips ({clips})",
+            "devices": f"{self.devices} x {self.device.type} ({chip})",
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        }
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished or stopped run left: its folder, steps done, whether stopped early, faulty clips."""
+
+    folder: Path
+    steps: int
+    stopped: bool
+    faults: int
+
+
+def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> Run:
+    """Run a job, or go on with it from its newest checkpoint; logs and the model go to its folder.
+
+    `init` gives the encoder's first weights. Raises `TrainingError` when the run cannot go on.
+    """
+    checkpoint = checkpoints.newest(job.folder) if resume else None
+    done = 0
+    if checkpoint is not None:
+        state = checkpoints.read_state(checkpoint)
+        done = state["step"]
+        _warn_changes(state["conditions"], job.conditions())
+    if done >= job.recipe.max_steps:
+        return Run(job.folder, done, False, 0)
+    lightning.seed_everything(job.recipe.seed, verbose=False)
+    module = PretrainingModule(job.recipe, job.devices)
+    if init is not None and checkpoint is None:
+        module.pair.student["encoder"].load_state_dict(init.encoder.state_dict())
+        module.pair.copy_student()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    if is_first_process():
+        with new_file(job.folder / "recipe.yaml") as path:
+            path.write_text(job.recipe.dump())
+    return _fit(job, module, checkpoint, done)
+
+
+def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int) -> Run:
+    recipe = job.recipe
+    clips_per_step = recipe.batch_size * recipe.accumulate * job.devices
+    log = RunLog(job.folder, clips_per_step, done, recipe.max_steps, writes=is_first_process())
+
+    def save(trainer: lightning.Trainer, module: PretrainingModule) -> None:
+        log.flush(None if job.watch is None else job.watch(module))
+        module.checkpoint_extra = {"step": trainer.global_step, "conditions": job.conditions()}
+        checkpoints.write(trainer, job.folder / "checkpoints", recipe.keep_checkpoints)
+        if trainer.is_global_zero:
+            export(module, trainer.global_step, job.devices).save(job.folder / "model")
+
+    saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes)
+    dataset = data.PairDataset(job.corpus, recipe, logmel=job.device.type == "cpu")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer = _trainer(job, [_Banks(dataset, recipe, done), log, saver])
+        start = data.BatchPositions(
+            recipe.batch_size, done * recipe.accumulate, trainer.global_rank, job.devices
+        )
+        try:
+            trainer.fit(
+                module, data.loader(dataset, start, recipe.workers), ckpt_path=checkpoint, weights_only=True
+            )
+        finally:
+            saver.restore_signals()
+            log.close()
+    return Run(job.folder, trainer.global_step, saver.stopped, len(log.faults))
+
+
+def _trainer(job: Job, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator="gpu" if job.device.type == "cuda" else job.device.type,
+        devices=job.devices,
+        strategy="ddp" if job.devices > 1 else "auto",
+        precision="bf16-mixed" if job.recipe.precision == "bf16" else "32-true",
+        accumulate_grad_batches=job.recipe.accumulate,
+        max_steps=job.recipe.max_steps,
+        max_epochs=-1,  # the stream is endless: the run is one epoch
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+class _Banks(lightning.Callback):
+    """Fills the mixup banks of a resumed run by loading once more the clips that they held.
+
+    Cheaper than keeping them: two banks of 6 s segments are 0.6 GB in every checkpoint
+    (`benchmarks/resume.py`).
+    """
+
+    def __init__(self, dataset: data.PairDataset, recipe: Recipe, done: int) -> None:
+        self.dataset, self.recipe, self.done = dataset, recipe, done
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        banks, batch = pl_module.views.banks, self.recipe.batch_size
+        end = self.done * self.recipe.accumulate
+        if banks is None or end == 0:
+            return
+        start = max(0, end - -(-BANK_SIZE // batch))
+        for bank in banks:
+            bank.seen = start * batch
+        positions = data.BatchPositions(batch, start, trainer.global_rank, trainer.world_size)
+        stream = iter(data.loader(self.dataset, positions, self.recipe.workers))
+        for _ in range(start, end):
+            pl_module.views.remember({"views": next(stream)["views"].to(pl_module.device)})
+
+
+def export(module: PretrainingModule, step: int, devices: int = 1) -> AudioModel:
+    """The teacher's encoder as a model, on the CPU."""
+    recipe = module.recipe
+    clips = step * recipe.batch_size * recipe.accumulate * devices
+    training = {"steps": step, "clips_seen": clips, "recipe": yaml.safe_load(recipe.dump())}
+    model = AudioModel(ModelConfig(recipe.size, recipe.segment_seconds, training))
+    model.encoder.load_state_dict(module.pair.teacher["encoder"].state_dict())
+    return model
+
+
+def stored_recipe(folder: Path) -> Recipe | None:
+    """The recipe of an existing run, or none. Raises `TrainingError` when it cannot be read."""
+    path = folder / "recipe.yaml"
+    if not path.is_file():
+        return None
+    try:
+        return from_mapping(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, UsageError, TypeError, AttributeError) as error:
+        raise TrainingError(f"{path}: not the recipe of a run: {error}") from None
+
+
+def check_same(stored: Recipe, asked: Recipe) -> None:
+    """Raises `UsageError` naming the keys in which a resumed run would differ from its start."""
+    changed = [
+        f"{f.name} ({getattr(stored, f.name)} -> {getattr(asked, f.name)})"
+        for f in fields(Recipe)
+        if f.name not in MAY_CHANGE and getattr(stored, f.name) != getattr(asked, f.name)
+    ]
+    if changed:
+        raise UsageError(f"--resume cannot change {', '.join(changed)}; start a new run with --init instead.")
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process, or the first of several that train together."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def _warn_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    for key, value in before.items():
+        if now.get(key) != value:
+            text = f"{key} changed from {value} to {now.get(key)}: the run goes on, but not bit for bit"
+            print(f"warning: {text}", file=sys.stderr)
