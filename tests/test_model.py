@@ -229,9 +229,13 @@ def test_fingerprint_tells_weights_and_segment_apart(nano: AudioModel) -> None:
     ("content", "message"),
     [
         ("{", "config"),
-        ('{"size": "huge"}', "huge"),
-        ('{"size": "nano", "format_version": 99}', "99"),
         ("[]", "config"),
+        ('{"size": "huge"}', "huge"),
+        ('{"size": 3}', "'3'"),
+        ('{"size": "nano", "format_version": 99}', "99"),
+        ('{"size": "nano", "segment_seconds": "six"}', "segment_seconds"),
+        ('{"size": "nano", "segment_seconds": 12}', "segment_seconds"),
+        ('{"size": "nano", "segment_seconds": NaN}', "segment_seconds"),
     ],
 )
 def test_damaged_config_is_a_clear_error(

@@ -115,10 +115,10 @@ def test_segment_length(tmp_path: Path, hyper_parameters: dict[str, Any], second
     assert official.load(bare).config.segment_seconds == 6.0
 
 
-@pytest.mark.parametrize("seconds", [12.0, 0.0, -1, float("nan"), "six", True, [6.0]])
+@pytest.mark.parametrize("seconds", [12.0, 0.0, -1, float("nan"), "six", [6.0], None])
 def test_impossible_segment_length(tmp_path: Path, seconds: Any) -> None:
     path = written(tmp_path / "a.ckpt", lightning_checkpoint(nano_state(), train_len=seconds))
-    with pytest.raises(ModelError, match="segment length"):
+    with pytest.raises(ModelError, match="segment_seconds"):
         official.load(path)
 
 

@@ -5,7 +5,6 @@ hyper-parameters; the older one holds `teacher` and `student` with `module.` and
 keys, and `args`. Our names are theirs but for `patch_embed.patch_embed`.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,7 @@ import torch
 
 from atst import untrusted
 from atst.atomic import new_file
-from atst.encoder import MAX_PATCHES, PATCH_FRAMES
 from atst.errors import ModelError, unknown
-from atst.frontend import FRAMES_PER_SECOND
 from atst.model import AudioModel, ModelConfig
 from atst.official_tensors import (
     HEADS,
@@ -154,7 +151,11 @@ def _parse(path: str | Path) -> OfficialCheckpoint:
         raise foreign(path, tensor_names(content))
     size = recognise(path, networks)
     states = {network: checked(path, network, entries, size) for network, entries in networks.items()}
-    return OfficialCheckpoint(size, _segment(path, seconds), hyper_parameters=hyper_parameters, **states)
+    try:
+        seconds = float(ModelConfig(size, seconds).segment_seconds)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}.") from None
+    return OfficialCheckpoint(size, seconds, hyper_parameters=hyper_parameters, **states)
 
 
 def _lightning_networks(path: str | Path, state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -192,16 +193,6 @@ def _fresh_heads(width: int) -> State:
                 torch.ones(shape) if key.endswith(("1.weight", "running_var")) else torch.zeros(shape)
             )
     return heads
-
-
-def _segment(path: str | Path, seconds: Any) -> float:
-    """The stored segment length, if the encoder can take it in one pass."""
-    longest = (MAX_PATCHES * PATCH_FRAMES + PATCH_FRAMES - 1) / FRAMES_PER_SECOND
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-        raise ModelError(f"{path}: its segment length is {seconds!r}, not a number of seconds.")
-    if not 0.1 <= seconds <= longest:
-        raise ModelError(f"{path}: its segment length is {seconds} s; the encoder takes 0.1 to {longest} s.")
-    return float(seconds)
 
 
 def _plain(values: Any) -> dict[str, Any]:
