@@ -242,5 +242,5 @@ def _warnings(features: Features, task: Task, best: list[int], grid: list[float]
             f" in {sum(grid[rate] in edges for rate in best)} of {len(best)} folds" if len(best) > 1 else ""
         )
         tried = ", ".join(f"{rate:g}" for rate in edges)
-        warnings.append(f"the best learning rate is at the edge of those tried ({tried}){where}.")
+        warnings.append(f"The best learning rate is at the edge of those tried ({tried}){where}.")
     return warnings

@@ -45,7 +45,7 @@ def probe_report(probe: Probe, path: str | Path) -> None:
 def _headline(probe: Probe) -> Headline:
     result = probe.result
     low, high = result.ci
-    over = f"mean over {len(result.chosen)} folds" if probe.parts.folds else "on the test split"
+    over = f"Mean over {len(result.chosen)} folds" if probe.parts.folds else "On the test split"
     return Headline(
         f"{result.metric} {result.value:.3f}",
         f"{over}; 95% bootstrap interval over {len(probe.tested)} test clips: {low:.3f} to {high:.3f}. "
@@ -154,11 +154,13 @@ def _map(probe: Probe) -> Plot:
     for colour, label in enumerate(sorted(frequent[:COLOURS])):
         own = labels[chosen] == label
         shade = f"C{colour}" if len(frequent) <= 10 else matplotlib.colormaps["tab20"](colour)
+        if not own.any():
+            continue
         x, y = points[own].T
         axes.scatter(x, y, s=14, color=shade, alpha=0.8, linewidths=0, label=probe.task.label_names[label])
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=2)
     axes.set_axis_off()
-    return Plot(figure, "t-SNE of the features (standardised, 50 principal components), coloured by label. "
+    return Plot(figure, "t-SNE of the features (standardised, 50 principal components), coloured by label (the first of several). "
                 "Near is alike; distances between groups mean little.")  # fmt: skip
 
 
@@ -177,7 +179,7 @@ def layout(features: NDArray[np.float32]) -> NDArray[np.float32]:
 def _settings(probe: Probe) -> Table:
     result = probe.result
     rows = [
-        ["task", f"{result.task}. {probe.task.source}".strip()],
+        ["task", f"{result.task}. {probe.task.source}".strip(". ")],
         ["model", f"{result.model} ({result.fingerprint})"],
         [
             "features",

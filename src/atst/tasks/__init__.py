@@ -37,7 +37,7 @@ def load_task(task: str | Path, data: str | Path | None = None) -> Task:
     if name.endswith(".csv") or Path(task).exists():
         path = Path(task)
         return read_task(path / "meta.csv" if path.is_dir() else path)
-    raise unknown("task", name, [*task_names(), "or the path of a meta.csv"])
+    raise UsageError(f"{unknown('task', name, task_names())} Or give the path of a meta.csv.")
 
 
 def task_names() -> list[str]:
