@@ -19,6 +19,10 @@ from atst.report import Alert, Headline, Part, Plot, Section, Table, write_repor
 MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyond
 NAMED_CLASSES = 30  # most classes whose names fit beside a confusion matrix
 COLOURS = 20  # classes told apart by colour in the map
+MAP = (
+    "t-SNE of the features (standardised, 50 principal components), coloured by label (the first of several). "
+    "Near is alike; distances between groups mean little."
+)
 LEARNING = (
     "Left: validation metric of each learning rate at its best epoch; dots: what was chosen. Right: "
     "validation metric and training loss by epoch at the chosen rate. Thin: each fold; thick: the mean."
@@ -160,8 +164,7 @@ def _map(probe: Probe) -> Plot:
         axes.scatter(x, y, s=14, color=shade, alpha=0.8, linewidths=0, label=probe.task.label_names[label])
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=2)
     axes.set_axis_off()
-    return Plot(figure, "t-SNE of the features (standardised, 50 principal components), coloured by label (the first of several). "
-                "Near is alike; distances between groups mean little.")  # fmt: skip
+    return Plot(figure, MAP)
 
 
 def layout(features: NDArray[np.float32]) -> NDArray[np.float32]:
