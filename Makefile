@@ -2,6 +2,8 @@
 # make test: style, types, tests. Both make .venv themselves, from constraints.txt.
 
 PYTHON ?= python3
+# What to install besides the library: test, or dev to have openSMILE too (its licence: no commercial use).
+EXTRAS ?= test
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt
@@ -11,13 +13,13 @@ INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet -c constraints
 demo: $(VENV)/installed
 	$(BIN)/atst demo
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q
 
-format: $(VENV)/installed-dev
+format: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -33,7 +35,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
 	$(INSTALL) -e .
 	touch $@
 
-$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
+$(VENV)/installed-$(EXTRAS): pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing into $(VENV) (some minutes the first time)"
-	$(INSTALL) -e ".[dev]"
+	$(INSTALL) -e ".[$(EXTRAS)]"
 	touch $(VENV)/installed $@
