@@ -20,7 +20,7 @@ MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyo
 NAMED_CLASSES = 30  # most classes whose names fit beside a confusion matrix
 COLOURS = 20  # classes told apart by colour in the map
 MAP = (
-    "t-SNE of the features (standardised, 50 principal components), coloured by label (the first of several). "
+    "t-SNE of the features (standardised, 50 principal components), coloured by (first) label. "
     "Near is alike; distances between groups mean little."
 )
 LEARNING = (
