@@ -179,14 +179,17 @@ def test_wrong_tensors_are_listed_by_name(tmp_path: Path, edit: Edit, message: s
         ({"teacher": {"module.backbone.cls_token": torch.zeros(1, 1, 384)}, "args": {}}, "another method"),
         ({"teacher": {}, "student": {}}, "another method"),
         ({"state_dict": {}}, "another method"),
+        ({"two\nlines": torch.zeros(1), "x" * 10_000: torch.zeros(1)}, "another method"),
         ({1: 2}, "another method"),
         ([1, 2], "another method"),
         (torch.zeros(3), "another method"),
     ],
 )
 def test_checkpoints_of_other_methods_are_recognised(tmp_path: Path, content: Any, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=message) as caught:
         official.load(written(tmp_path / "foreign.ckpt", content))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 800
 
 
 def test_frame_level_atst_is_recognised(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class ModelConfig:
         seconds = self.segment_seconds
         if not isinstance(seconds, int | float) or not SHORTEST_SEGMENT <= seconds <= LONGEST_SEGMENT:
             allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT} seconds fit one pass"
-            raise ValueError(f"segment_seconds is {seconds!r}; {allowed}")
+            raise ValueError(f"segment_seconds is {repr(seconds)[:50]}; {allowed}")
 
     @property
     def chunk_frames(self) -> int:

@@ -58,12 +58,13 @@ def load(path: str | Path, network: str = "teacher") -> AudioModel:
     state: State = getattr(checkpoint, network)
     if not state:
         raise ModelError(f"{path}: holds no {network}.")
-    numbers = {k: v for k, v in checkpoint.hyper_parameters.items() if isinstance(v, int | float)}
-    training = {
-        "source": f"{Path(path).name}, converted from the authors' form",
-        "network": network,
-        **numbers,
+    numbers = {
+        key: value
+        for key, value in checkpoint.hyper_parameters.items()
+        if str(key).isidentifier() and isinstance(value, int | float)
     }
+    source = {"source": f"{Path(path).name}, converted from the authors' form", "network": network}
+    training = {**numbers, **source}
     config = ModelConfig(checkpoint.size, checkpoint.segment_seconds, training)
     model = AudioModel(config, name=str(path))
     model.encoder.load_state_dict(part(state, "encoder."))

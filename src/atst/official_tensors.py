@@ -145,6 +145,6 @@ def foreign(path: str | Path, names: Iterable[str]) -> ModelError:
 
 def shortened(names: Iterable[str], most: int = 5) -> str:
     """The first few names and how many more there are."""
-    every = list(map(str, names))
+    every = [text if (text := str(name)).isprintable() else ascii(text) for name in names]
     rest = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + rest
+    return ", ".join(name[:100] for name in every[:most]) + rest

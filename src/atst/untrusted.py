@@ -65,8 +65,8 @@ def _reason(error: Exception) -> str:
     if "weights_only" in text.lower() or "Unsupported" in text or named:
         what = f" ({named.group(1)})" if named else ""
         return f"refused: it holds Python objects beyond tensors and plain data{what}; none was run."
-    first = (text.strip().splitlines() or [type(error).__name__])[0]
-    return f"damaged, or not a PyTorch checkpoint ({first[:200]})."
+    first = (text.strip().splitlines() or [""])[0]
+    return f"damaged, or not a PyTorch checkpoint ({type(error).__name__}: {first[:200]})."
 
 
 class _Empty:
