@@ -83,10 +83,8 @@ def test_names_shapes_and_count_are_the_authors(encoder: Encoder) -> None:
     assert count == table("state_dict_small")["n_parameters"]["student_encoder"]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [size for size in SIZES if size != "base"])  # base: as small, but slow
 def test_every_size_is_finite_and_trains_every_parameter(size: str) -> None:
-    if size == "base":
-        pytest.skip("the same code as small, four times as slow")
     torch.manual_seed(0)
     encoder = Encoder(size, drop_path=0.0)
     with torch.enable_grad():
