@@ -110,9 +110,12 @@ class ClipOrder:
         rng = np.random.default_rng((self.seed, ORDER, epoch))
         if self.weights is None:
             return rng.permutation(self.size)
-        edges = np.cumsum(self.weights / self.weights.sum()) * self.size
+        # Systematic sampling: few repeats, none missed for long; shuffled before, so that clips which
+        # stand side by side do not share one draw, and after, so that the order says nothing.
+        shuffled = rng.permutation(self.size)
+        edges = np.cumsum(self.weights[shuffled]) / self.weights.sum() * self.size
         picks = np.searchsorted(edges, np.arange(self.size) + rng.random(), side="right")
-        return rng.permutation(np.minimum(picks, self.size - 1))
+        return rng.permutation(shuffled[np.minimum(picks, self.size - 1)])
 
 
 class BatchPositions(Sampler[list[int]]):

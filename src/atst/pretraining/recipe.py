@@ -1,5 +1,6 @@
 """What a pre-training run does: a flat set of typed keys, from a bundled recipe, a file and overrides."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
@@ -8,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from atst.encoder import MAX_PATCHES, PATCH_FRAMES, SIZES
+from atst.encoder import SIZES
 from atst.errors import UsageError, unknown
-from atst.frontend import FRAMES_PER_SECOND, MIN_SAMPLES, SAMPLE_RATE
+from atst.model import LONGEST_SEGMENT, SHORTEST_SEGMENT
 
 SAMPLINGS = ("uniform", "sqrt_duration")
 PRECISIONS = ("32", "bf16")
@@ -52,12 +53,9 @@ class Recipe:
             raise unknown("sampling", self.sampling, SAMPLINGS)
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
-        longest = (MAX_PATCHES * PATCH_FRAMES + PATCH_FRAMES - 1) / FRAMES_PER_SECOND
-        shortest = MIN_SAMPLES / SAMPLE_RATE
-        if not shortest <= self.segment_seconds <= longest:
-            raise UsageError(
-                f"segment_seconds must be {shortest:.3f} to {longest}, not {self.segment_seconds}."
-            )
+        if not SHORTEST_SEGMENT <= self.segment_seconds <= LONGEST_SEGMENT:
+            allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT}"
+            raise UsageError(f"segment_seconds must be {allowed}, not {self.segment_seconds}.")
         if self.min_seconds > self.clip_seconds:
             raise UsageError(
                 f"min_seconds ({self.min_seconds}) is more than clip_seconds ({self.clip_seconds})."
@@ -161,7 +159,7 @@ def _typed(key: str, value: Any, kind: Any) -> Any:
             return value
         if kind is int and not isinstance(value, bool) and float(value) == int(float(value)):
             return int(float(value))
-        if kind is float and not isinstance(value, bool):
+        if kind is float and not isinstance(value, bool) and math.isfinite(float(value)):
             return float(value)
         if kind is str and isinstance(value, str | int):
             return str(value)
@@ -170,5 +168,5 @@ def _typed(key: str, value: Any, kind: Any) -> Any:
             return float(start), float(end)
     except (TypeError, ValueError, OverflowError):
         pass
-    expected = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    expected = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
     raise UsageError(f"{key} must be {expected.get(kind, 'a number or [start, end]')}, not '{value}'.")

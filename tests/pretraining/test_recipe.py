@@ -1,0 +1,57 @@
+import pytest
+
+from atst.errors import UsageError
+from atst.pretraining import recipe as recipes
+
+
+def test_bundled_recipes_resolve_and_dump_to_themselves(tmp_path):
+    assert recipes.names() == ["base", "nano", "small", "tiny"]
+    for name in recipes.names():
+        recipe = recipes.resolve(name)
+        (tmp_path / "copy.yaml").write_text(recipe.dump())
+        assert recipes.resolve(tmp_path / "copy.yaml") == recipe
+
+
+def test_a_file_changes_some_keys_of_its_base(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: small\nmax_steps: 7\nlearning_rate: 1e-3\n")
+    recipe = recipes.resolve(tmp_path / "mine.yaml", ["mixup=false"])
+    assert (recipe.size, recipe.max_steps, recipe.learning_rate, recipe.mixup) == ("small", 7, 1e-3, False)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("learning_rat=1", "Did you mean 'learning_rate'"),
+        ("max_steps", "key=value"),
+        ("max_steps=many", "whole number"),
+        ("max_steps=1.5", "whole number"),
+        ("max_steps=0", "at least 1"),
+        ("mixup=1", "true or false"),
+        ("size=huge", "unknown encoder size 'huge'"),
+        ("segment_seconds=11", "segment_seconds must be"),
+        ("segment_seconds=0.01", "segment_seconds must be"),
+        ("ema=1.5", "between 0 and 1"),
+        ("precision=fp8", "unknown precision"),
+        ("min_seconds=20", "more than clip_seconds"),
+        ("batch_size=1", "at least 2"),
+        ("weight_decay=[1,2,3]", r"\[start, end\]"),
+        ("max_steps=[", "not a value"),
+        ("learning_rate=.nan", "finite"),
+        ("max_steps=.inf", "whole number"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(override, message):
+    with pytest.raises(UsageError, match=message):
+        recipes.resolve("tiny", [override])
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(UsageError, match="Did you mean 'small'"):
+        recipes.resolve("smal")
+
+
+@pytest.mark.parametrize("text", ["[", "- a list", "just text"])
+def test_a_file_that_is_no_recipe(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"bad\.yaml"):
+        recipes.resolve(tmp_path / "bad.yaml")
