@@ -22,6 +22,7 @@ from atst.pretraining import checkpoints, data
 from atst.pretraining.augment import BANK_SIZE
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe, from_mapping
+from atst.pretraining.report import write_run_report
 from atst.pretraining.runlog import RunLog
 
 MAY_CHANGE = ("workers",)  # recipe keys that do not touch the result
@@ -99,6 +100,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
         checkpoints.write(trainer, job.folder / "checkpoints", recipe.keep_checkpoints)
         if trainer.is_global_zero:
             export(module, trainer.global_step, job.devices).save(job.folder / "model")
+            write_run_report(job.folder, recipe, job.corpus, job.devices)
 
     saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes)
     dataset = data.PairDataset(job.corpus, recipe, logmel=job.device.type == "cpu")

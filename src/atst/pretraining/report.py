@@ -1,0 +1,171 @@
+"""A run's report: how far it is, whether it learns, what it was fed, what its views look like."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from numpy.typing import NDArray
+from pyarrow import csv as arrow_csv
+
+from atst.corpus import Corpus
+from atst.pretraining import figures
+from atst.pretraining.augment import MIXUP_RATIO
+from atst.pretraining.figures import Columns
+from atst.pretraining.heads import OUTPUT
+from atst.pretraining.health import UNIFORM_SPREAD, WINDOW, Health
+from atst.pretraining.recipe import Recipe
+from atst.pretraining.runlog import COLUMNS
+from atst.report import Alert, Headline, Part, Plot, Section, Table, write_report
+
+FAULTS_SHOWN = 20
+FEW_DIFFER = 0.5
+LEARNING = (
+    f"Pale: each step; dark: running mean. Dashed: the spread of {OUTPUT}-dimensional outputs that point "
+    "evenly in all directions. A loss near 0 with spread and rank near their floor is collapse, not success."
+)
+SCHEDULES = "What the optimiser and the teacher were given at each step, and how fast the steps went."
+MIXUP = f"mixup (one of the clips before is added, at most {MIXUP_RATIO:.0%} of the sum)"
+CROP = "random resize crop (even areas are outside the segment)"
+VIEWS = (
+    "Each row: two segments of a clip and what becomes of them by {}. 64 mel bands, 60 Hz at the bottom; one "
+    "colour scale. The student has to predict from one view what the teacher makes of the other."
+)
+
+
+def write_run_report(folder: Path, recipe: Recipe, corpus: Corpus, devices: int = 1) -> None:
+    """Write `report.html` of a run folder from its `metrics.csv` and `faults.csv`; takes a second or two."""
+    columns = _read_metrics(folder / "metrics.csv")
+    faults = _read_faults(folder / "faults.csv")
+    clips_per_step = recipe.batch_size * recipe.accumulate * devices
+    sections = [
+        Section("", [_headline(columns, recipe, corpus, clips_per_step), *_health(columns, recipe)]),
+        Section("Is it learning?", [Plot(figures.learning(columns), LEARNING)]),
+        Section("What it was fed", [_fed(columns, corpus, len(faults)), *_fault_list(faults)]),
+        Section("Two views of some clips", [_views(recipe, corpus)]),
+        Section("Schedules and speed", [Plot(figures.schedules(columns), SCHEDULES)]),
+        Section("Recipe", [_recipe_table(recipe)]),
+    ]
+    write_report(folder / "report.html", f"Pre-training run {folder.absolute().name}", sections)
+
+
+def _read_metrics(path: Path) -> Columns:
+    """Every column of `metrics.csv`, NaN where a cell is empty; no rows when there is no file yet."""
+    if not path.exists() or path.stat().st_size == 0:
+        return {name: np.zeros(0) for name in COLUMNS}
+    table = arrow_csv.read_csv(
+        path,
+        read_options=arrow_csv.ReadOptions(use_threads=False),
+        convert_options=arrow_csv.ConvertOptions(column_types={name: pa.float64() for name in COLUMNS}),
+    )
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
+
+
+def _read_faults(path: Path) -> list[list[str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def _headline(columns: Columns, recipe: Recipe, corpus: Corpus, clips_per_step: int) -> Headline:
+    steps = len(columns["step"])
+    clips = steps * clips_per_step
+    speed = columns["clips_per_second"]
+    seconds = float(np.nansum(clips_per_step / speed))
+    rate = f" ({clips / seconds:.0f} clips a second)" if seconds > 0 else ""
+    return Headline(
+        f"{steps:,} of {recipe.max_steps:,} steps",
+        f"{clips:,} clips seen: {clips / len(corpus):.1f} passes over the {len(corpus):,} clips "
+        f"({corpus.seconds.sum() / 3600:.2f} h) of the corpus, in {_duration(seconds)}{rate}. "
+        f"Encoder {recipe.size}, segments of {recipe.segment_seconds:g} s.",
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _health(columns: Columns, recipe: Recipe) -> list[Part]:
+    """In words: collapsed at some step, collapsed still, or not; and pairs that are too alike."""
+    parts: list[Part] = []
+    spread, rank = columns["spread_student"], columns["rank_student"]
+    warning = _first_warning(spread, rank)
+    if warning is not None:
+        step, text = warning
+        since = ""
+        if _first_warning(spread[-2 * WINDOW :], rank[-2 * WINDOW :]) is None:
+            since = f" The last {2 * WINDOW} steps show no collapse."
+        parts.append(Alert(f"Step {columns['step'][step]:.0f}: {text}{since}"))
+    elif len(spread) >= WINDOW:
+        known = rank[~np.isnan(rank)]
+        shown = f", effective rank {known[-1]:.0f} of {OUTPUT}" if len(known) else ""
+        parts.append(
+            f"No sign of collapse: spread of the outputs {spread[-WINDOW:].mean():.3f} "
+            f"({UNIFORM_SPREAD:.4f} when uniform){shown}."
+        )
+    else:
+        parts.append(f"Too early to tell whether it learns: that takes {WINDOW} steps.")
+    differing = _mean(columns["differing"])
+    if differing < FEW_DIFFER and not recipe.same_segment:
+        parts.append(
+            Alert(
+                f"Only {differing:.0%} of the pairs have two different segments: most clips are not longer "
+                "than segment_seconds. Lower segment_seconds or raise min_seconds."
+            )
+        )
+    return parts
+
+
+def _first_warning(spread: NDArray[np.float64], rank: NDArray[np.float64]) -> tuple[int, str] | None:
+    """Row of the first warning that the run's log would give, and the warning."""
+    health = Health()
+    for row, (s, r) in enumerate(zip(spread.tolist(), rank.tolist(), strict=True)):
+        text = health.update(s, None if math.isnan(r) else r)
+        if text is not None:
+            return row, text
+    return None
+
+
+def _fed(columns: Columns, corpus: Corpus, faults: int) -> Table:
+    median, longest = np.median(corpus.seconds), corpus.seconds.max()
+    return Table(
+        ["", ""],
+        [
+            [
+                "clips",
+                f"{len(corpus):,}, half of them longer than {median:.1f} s, the longest {longest:.1f} s",
+            ],
+            ["padding", f"{_mean(columns['padding']):.1%} of what the encoder saw"],
+            ["pairs whose segments differ", f"{_mean(columns['differing']):.1%}"],
+            ["files left out at the start", f"{len(corpus.skipped):,}"],
+            ["faulty clips replaced", f"{faults:,}"],
+        ],
+    )
+
+
+def _fault_list(faults: list[list[str]]) -> list[Part]:
+    if not faults:
+        return []
+    more = f"The first {FAULTS_SHOWN} faulty clips; faults.csv has all." if len(faults) > FAULTS_SHOWN else ""
+    rows = [row for row in faults[:FAULTS_SHOWN] if len(row) == 2]
+    return [part for part in (more, Table(["clip", "reason"], rows)) if part]
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _recipe_table(recipe: Recipe) -> Table:
+    lines = yaml.safe_dump(yaml.safe_load(recipe.dump()), sort_keys=False, default_flow_style=None)
+    return Table(["", ""], [line.split(": ", 1) for line in lines.splitlines()])
+
+
+def _views(recipe: Recipe, corpus: Corpus) -> Plot:
+    changes = [text for text, on in ((MIXUP, recipe.mixup), (CROP, recipe.resize_crop)) if on]
+    caption = VIEWS.format(" and ".join(changes) or "nothing (mixup and resize crop are off)")
+    return Plot(figures.views(recipe, corpus), caption)
