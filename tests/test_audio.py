@@ -1,4 +1,5 @@
 import functools
+import os
 import struct
 from pathlib import Path
 
@@ -224,6 +225,20 @@ def test_a_name_without_or_with_a_wrong_ending(files, tmp_path):
         path = tmp_path / other
         path.write_bytes(files[name].read_bytes())
         np.testing.assert_allclose(audio.read(path, 1, 1), audio.read(files[name], 1, 1), atol=1e-3)
+
+
+def test_a_name_that_is_not_utf8(files, tmp_path):
+    for kind in ("pcm16.wav", "a.mp3", "a.m4a"):
+        strange = tmp_path / os.fsdecode(b"caf\xe9 " + kind.encode())
+        try:
+            strange.write_bytes(files[kind].read_bytes())
+        except OSError:
+            pytest.skip("this file system takes only names in UTF-8")
+        assert audio.info(strange) == audio.info(files[kind])
+        np.testing.assert_array_equal(audio.read(strange, 1.0, 0.5), audio.read(files[kind], 1.0, 0.5))
+        strange.write_bytes(b"broken")
+        with pytest.raises(AudioError, match="not audio"):
+            audio.read(strange)
 
 
 def test_real_recordings(shared_data):

@@ -5,6 +5,7 @@ docstring. It is imported when it is called, not before, so that `atst --help` n
 """
 
 import ast
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> Never:
     with ATST_DEBUG=1 in the environment its traceback too.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a file name may be no UTF-8
     try:
         if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
             raise unknown("command", tokens[0], COMMANDS)  # cyclopts would import every command to say so

@@ -83,7 +83,7 @@ class Sndfile(Source):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.file = soundfile.SoundFile(path)
+        self.file = soundfile.SoundFile(os.fsencode(path))  # as bytes: a name may be no UTF-8
         self.frames, self.rate, self.channels = self.file.frames, self.file.samplerate, self.file.channels
         # libmpg123 warns on stderr at every seek, and a stream of unknown length has no usable `frames`.
         if self.file.format == "MP3" or self.frames > 1 << 60:

@@ -88,7 +88,7 @@ def write_report(path: str | Path, title: str, sections: Sequence[Section]) -> N
 </html>
 """
     with new_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="replace")  # a file name may be no UTF-8
 
 
 def _section(section: Section) -> str:

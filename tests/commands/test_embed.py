@@ -2,7 +2,10 @@
 
 import importlib
 import json
+import os
 import resource
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -163,6 +166,24 @@ def test_a_baseline_can_embed_too(sounds, tmp_path):
     rows, about = columns(tmp_path / "x.npz")
     assert rows["embedding"].shape == (1, 128)
     assert about["model"] == "logmel"
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npz"])
+def test_names_that_are_not_utf8(sounds, tmp_path, suffix):
+    good, bad = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.wav", b"b\xe4d.wav"))
+    try:
+        good.write_bytes((sounds / "a.wav").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes only names in UTF-8")
+    bad.write_bytes(b"not sound")
+    out = tmp_path / f"out{suffix}"
+    command = ["embed", str(tmp_path), "--model", "logmel", "--out", str(out)]
+    done = subprocess.run([sys.executable, "-m", "atst", *command], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"could not be read" in done.stderr
+    assert b"Traceback" not in done.stderr
+    rows, _ = columns(out)
+    assert rows["path"].tolist() == [str(tmp_path / "caf\N{REPLACEMENT CHARACTER}.wav")]
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npz"])

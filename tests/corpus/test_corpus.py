@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -104,6 +105,18 @@ def test_light_for_workers(tmp_path):
     copy = pickle.loads(pickle.dumps(corpus))
     assert copy.name(1234) == str(tmp_path / "01234.wav")
     np.testing.assert_array_equal(copy.read(1999), corpus.read(1999))
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    name = os.fsdecode(b"caf\xe9.wav")
+    try:
+        write(tmp_path / "plain.wav", 1.0).rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes only names in UTF-8")
+    (tmp_path / "broken.wav").write_bytes(b"broken")
+    corpus = open_corpus([tmp_path])
+    assert corpus.name(0) == str(tmp_path / name)
+    assert len(corpus.read(0)) == 16000
 
 
 def test_nothing_left(tmp_path):

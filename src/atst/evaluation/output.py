@@ -48,7 +48,7 @@ def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:
                 **probe.result.settings,
             },
         }
-        (temporary / "labels.json").write_text(json.dumps(labels, indent=2, ensure_ascii=False) + "\n")
+        (temporary / "labels.json").write_text(json.dumps(labels, indent=2) + "\n")
 
 
 def _write_predictions(probe: Probe, path: Path) -> None:

@@ -117,11 +117,11 @@ class RunLog(lightning.Callback):
         self.tensorboard.flush()
 
     def _note_faults(self, faults: list[tuple[str, str]]) -> None:
-        for clip, reason in faults:
+        for clip, reason in ((_writable(clip), _writable(reason)) for clip, reason in faults):
             if clip not in self.faults:
                 self.faults[clip] = reason
                 if self.writes:
-                    with (self.folder / "faults.csv").open("a", newline="") as file:
+                    with (self.folder / "faults.csv").open("a", newline="", encoding="utf-8") as file:
                         csv.writer(file).writerow([clip, reason])
 
 
@@ -193,5 +193,10 @@ def _keep_rows(path: Path, steps: int) -> None:
 def _read_faults(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return {row[0]: row[1] for row in csv.reader(file) if len(row) == 2}
+
+
+def _writable(text: str) -> str:
+    """A file name may be no UTF-8; what is not is spelt out."""
+    return text.encode(errors="backslashreplace").decode()
