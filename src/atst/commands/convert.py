@@ -9,11 +9,11 @@ from atst.model import AudioModel, load
 
 
 def convert(
-    model: Path,
+    model: str | Path,
     /,
     *,
-    out: Path | None = None,
-    to_official: Path | None = None,
+    out: Path | str | None = None,
+    to_official: Path | str | None = None,
     network: Literal["teacher", "student"] = "teacher",
 ) -> None:
     """Turn a checkpoint of the ATST authors into a model folder, or a model into such a checkpoint.
@@ -48,7 +48,7 @@ def convert(
         _write_folder(model, Path(out), network)
 
 
-def _write_folder(checkpoint: Path, out: Path, network: str) -> None:
+def _write_folder(checkpoint: Path | str, out: Path, network: str) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"--out {out} exists and is not an empty folder; name another.")
     converted = official.load(checkpoint, network)
@@ -57,7 +57,7 @@ def _write_folder(checkpoint: Path, out: Path, network: str) -> None:
     print(f"{out}: {config.size} encoder ({network}), segments of {config.segment_seconds:g} s.")
 
 
-def _write_checkpoint(model: Path, file: Path, network: str) -> None:
+def _write_checkpoint(model: Path | str, file: Path, network: str) -> None:
     if file.exists():
         raise UsageError(f"--to-official {file} exists; name another.")
     loaded = official.load(model, network) if Path(model).is_file() else load(model)

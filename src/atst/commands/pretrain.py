@@ -26,13 +26,13 @@ def pretrain(
     sources: Sequence[str | Path],
     /,
     *,
-    out: Path,
-    recipe: str | None = None,
+    out: Path | str,
+    recipe: str | Path | None = None,
     set: Annotated[Sequence[str], Parameter(name="--set")] = (),
-    init: str | None = None,
+    init: str | Path | None = None,
     resume: Flag = False,
-    watch: str | None = None,
-    watch_data: Path | None = None,
+    watch: str | Path | None = None,
+    watch_data: Path | str | None = None,
     workers: int | None = None,
     seed: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -64,6 +64,7 @@ def pretrain(
     Returns:
         The run's folder, the steps done, whether it was stopped before its end, how many clips were faulty.
     """
+    out = Path(out)
     plan = _plan(recipe, [*set, *_shorthand(workers=workers, seed=seed)], out, resume)
     where = resolve(device)
     start = None if init is None else _initial(init, plan)
@@ -84,7 +85,7 @@ def pretrain(
     return result
 
 
-def _plan(recipe: str | None, overrides: list[str], out: Path, resume: bool) -> Recipe:
+def _plan(recipe: str | Path | None, overrides: list[str], out: Path, resume: bool) -> Recipe:
     """The run's recipe: as asked, or as stored when a resumed run is asked for nothing else."""
     if not resume and runs.is_first_process() and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
@@ -102,7 +103,7 @@ def _shorthand(**values: int | None) -> list[str]:
     return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
-def _initial(name: str, plan: Recipe) -> AudioModel:
+def _initial(name: str | Path, plan: Recipe) -> AudioModel:
     model = models.load(name)
     if not isinstance(model, AudioModel):
         raise UsageError(f"--init {name}: not an encoder.")
@@ -113,7 +114,7 @@ def _initial(name: str, plan: Recipe) -> AudioModel:
     return model
 
 
-def _watcher(task: str, data: Path | None) -> Callable[[PretrainingModule], float]:
+def _watcher(task: str | Path, data: Path | str | None) -> Callable[[PretrainingModule], float]:
     from atst.evaluation.knn import knn_accuracy
     from atst.tasks import load_task
 
@@ -142,7 +143,8 @@ def _outline(plan: Recipe, corpus: Corpus, disk: int, devices: int) -> str:
 
 def _summary(result: runs.Run, corpus: Corpus) -> str:
     faults = f"; {result.faults} clips could not be used (faults.csv)" if result.faults else ""
-    return f"done: {result.steps} steps; model in {result.folder / 'model'}{faults}"
+    model, report = result.folder / "model", result.folder / "report.html"
+    return f"done: {result.steps} steps; model in {model}, curves in {report}{faults}"
 
 
 def _say(text: str) -> None:

@@ -13,12 +13,12 @@ from atst.tasks import load_task
 
 
 def probe(
-    task: str,
+    task: str | Path,
     /,
     *,
-    model: str,
-    data: Path | None = None,
-    out: Path | None = None,
+    model: str | Path,
+    data: Path | str | None = None,
+    out: Path | str | None = None,
     protocol: Literal["paper"] = "paper",
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     seed: int = 0,
@@ -57,7 +57,7 @@ def probe(
     finished = linear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
     if out is not None:
         write_probe(finished, encoder, out)
-    _show(finished.result, out)
+    _show(finished.result, None if out is None else Path(out))
     return finished.result
 
 
@@ -68,9 +68,8 @@ def _show(result: ProbeResult, out: Path | None) -> None:
     interval, knn = f"{low:.3f} to {high:.3f}", f"{result.knn['value']:.3f}"
     table.add_row(result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn)
     console.print(table)
-    for warning in result.warnings:
-        console.print(f"warning: {warning}", markup=False)
-    for clip, reason in result.skipped[:10]:
-        console.print(f"  skipped {clip}: {reason}", markup=False)
-    if out is not None:
-        console.print(f"report: {out / 'report.html'}", markup=False)
+    lines = [f"warning: {warning}" for warning in result.warnings]
+    lines += [f"  skipped {clip}: {reason}" for clip, reason in result.skipped[:10]]
+    lines += [] if out is None else [f"report: {out / 'report.html'}"]
+    for line in lines:  # a file name may be no UTF-8
+        console.print(line.encode(errors="backslashreplace").decode(), markup=False)
