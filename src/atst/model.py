@@ -103,7 +103,7 @@ class AudioModel(nn.Module):
         """
         if pooling not in POOLINGS:
             raise unknown("pooling", pooling, POOLINGS)
-        self._check_layers(layers)
+        self.check_layers(layers)
         options: dict[str, Any] = {"layers": layers, "pooling": pooling, "batch_size": batch_size}
         single, clips = _as_clips(sound)
         vectors: list[NDArray[np.float32]] = []
@@ -134,7 +134,7 @@ class AudioModel(nn.Module):
         Returns the patches' centres in seconds `(P,)` and their tokens `(P, layers * D)`, older
         block first. Patches see their own chunk of `segment_seconds` only.
         """
-        self._check_layers(layers)
+        self.check_layers(layers)
         single, clips = _as_clips(sound)
         if not single:
             raise UsageError("embed_frames takes one clip; call it once for each.")
@@ -189,7 +189,8 @@ class AudioModel(nn.Module):
             save_file(weights, temporary / "model.safetensors")
             (temporary / "README.md").write_text(_model_card(self))
 
-    def _check_layers(self, layers: int) -> None:
+    def check_layers(self, layers: int) -> None:
+        """Raises `UsageError` when the encoder does not have that many blocks."""
         if not 1 <= layers <= self.depth:
             raise UsageError(
                 f"layers must be 1 to {self.depth} for a '{self.config.size}' encoder, not {layers}."

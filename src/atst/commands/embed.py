@@ -23,7 +23,7 @@ from atst import __version__, audio
 from atst.atomic import new_file
 from atst.corpus.sources import find_audio
 from atst.errors import AtstError, AudioError, CorpusError, UsageError
-from atst.model import WINDOW_SECONDS, load
+from atst.model import WINDOW_SECONDS, AudioModel, load
 from atst.progress import track
 
 Floats = NDArray[np.float64]
@@ -86,6 +86,8 @@ def embed(
     encoder = load(model, device)
     if frames and not hasattr(encoder, "embed_frames"):
         raise UsageError(f"--frames: {encoder.name} has no frames, only one vector for a clip.")
+    if isinstance(encoder, AudioModel):
+        encoder.check_layers(layers)  # now, not after the first recordings
     about = {"atst": __version__, "model": encoder.name, "fingerprint": encoder.fingerprint, "frames": frames}
     about |= {"layers": layers, "pooling": None if frames else pooling}
     skipped: list[str] = []
