@@ -49,7 +49,7 @@ class Job:
         return {
             "corpus": f"{len(self.corpus)} clips ({clips})",
             "devices": f"{self.devices} x {self.device.type} ({chip})",
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # a class of its own, which safe loading refuses
             "threads": torch.get_num_threads(),
         }
 
