@@ -2,6 +2,10 @@
 
 import csv
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -46,3 +50,51 @@ def test_paths_may_be_text(sounds):
         atst.pretrain(str(sounds), out=out, **OPTIONS)
     with pytest.raises(atst.UsageError, match="its encoder is 'tiny'"):
         atst.pretrain(str(sounds), out=out + "2", init="random:tiny", **OPTIONS)
+
+
+def process(sounds, out, *more):
+    """A run of many steps in a process group of its own, as a terminal makes it."""
+    keys = [*TINY, "max_steps=100000", "seed=1"]
+    command = ["pretrain", str(sounds), "--out", str(out), "--recipe", "nano", "--device", "cpu", *more]
+    command += [part for key in keys for part in ("--set", key)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "atst", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for(process, condition):
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("number", "twice"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_a_signal_to_the_group_saves_and_says_how_to_go_on(sounds, number, twice):
+    out = sounds.parent / "run"
+    run = process(sounds, out, "--workers", "1")
+    wait_for(run, (out / "metrics.csv").exists)
+    if twice:  # `timeout` does so
+        os.kill(run.pid, number)
+    os.killpg(run.pid, number)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("atst: error: interrupted. Saved at step ")
+    assert said.endswith("the same command with --resume goes on.\n")
+    assert "Lightning" not in said
+    assert "GPU available" not in said
+    assert len(list((out / "checkpoints").iterdir())) == 1
+    assert list(out.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_step_is_one_line(sounds, number):
+    out = sounds.parent / "run"
+    run = process(sounds, out, "--workers", "0")
+    wait_for(run, (out / "recipe.yaml").exists)
+    run.send_signal(number)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("atst: error: interrupted. ")
+    assert "--resume" in said

@@ -78,7 +78,12 @@ def pretrain(
         raise TrainingError(f"{out}: the run needs {needed / 1e9:.1f} GB of disk; {free / 1e9:.1f} are free.")
     _say(_outline(plan, corpus, needed, devices))
     job = runs.Job(plan, corpus, out, where, devices, watcher)
-    result = runs.train(job, resume=resume, init=start)
+    try:
+        result = runs.train(job, resume=resume, init=start)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "Steps since the last checkpoint are lost; the same command with --resume goes on."
+        ) from None
     if result.stopped and result.steps < plan.max_steps:
         raise KeyboardInterrupt(f"Saved at step {result.steps}; the same command with --resume goes on.")
     _say(_summary(result, corpus))

@@ -1,7 +1,6 @@
 """When a run saves, what it saves, and what it finds when it resumes."""
 
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 
+from atst import interrupts
 from atst.atomic import new_file
 from atst.errors import TrainingError
 from atst.pretraining.module import PretrainingModule
@@ -26,13 +26,11 @@ class Checkpoints(lightning.Callback):
         self.last_time = time.monotonic()
         self.last_step = -1
         self.stopped = False
-        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.last_time = time.monotonic()
         self.last_step = trainer.global_step
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._stop)
+        interrupts.install(interrupts.handler(self._stop))
 
     def on_train_batch_end(
         self,
@@ -57,15 +55,9 @@ class Checkpoints(lightning.Callback):
             self.last_time, self.last_step = time.monotonic(), step
         trainer.should_stop = trainer.should_stop or self.stopped
 
-    def restore_signals(self) -> None:
-        """Give Ctrl-C and SIGTERM back to whoever had them."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: Any) -> None:
+    def _stop(self) -> None:
         if self.stopped:
-            self.restore_signals()
-            raise KeyboardInterrupt
+            interrupts.stop()
         self.stopped = True
         print("\nstopping after this step and saving; once more to stop at once", file=sys.stderr, flush=True)
 

@@ -165,4 +165,5 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training process to handle
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the training process to handle, which ends this one
+        signal.signal(number, signal.SIG_IGN)

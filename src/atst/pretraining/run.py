@@ -1,11 +1,13 @@
 """A pre-training run: its folder, its start, its resumption, its end."""
 
 import hashlib
+import logging
 import os
 import platform
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytorch_lightning as lightning
 import torch
 import yaml
 
+from atst import interrupts
 from atst.atomic import new_file
 from atst.corpus import Corpus
 from atst.errors import TrainingError, UsageError
@@ -67,7 +70,8 @@ class Run:
 def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> Run:
     """Run a job, or go on with it from its newest checkpoint; logs and the model go to its folder.
 
-    `init` gives the encoder's first weights. Raises `TrainingError` when the run cannot go on.
+    `init` gives the encoder's first weights. A first Ctrl-C or SIGTERM saves and ends the run early, another
+    is a `KeyboardInterrupt` at once. Raises `TrainingError` when the run cannot go on.
     """
     checkpoint = checkpoints.newest(job.folder) if resume else None
     done = 0
@@ -104,8 +108,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
 
     saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes)
     dataset = data.PairDataset(job.corpus, recipe, logmel=job.device.type == "cpu")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
+    with _quiet_lightning(), interrupts.restored():
         trainer = _trainer(job, [_Banks(dataset, recipe, done), log, saver])
         start = data.BatchPositions(
             recipe.batch_size, done * recipe.accumulate, trainer.global_rank, job.devices
@@ -114,8 +117,9 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
             trainer.fit(
                 module, data.loader(dataset, start, recipe.workers), ckpt_path=checkpoint, weights_only=True
             )
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
         finally:
-            saver.restore_signals()
             log.close()
     return Run(job.folder, trainer.global_step, saver.stopped, len(log.faults))
 
@@ -137,6 +141,22 @@ def _trainer(job: Job, callbacks: list[lightning.Callback]) -> lightning.Trainer
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Leave out what Lightning says at every start, tips and advice for other ways of using it."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class _Banks(lightning.Callback):
