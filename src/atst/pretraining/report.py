@@ -142,7 +142,10 @@ def _fed(columns: Columns, corpus: Corpus, faults: int) -> Table:
             ],
             ["padding", f"{_mean(columns['padding']):.1%} of what the encoder saw"],
             ["pairs whose segments differ", f"{_mean(columns['differing']):.1%}"],
-            ["files left out at the start", f"{len(corpus.skipped):,}"],
+            [
+                "files left out at the start",
+                f"{len(corpus.skipped):,} (shorter than min_seconds, or unreadable)",
+            ],
             ["faulty clips replaced", f"{faults:,}"],
         ],
     )
