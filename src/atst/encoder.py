@@ -156,6 +156,16 @@ def explicit_is_faster(q: Tensor) -> bool:
     return q.device.type == "cpu" and q.dtype == torch.bfloat16
 
 
+def forward_flops(size: str, frames: int) -> int:
+    """Floating-point operations of the matrix products for one clip; a multiply-add counts as two."""
+    width, blocks, _ = SIZES[size]
+    count = frames // PATCH_FRAMES
+    tokens = 1 + count
+    linear = 2 * 12 * width * width * tokens  # QKV 3, projection 1, MLP 4 + 4
+    attention = 2 * 2 * tokens * tokens * width  # scores, then the weighted sum of values
+    return 2 * N_MELS * PATCH_FRAMES * width * count + blocks * (linear + attention)
+
+
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)

@@ -1,9 +1,10 @@
 """Projector and predictor, with batch statistics taken over all devices."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 HIDDEN = 4096
 OUTPUT = 256
@@ -36,13 +37,13 @@ class BatchNorm(nn.BatchNorm1d):
         ):
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):
-            return self._synchronised(input.float()).to(input.dtype)
+            return self._synchronised(at_least_float32(input)).to(input.dtype)
 
     def _synchronised(self, x: Tensor) -> Tensor:
-        count = torch.tensor(float(len(x)), device=x.device)
+        count = x.new_tensor(float(len(x)))
         dist.all_reduce(count)
-        mean = all_reduce(x.sum(0)) / count
-        variance = all_reduce((x - mean).square().sum(0)) / count
+        mean = _AllReduce.apply(x.sum(0)) / count
+        variance = _AllReduce.apply((x - mean).square().sum(0)) / count
         self._track(mean.detach(), variance.detach() * count / (count - 1))
         return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
 
@@ -53,3 +54,24 @@ class BatchNorm(nn.BatchNorm1d):
         for running, value in ((self.running_mean, mean), (self.running_var, variance)):
             assert running is not None
             running.lerp_(value, self.momentum or 0.0)
+
+
+class _AllReduce(torch.autograd.Function):
+    """Sum over processes; so is its gradient, since every process's loss depends on the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or as it is if it is wider."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

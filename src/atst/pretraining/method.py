@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from atst.encoder import Encoder
-from atst.pretraining.heads import OUTPUT, Head
+from atst.pretraining.heads import OUTPUT, Head, at_least_float32
 
 
 class TeacherStudent(nn.Module):
@@ -51,7 +51,7 @@ class TeacherStudent(nn.Module):
         student = self.student["predictor"](self.student["projector"](_cls(self.student, views, lengths)))
         with torch.no_grad():
             teacher = self.teacher["projector"](_cls(self.teacher, views, lengths))
-        student, teacher = student.float(), teacher.float()  # (2B, 256)
+        student, teacher = at_least_float32(student), at_least_float32(teacher)  # (2B, 256)
         student1, student2 = student.chunk(2)
         teacher1, teacher2 = teacher.chunk(2)
         loss = (distance(student2, teacher1) + distance(student1, teacher2)) / 2
@@ -102,7 +102,7 @@ def effective_rank(outputs: Tensor) -> Tensor:
 
     Between 1 and 256; RankMe (arXiv 2210.02885) with the mean removed.
     """
-    unit = nn.functional.normalize(outputs.double(), dim=-1)
+    unit = nn.functional.normalize(outputs.double().nan_to_num(), dim=-1)
     centred = unit - unit.mean(dim=0)
     variances = torch.linalg.eigvalsh(centred.T @ centred).clamp_min(0.0)
     share = variances.sqrt() / variances.sqrt().sum().clamp_min(1e-30)

@@ -59,21 +59,23 @@ class PretrainingModule(lightning.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
-        step = self.trainer.global_step
+        now = self.values(self.trainer.global_step)
         decayed, plain = optimizer.param_groups
-        decayed["lr"] = plain["lr"] = self.learning_rate[step]
-        decayed["weight_decay"] = self.weight_decay[step]
+        decayed["lr"] = plain["lr"] = now["learning_rate"]
+        decayed["weight_decay"] = now["weight_decay"]
         optimizer.step(closure=optimizer_closure)
-        # The counter has advanced when the published code looks its coefficient up: entry 0 is never used.
-        self.pair.update_teacher(self.ema[min(step + 1, len(self.ema) - 1)])
+        self.pair.update_teacher(now["ema"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["atst"] = self.checkpoint_extra
 
     def values(self, step: int) -> dict[str, float]:
-        """The scheduled values of a step, for the log."""
+        """The scheduled values of a step.
+
+        The teacher's is the next step's, as in the published code, whose counter has advanced by then.
+        """
         return {
-            "learning_rate": self.learning_rate[step],
-            "weight_decay": self.weight_decay[step],
-            "ema": self.ema[min(step + 1, len(self.ema) - 1)],
+            "learning_rate": float(self.learning_rate[step]),
+            "weight_decay": float(self.weight_decay[step]),
+            "ema": float(self.ema[min(step + 1, len(self.ema) - 1)]),
         }

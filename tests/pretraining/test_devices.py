@@ -1,0 +1,57 @@
+"""Two gloo processes equal one process with the same global batch."""
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from atst.pretraining.method import TeacherStudent
+
+STEPS, BATCH = 5, 8
+
+
+def train(rank, world, port, path):
+    torch.set_num_threads(1)
+    if world > 1:
+        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    torch.manual_seed(0)
+    pair = TeacherStudent("nano", drop_path=0.0).double()  # in float32 Adam blows rounding up
+    optimiser = torch.optim.AdamW(pair.parameter_groups(), lr=1e-3, eps=1e-6)
+    views = torch.randn(STEPS, 2, BATCH, 64, 40, generator=torch.Generator().manual_seed(1)).double()
+    losses = []
+    for step in range(STEPS):
+        share = views[step].chunk(world, dim=1)[rank]
+        loss, _ = pair.loss(share[0], share[1])
+        optimiser.zero_grad()
+        loss.backward()
+        loss = loss.detach()
+        if world > 1:  # what DistributedDataParallel does
+            dist.all_reduce(loss)
+            loss /= world
+            for parameter in pair.parameters():
+                if parameter.grad is not None:
+                    dist.all_reduce(parameter.grad)
+                    parameter.grad /= world
+        optimiser.step()
+        pair.update_teacher(0.9)
+        losses.append(loss)
+    if rank == 0:
+        torch.save({"losses": torch.stack(losses), "state": pair.state_dict()}, path)
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(tmp_path):
+    mp.spawn(train, args=(2, _free_port(), tmp_path / "two.pt"), nprocs=2)
+    train(0, 1, 0, tmp_path / "one.pt")
+    one, two = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
+    torch.testing.assert_close(two["losses"], one["losses"], atol=1e-9, rtol=0)
+    for key, value in one["state"].items():
+        torch.testing.assert_close(two["state"][key], value, atol=1e-7, rtol=0, msg=key)
+
+
+def _free_port():
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]

@@ -1,0 +1,169 @@
+"""Runs through the public command: logs, faults, refusals, resumption bit for bit."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import atst
+from atst.errors import CorpusError, TrainingError, UsageError
+
+SMALL = ["batch_size=4", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=2", "checkpoint_minutes=0"]
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """Twelve short noises, one of which is silent."""
+    folder = tmp_path_factory.mktemp("sounds")
+    for i in range(12):
+        noise = np.random.default_rng(i).standard_normal(16000) * (0.1 if i else 0.0)
+        soundfile.write(folder / f"{i:02}.wav", noise, 16000)
+    return folder
+
+
+def settings(steps, *more):
+    return [*SMALL, f"max_steps={steps}", *more]
+
+
+def run(sounds, out, steps, *more, workers=0, **options):
+    return atst.pretrain(
+        [sounds], out=out, recipe="nano", set=settings(steps, *more), workers=workers, device="cpu", **options
+    )
+
+
+def weights(folder):
+    newest = max((folder / "checkpoints").iterdir())
+    return torch.load(newest, weights_only=True)["state_dict"]
+
+
+def steps_logged(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [int(row["step"]) for row in csv.DictReader(file)]
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+@pytest.fixture(scope="module")
+def whole(sounds, tmp_path_factory):
+    """A run of eight steps that nothing interrupted; mixup, crops and drop path on."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    run(sounds, out, 8, "checkpoint_steps=3", "keep_checkpoints=5")
+    return out
+
+
+def test_a_run_leaves_a_model_logs_and_the_faulty_clips(whole):
+    model = atst.load(whole)
+    assert model.embed(np.zeros(16000, np.float32), sample_rate=16000).shape == (256,)
+    assert model.config.training["steps"] == 8
+    assert steps_logged(whole) == list(range(8))
+    assert [path.name for path in sorted((whole / "checkpoints").iterdir())] == [
+        "step-00000003.ckpt",
+        "step-00000006.ckpt",
+        "step-00000008.ckpt",
+    ]
+    with (whole / "faults.csv").open(newline="") as file:
+        [[clip, reason]] = list(csv.reader(file))
+    assert clip.endswith("00.wav")
+    assert "silent" in reason
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_ends_in_the_same_weights(sounds, whole, tmp_path, workers):
+    out = tmp_path / "run"
+    run(sounds, out, 8, "checkpoint_steps=3", "keep_checkpoints=5")
+    for late in ("step-00000006.ckpt", "step-00000008.ckpt"):
+        (out / "checkpoints" / late).unlink()
+    run(sounds, out, 8, "checkpoint_steps=3", "keep_checkpoints=5", workers=workers, resume=True)
+    assert_same(weights(out), weights(whole))
+    assert steps_logged(out) == list(range(8))
+
+
+def test_a_run_killed_at_any_moment_resumes_bit_for_bit(sounds, tmp_path):
+    more = ["checkpoint_steps=2", "accumulate=2", "precision=bf16", "keep_checkpoints=2"]
+    expected = tmp_path / "expected"
+    run(sounds, expected, 12, *more)
+    out = tmp_path / "run"
+    arguments = ["pretrain", str(sounds), "--out", str(out), "--recipe", "nano", "--device", "cpu"]
+    arguments += [part for key in settings(12, *more) for part in ("--set", key)]
+    code = "import torch; torch.set_num_threads(1); from atst.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments, "--workers", "1"], stderr=subprocess.DEVNULL
+    )
+    while not list(out.glob("checkpoints/step-*4.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run(sounds, out, 12, *more, resume=True)
+    assert_same(weights(out), weights(expected))
+    assert steps_logged(out) == list(range(12))
+
+
+def test_resume_of_a_finished_run_does_nothing_and_of_none_starts_one(sounds, whole, tmp_path):
+    before = (whole / "metrics.csv").read_bytes()
+    result = run(sounds, whole, 8, "checkpoint_steps=3", "keep_checkpoints=5", resume=True)
+    assert result.steps == 8
+    assert (whole / "metrics.csv").read_bytes() == before
+    assert run(sounds, tmp_path / "new", 1, resume=True).steps == 1
+
+
+def test_resume_refuses_another_recipe_and_needs_none(sounds, whole):
+    with pytest.raises(UsageError, match=r"learning_rate \(0\.0005 -> 0\.1\)"):
+        run(sounds, whole, 8, "learning_rate=0.1", "checkpoint_steps=3", "keep_checkpoints=5", resume=True)
+    assert atst.pretrain([sounds], out=whole, resume=True, device="cpu").steps == 8
+
+
+def test_a_changed_condition_is_named(sounds, tmp_path, capsys):
+    out = tmp_path / "run"
+    run(sounds, out, 2, "checkpoint_steps=1")
+    (out / "checkpoints" / "step-00000002.ckpt").unlink()
+    extra = tmp_path / "extra.wav"
+    soundfile.write(extra, np.random.default_rng(99).standard_normal(16000) * 0.1, 16000)
+    atst.pretrain([sounds, extra], out=out, resume=True, device="cpu")
+    assert "corpus changed from 12 clips" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_named(sounds, tmp_path):
+    run(sounds, tmp_path / "run", 1)
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-00000001.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"step-00000001\.ckpt: cannot be read"):
+        atst.pretrain([sounds], out=tmp_path / "run", resume=True, device="cpu")
+
+
+def test_init_starts_from_the_encoder_of_a_model(sounds, whole, tmp_path):
+    # The first step has learning rate 0, so after it the teacher still is what it started as.
+    run(sounds, tmp_path / "run", 1, init=str(whole))
+    assert atst.load(tmp_path / "run").fingerprint == atst.load(whole).fingerprint
+    with pytest.raises(UsageError, match="its encoder is 'tiny'"):
+        run(sounds, tmp_path / "other", 1, init="random:tiny")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_reason(sounds, tmp_path):
+    with pytest.raises(TrainingError, match="the loss became nan at step"):
+        run(sounds, tmp_path / "run", 30, "learning_rate=1e25", "warmup_steps=0", "precision=32")
+
+
+def test_refusals_are_one_clear_line(sounds, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "something").touch()
+    with pytest.raises(UsageError, match="not an empty folder; use --resume"):
+        run(sounds, tmp_path / "full", 1)
+    with pytest.raises(UsageError, match="no sources"):
+        atst.pretrain([], out=tmp_path / "run")
+    with pytest.raises(CorpusError):
+        run(tmp_path / "full", tmp_path / "run", 1)
+    with pytest.raises(UsageError, match="Did you mean 'max_steps'"):
+        run(sounds, tmp_path / "run", 1, "max_step=3")
+    assert not (tmp_path / "run").exists()
