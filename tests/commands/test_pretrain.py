@@ -2,6 +2,7 @@
 
 import csv
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -50,6 +51,19 @@ def test_paths_may_be_text(sounds):
         atst.pretrain(str(sounds), out=out, **OPTIONS)
     with pytest.raises(atst.UsageError, match="its encoder is 'tiny'"):
         atst.pretrain(str(sounds), out=out + "2", init="random:tiny", **OPTIONS)
+
+
+def test_a_disk_that_takes_no_more(sounds):
+    out = sounds.parent / "run"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, hard))
+    try:
+        with pytest.raises(atst.TrainingError, match=r"run: File too large\. .* --resume"):
+            atst.pretrain([sounds], out=out, **OPTIONS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((out / "checkpoints").iterdir()) == []
+    assert atst.pretrain([sounds], out=out, resume=True, device="cpu").steps == 2
 
 
 def process(sounds, out, *more):

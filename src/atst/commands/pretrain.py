@@ -1,5 +1,6 @@
 """`atst pretrain`: unlabelled sound in, an encoder out."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from atst.pretraining.method import TeacherStudent
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Flag = Annotated[bool, Parameter(negative="")]
 
 
@@ -84,6 +86,12 @@ def pretrain(
         raise KeyboardInterrupt(
             "Steps since the last checkpoint are lost; the same command with --resume goes on."
         ) from None
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise TrainingError(
+            f"--out {out}: {error.strerror}. What was saved before is complete: --resume goes on from there."
+        ) from error
     if result.stopped and result.steps < plan.max_steps:
         raise KeyboardInterrupt(f"Saved at step {result.steps}; the same command with --resume goes on.")
     _say(_summary(result, corpus))
