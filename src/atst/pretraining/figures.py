@@ -26,7 +26,7 @@ Columns = Mapping[str, NDArray[np.float64]]  # of metrics.csv: a value a step, N
 def learning(columns: Columns) -> Figure:
     """Loss, spread and effective rank of the outputs, and the watched task's accuracy if there is one."""
     watched = bool((~np.isnan(columns["watch"])).any())
-    figure, axes = _row(4 if watched else 3, 3.0)
+    figure, axes = _row(4 if watched else 3, 3.0, columns["step"])
     _curve(axes[0], columns, "loss", "C0")
     axes[0].set_title("loss")
     for network, colour in (("student", "C0"), ("teacher", "C1")):
@@ -36,7 +36,7 @@ def learning(columns: Columns) -> Figure:
     axes[1].set(title="spread of outputs", ylim=(0, 1.15 * UNIFORM_SPREAD))
     axes[1].text(0.99, UNIFORM_SPREAD * 1.02, "uniform: 1/16", ha="right", va="bottom", fontsize=8,
                  color=GREY, transform=axes[1].get_yaxis_transform())  # fmt: skip
-    axes[2].set(title=f"effective rank (of {OUTPUT})", ylim=(0, None))
+    axes[2].set(title=f"effective rank (of {OUTPUT})", ylim=(0, 1.1 * axes[2].get_ylim()[1]))
     axes[1].legend(frameon=False, fontsize=8, loc="lower right")
     axes[2].legend(frameon=False, fontsize=8, loc="upper right")
     if watched:
@@ -48,7 +48,7 @@ def learning(columns: Columns) -> Figure:
 
 def schedules(columns: Columns) -> Figure:
     """Learning rate, weight decay, the teacher's decay, and the speed."""
-    figure, axes = _row(4, 2.3)
+    figure, axes = _row(4, 2.3, columns["step"])
     for panel, name in zip(axes, ("learning_rate", "weight_decay", "ema", "clips_per_second"), strict=True):
         _curve(panel, columns, name, "C0", smooth=name == "clips_per_second")
         panel.set_title(name.replace("_", " ").replace("ema", "EMA decay of the teacher"))
@@ -92,14 +92,17 @@ def views(recipe: Recipe, corpus: Corpus) -> Figure:
     return figure
 
 
-def _row(count: int, height: float) -> tuple[Figure, list[Axes]]:
+def _row(count: int, height: float, steps: NDArray[np.float64]) -> tuple[Figure, list[Axes]]:
+    """Panels side by side over the same steps."""
+    last = max(steps[-1], 1.0) if len(steps) else 1.0
     figure = Figure(figsize=(9.8, height), layout="constrained")
     axes = list(figure.subplots(1, count))
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25)
-        panel.set_xlabel("step")
-        panel.locator_params(nbins=5)
+        panel.set(xlabel="step", xlim=(-0.03 * last, 1.03 * last))
+        panel.locator_params(axis="x", nbins=5, integer=True)
+        panel.locator_params(axis="y", nbins=5)
         panel.tick_params(labelsize=8)
         panel.title.set_fontsize(10)
     return figure, axes

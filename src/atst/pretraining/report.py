@@ -138,7 +138,7 @@ def _fed(columns: Columns, corpus: Corpus, faults: int) -> Table:
         [
             [
                 "clips",
-                f"{len(corpus):,}, half of them longer than {median:.1f} s, the longest {longest:.1f} s",
+                f"{len(corpus):,}, half of them of {median:.1f} s and more, the longest {longest:.1f} s",
             ],
             ["padding", f"{_mean(columns['padding']):.1%} of what the encoder saw"],
             ["pairs whose segments differ", f"{_mean(columns['differing']):.1%}"],
