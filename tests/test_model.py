@@ -276,3 +276,9 @@ def test_wrong_use_is_a_clear_error(nano: AudioModel, tmp_path: Path) -> None:
         atst.load(tmp_path / "nothing")
     with pytest.raises(UsageError, match="small"):
         atst.load("random:huge")
+
+
+def test_a_saved_model_can_be_read_by_whoever_may_read_the_folder(tmp_path: Path) -> None:
+    atst.load("random:nano").save(tmp_path / "model")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]

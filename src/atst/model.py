@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from atst import audio
@@ -186,7 +187,8 @@ class AudioModel(nn.Module):
             weights = {
                 key: value.detach().cpu().contiguous() for key, value in self.encoder.state_dict().items()
             }
-            save_file(weights, temporary / "model.safetensors")
+            # save_file() would make a file that only its owner may read
+            (temporary / "model.safetensors").write_bytes(as_safetensors(weights))
             (temporary / "README.md").write_text(_model_card(self))
 
     def check_layers(self, layers: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save as as_safetensors
 
 from atst.atomic import new_file, new_folder
 from atst.evaluation.probe import Probe
@@ -35,7 +35,8 @@ def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:
     with new_folder(folder) as temporary:
         if hasattr(model, "save"):
             model.save(temporary)
-        save_file({"weight": probe.head.weight, "bias": probe.head.bias}, temporary / "head.safetensors")
+        head = {"weight": probe.head.weight, "bias": probe.head.bias}
+        (temporary / "head.safetensors").write_bytes(as_safetensors(head))
         labels = {
             "labels": probe.task.label_names,
             "multi_label": probe.task.multi_label,
