@@ -13,9 +13,8 @@ import torch
 from atst import interrupts
 from atst.atomic import new_file
 from atst.errors import TrainingError
-from atst.pretraining.module import PretrainingModule
 
-Save = Callable[[lightning.Trainer, PretrainingModule], None]
+Save = Callable[[lightning.Trainer, Any], None]  # with the module that is trained
 
 
 class Checkpoints(lightning.Callback):
@@ -40,13 +39,12 @@ class Checkpoints(lightning.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        assert isinstance(pl_module, PretrainingModule)
         step = trainer.global_step
         if (batch_idx + 1) % trainer.accumulate_grad_batches or step == self.last_step:
             return
         by_steps = self.steps > 0 and step % self.steps == 0
         by_time = self.minutes > 0 and time.monotonic() - self.last_time > 60 * self.minutes
-        due = by_steps or by_time or self.stopped or step >= pl_module.recipe.max_steps
+        due = by_steps or by_time or self.stopped or step >= trainer.max_steps
         if trainer.world_size > 1:  # clocks and signals differ between processes
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
             self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
@@ -77,10 +75,10 @@ def newest(folder: Path) -> Path | None:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """What `PretrainingModule.checkpoint_extra` was. Raises `TrainingError` for a damaged file."""
+    """What the module's `checkpoint_extra` was. Raises `TrainingError` for a damaged file."""
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["atst"]
-        return {"step": int(state["step"]), "conditions": dict(state["conditions"])}
+        return {**state, "step": int(state["step"]), "conditions": dict(state["conditions"])}
     except Exception as error:  # whatever a damaged file makes of its reader
         raise TrainingError(
             f"{checkpoint}: cannot be read ({type(error).__name__}); remove it to resume from the one before."

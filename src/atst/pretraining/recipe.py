@@ -1,17 +1,16 @@
 """What a pre-training run does: a flat set of typed keys, from a bundled recipe, a file and overrides."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from importlib import resources
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from atst import settings
 from atst.encoder import SIZES
 from atst.errors import UsageError, unknown
-from atst.model import LONGEST_SEGMENT, SHORTEST_SEGMENT
+from atst.model_folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
 
 SAMPLINGS = ("uniform", "sqrt_duration")
 PRECISIONS = ("32", "bf16")
@@ -94,79 +93,19 @@ def resolve(recipe: str | Path = DEFAULT, overrides: Sequence[str] = ()) -> Reci
     A file may name only some keys and a `base` recipe for the rest (default: `tiny`). Raises
     `UsageError` for an unknown recipe or key (naming the nearest) and for a value of the wrong type.
     """
-    return from_mapping(_load(recipe) | _parse(overrides))
+    return from_mapping(settings.load(recipe, __package__, DEFAULT) | settings.parse(overrides))
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """A recipe with `key=value` changes."""
-    return from_mapping(asdict(recipe) | _parse(overrides))
+    return from_mapping(asdict(recipe) | settings.parse(overrides))
 
 
 def from_mapping(values: Mapping[str, Any]) -> Recipe:
     """A recipe from its keys; every key must be there."""
-    types = {field.name: field.type for field in fields(Recipe)}
-    for key in values:
-        if key not in types:
-            raise unknown("recipe key", str(key), types)
-    missing = [key for key in types if key not in values]
-    if missing:
-        raise UsageError(f"recipe keys missing: {', '.join(missing)}.")
-    return Recipe(**{key: _typed(key, value, types[key]) for key, value in values.items()})
+    return settings.from_mapping(Recipe, values)
 
 
 def names() -> list[str]:
     """The bundled recipes."""
-    folder = resources.files(__package__) / "recipes"
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
-    )
-
-
-def _load(recipe: str | Path) -> dict[str, Any]:
-    bundled = str(recipe) in names() and not str(recipe).endswith((".yaml", ".yml"))
-    if bundled:
-        text = (resources.files(__package__) / "recipes" / f"{recipe}.yaml").read_text()
-    elif Path(recipe).is_file():
-        text = Path(recipe).read_text()
-    else:
-        raise unknown("recipe", str(recipe), [*names(), "a path to a .yaml file"])
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{recipe}: a recipe is 'key: value' lines.")
-    return values if bundled else _load(values.pop("base", DEFAULT)) | values
-
-
-def _parse(overrides: Sequence[str]) -> dict[str, Any]:
-    values = {}
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes key=value, not '{override}'.")
-        try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {key}: '{text}' is not a value.") from None
-    return values
-
-
-def _typed(key: str, value: Any, kind: Any) -> Any:
-    """`value` as `kind`; YAML reads 1e-3 as text, and 5 for a float is fine."""
-    try:
-        if kind is bool and isinstance(value, bool):
-            return value
-        if kind is int and not isinstance(value, bool) and float(value) == int(float(value)):
-            return int(float(value))
-        if kind is float and not isinstance(value, bool) and math.isfinite(float(value)):
-            return float(value)
-        if kind is str and isinstance(value, str | int):
-            return str(value)
-        if kind == tuple[float, float]:
-            start, end = value if isinstance(value, list | tuple) else (value, value)
-            return float(start), float(end)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    expected = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
-    raise UsageError(f"{key} must be {expected.get(kind, 'a number or [start, end]')}, not '{value}'.")
+    return settings.bundled(__package__)

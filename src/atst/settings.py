@@ -1,0 +1,87 @@
+"""Flat recipes: YAML and `key=value` overrides become a typed dataclass, each wrong key or value named."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from atst.errors import UsageError, unknown
+
+Settings = TypeVar("Settings")
+
+
+def from_mapping(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """A dataclass from its keys; every key must be there. Raises `UsageError` for any that is wrong."""
+    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in types:
+            raise unknown("recipe key", str(key), types)
+    missing = [key for key in types if key not in values]
+    if missing:
+        raise UsageError(f"recipe keys missing: {', '.join(missing)}.")
+    return kind(**{key: _typed(key, value, types[key]) for key, value in values.items()})
+
+
+def bundled(package: str) -> list[str]:
+    """Names of the recipes in the folder `recipes` of a package."""
+    folder = resources.files(package) / "recipes"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load(recipe: str | Path, package: str, default: str) -> dict[str, Any]:
+    """Keys of a bundled recipe, or of a YAML file, which may name only some and a `base` for the rest."""
+    names = bundled(package)
+    is_bundled = str(recipe) in names and not str(recipe).endswith((".yaml", ".yml"))
+    if is_bundled:
+        text = (resources.files(package) / "recipes" / f"{recipe}.yaml").read_text()
+    elif Path(recipe).is_file():
+        text = Path(recipe).read_text()
+    else:
+        raise unknown("recipe", str(recipe), [*names, "a path to a .yaml file"])
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{recipe}: a recipe is 'key: value' lines.")
+    return values if is_bundled else load(values.pop("base", default), package, default) | values
+
+
+def parse(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values of `key=value` texts. Raises `UsageError` for a text of another form."""
+    values = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes key=value, not '{override}'.")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {key}: '{text}' is not a value.") from None
+    return values
+
+
+def _typed(key: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`; YAML reads 1e-3 as text, and 5 for a float is fine."""
+    try:
+        if kind is bool and isinstance(value, bool):
+            return value
+        if kind is int and not isinstance(value, bool) and float(value) == int(float(value)):
+            return int(float(value))
+        if kind is float and not isinstance(value, bool) and math.isfinite(float(value)):
+            return float(value)
+        if kind is str and isinstance(value, str | int):
+            return str(value)
+        if kind == tuple[float, float]:
+            start, end = value if isinstance(value, list | tuple) else (value, value)
+            return float(start), float(end)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    expected = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+    raise UsageError(f"{key} must be {expected.get(kind, 'a number or [start, end]')}, not '{value}'.")
