@@ -1,9 +1,8 @@
 """A trained encoder with its front end: embed files and arrays, save, load."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,48 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
-from atst import audio
 from atst import device as devices
-from atst.atomic import new_folder
-from atst.encoder import MAX_PATCHES, PATCH_FRAMES, SIZES, Encoder
-from atst.errors import AudioError, ModelError, UsageError, unknown
-from atst.frontend import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, FrontEnd
+from atst import model_folder
+from atst.clips import WINDOW_SECONDS, Waveform, as_clips, windows
+from atst.encoder import PATCH_FRAMES, SIZES, Encoder
+from atst.errors import ModelError, UsageError, unknown
+from atst.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
+from atst.model_folder import ModelConfig
 
-FORMAT_VERSION = 1
-WINDOW_SECONDS = 60.0
-SHORTEST_SEGMENT = (PATCH_FRAMES - 1) / FRAMES_PER_SECOND
-LONGEST_SEGMENT = (MAX_PATCHES * PATCH_FRAMES + PATCH_FRAMES - 2) / FRAMES_PER_SECOND
 POOLINGS = ("mean", "published")
-
-Waveform = NDArray[np.float32]
-
-
-@dataclass
-class ModelConfig:
-    """What `config.json` holds. `training` says how the encoder came to be, free form."""
-
-    size: str
-    segment_seconds: float = 6.0
-    training: dict[str, Any] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.size, str) or self.size not in SIZES:
-            raise unknown("encoder size", str(self.size), SIZES)
-        seconds = self.segment_seconds
-        if not isinstance(seconds, int | float) or not SHORTEST_SEGMENT <= seconds <= LONGEST_SEGMENT:
-            allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT} seconds fit one pass"
-            raise ValueError(f"segment_seconds is {repr(seconds)[:50]}; {allowed}")
-
-    @property
-    def chunk_frames(self) -> int:
-        """Frames of one encoder pass over a long clip: 601 for 6 s."""
-        return int(self.segment_seconds * FRAMES_PER_SECOND + 1)
 
 
 class AudioModel(nn.Module):
@@ -106,13 +74,13 @@ class AudioModel(nn.Module):
             raise unknown("pooling", pooling, POOLINGS)
         self.check_layers(layers)
         options: dict[str, Any] = {"layers": layers, "pooling": pooling, "batch_size": batch_size}
-        single, clips = _as_clips(sound)
+        single, clips = as_clips(sound)
         vectors: list[NDArray[np.float32]] = []
         owners: list[int] = []
         seconds: list[float] = []
         pending: list[Waveform] = []
         for owner, clip in enumerate(clips):
-            for window in _windows(clip, sample_rate):
+            for window in windows(clip, sample_rate):
                 owners.append(owner)
                 seconds.append(len(window) / SAMPLE_RATE)
                 pending.append(window)
@@ -136,13 +104,13 @@ class AudioModel(nn.Module):
         block first. Patches see their own chunk of `segment_seconds` only.
         """
         self.check_layers(layers)
-        single, clips = _as_clips(sound)
+        single, clips = as_clips(sound)
         if not single:
             raise UsageError("embed_frames takes one clip; call it once for each.")
         chunk = self.config.chunk_frames // PATCH_FRAMES * PATCH_FRAMES
         tokens: list[Tensor] = []
         times: list[NDArray[np.float64]] = []
-        for number, window in enumerate(_windows(clips[0], sample_rate)):
+        for number, window in enumerate(windows(clips[0], sample_rate)):
             logmel = self._logmel(window)[None]  # (1, 64, T)
             frames = min(logmel.shape[-1], int(WINDOW_SECONDS * FRAMES_PER_SECOND))
             for start in range(0, frames - PATCH_FRAMES + 1, chunk):
@@ -161,6 +129,12 @@ class AudioModel(nn.Module):
 
         Returns `(len(logmels), 2 * layers * D)`, as `embed` does for clips of at most 60 s.
         """
+        return self.pool_logmels(logmels, layers, pooling, batch_size).cpu().numpy()
+
+    def pool_logmels(
+        self, logmels: Sequence[Tensor], layers: int = 1, pooling: str = "mean", batch_size: int = 32
+    ) -> Tensor:
+        """`embed_logmels` as a tensor `(len(logmels), 2 * layers * D)` that gradients flow through."""
         chunks = [
             _Chunk(
                 i,
@@ -171,25 +145,19 @@ class AudioModel(nn.Module):
             for start in counted_chunks(logmel.shape[-1], self.config.chunk_frames)
         ]
         chunks.sort(key=lambda chunk: chunk.logmel.shape[-1])
-        total = torch.zeros(len(logmels), 2 * layers * self.width)
-        count = torch.zeros(len(logmels), 1)
+        where = logmels[0].device
+        total = torch.zeros(len(logmels), 2 * layers * self.width, device=where)
+        count = torch.zeros(len(logmels), 1, device=where)
         for at in range(0, len(chunks), batch_size):
             batch = chunks[at : at + batch_size]
-            owners = torch.tensor([chunk.owner for chunk in batch])
-            total.index_add_(0, owners, self._pool(batch, layers, pooling).float().cpu())
-            count.index_add_(0, owners, torch.ones(len(batch), 1))
-        return (total / count).numpy()
+            owners = torch.tensor([chunk.owner for chunk in batch], device=where)
+            total = total.index_add(0, owners, self._pool(batch, layers, pooling).float())
+            count.index_add_(0, owners, torch.ones(len(batch), 1, device=where))
+        return total / count
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and a model card; an existing model is replaced."""
-        with new_folder(folder) as temporary:
-            (temporary / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
-            weights = {
-                key: value.detach().cpu().contiguous() for key, value in self.encoder.state_dict().items()
-            }
-            # save_file() would make a file that only its owner may read
-            (temporary / "model.safetensors").write_bytes(as_safetensors(weights))
-            (temporary / "README.md").write_text(_model_card(self))
+        model_folder.write(folder, self.config, self.encoder.state_dict())
 
     def check_layers(self, layers: int) -> None:
         """Raises `UsageError` when the encoder does not have that many blocks."""
@@ -263,71 +231,15 @@ def _random(name: str, seed: int) -> AudioModel:
 
 
 def _load_folder(folder: Path) -> AudioModel:
-    for path in (folder, folder / "model"):
-        if (path / "config.json").is_file():
-            break
-    else:
-        raise ModelError(
-            f"{folder}: not a model or run folder (no config.json in it or in its model/ folder)."
-        )
-    try:
-        config = ModelConfig(**json.loads((path / "config.json").read_text()))
-    except (ValueError, TypeError, UsageError) as error:
-        raise ModelError(f"{path / 'config.json'}: cannot be used as a model's config: {error}") from None
-    if config.format_version != FORMAT_VERSION:
-        raise ModelError(
-            f"{path}: format version {config.format_version}; this release reads {FORMAT_VERSION}."
-        )
+    config, weights = model_folder.read(folder)
     model = AudioModel(config, name=str(folder))
     try:
-        model.encoder.load_state_dict(load_file(path / "model.safetensors"))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        first = str(error).strip().splitlines()
-        raise ModelError(f"{path / 'model.safetensors'}: cannot be loaded: {' '.join(first)[:500]}") from None
+        model.encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{folder}: model.safetensors does not fit config.json: {model_folder.one_line(error)}"
+        ) from None
     return model
-
-
-def _as_clips(sound: Any) -> tuple[bool, list[Any]]:
-    """Whether `sound` is a single clip, and the clips: paths or 1-D arrays."""
-    if isinstance(sound, str | Path):
-        return True, [sound]
-    if isinstance(sound, Tensor):
-        sound = sound.detach().cpu().numpy()
-    if isinstance(sound, np.ndarray):
-        if sound.ndim not in (1, 2):
-            raise UsageError(f"an array of audio must be (N,) or (B, N), not {sound.shape}.")
-        return sound.ndim == 1, [sound] if sound.ndim == 1 else list(sound)
-    if isinstance(sound, Iterable):
-        return False, list(sound)
-    raise UsageError(
-        f"cannot embed a {type(sound).__name__}: give a path, an array, a tensor or a list of them."
-    )
-
-
-def _windows(clip: Any, sample_rate: int | None) -> Iterator[Waveform]:
-    """Consecutive waveforms of at most 60 s at 16 kHz of one clip, read as they are needed."""
-    if isinstance(clip, str | Path):
-        seconds = audio.info(clip).seconds
-        start = 0.0
-        yield audio.read(clip, 0.0, WINDOW_SECONDS if seconds > WINDOW_SECONDS else None)
-        while (start := start + WINDOW_SECONDS) < seconds - HOP / SAMPLE_RATE:
-            yield audio.read(clip, start, WINDOW_SECONDS)
-        return
-    if sample_rate is None:
-        raise UsageError(
-            "sample_rate is required for arrays, for example embed(waveform, sample_rate=16000)."
-        )
-    waveform = clip.detach().cpu().numpy() if isinstance(clip, Tensor) else np.asarray(clip)
-    if waveform.ndim != 1:
-        raise UsageError(f"each clip of a list must be (N,), not {waveform.shape}.")
-    if waveform.size == 0:
-        raise AudioError("an array of audio has no samples.")
-    if not np.isfinite(waveform).all():
-        raise AudioError("an array of audio holds non-finite samples.")
-    waveform = audio.to_mono_16k(waveform, sample_rate)
-    step = int(WINDOW_SECONDS * SAMPLE_RATE)
-    for at in range(0, len(waveform), step):
-        yield np.ascontiguousarray(waveform[at : at + step], dtype=np.float32)
 
 
 def _weighted_mean(
@@ -339,25 +251,3 @@ def _weighted_mean(
     total = np.zeros((owners.max() + 1, vectors.shape[1]))
     np.add.at(total, owners, vectors * weights[:, None])
     return (total / np.bincount(owners, weights)[:, None]).astype(np.float32)
-
-
-def _model_card(model: AudioModel) -> str:
-    config = model.config
-    how = "\n".join(f"- {key}: {value}" for key, value in config.training.items()) or "- untrained or unknown"
-    return f"""# ATST encoder `{config.size}`
-
-A general audio representation learned without labels (Audio Teacher-Student Transformer, arXiv 2204.12076).
-
-- input: 16 kHz mono; log-mel spectrogram, 64 bands, 10 ms hop
-- output: one CLS token and one token per 40 ms, {model.width} values each, from each of {model.depth} blocks
-- segment length: {config.segment_seconds} s
-
-```python
-import atst
-vector = atst.load("this folder").embed("sound.wav")
-```
-
-How it was trained:
-
-{how}
-"""

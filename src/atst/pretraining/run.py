@@ -194,6 +194,16 @@ def export(module: PretrainingModule, step: int, devices: int = 1) -> AudioModel
     return model
 
 
+def model_at(checkpoint: Path) -> AudioModel:
+    """The model as it was at a checkpoint of a run folder, for learning curves."""
+    recipe = stored_recipe(checkpoint.parent.parent)
+    if recipe is None:
+        raise TrainingError(f"{checkpoint}: not in the checkpoints/ folder of a run.")
+    module = PretrainingModule(recipe)
+    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    return export(module, checkpoints.read_state(checkpoint)["step"])
+
+
 def stored_recipe(folder: Path) -> Recipe | None:
     """The recipe of an existing run, or none. Raises `TrainingError` when it cannot be read."""
     path = folder / "recipe.yaml"
