@@ -4,13 +4,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from atst.errors import UsageError
+from atst.tasks.listing import SHOWN, Listing, build_task, open_table
 from atst.tasks.task import SPLITS, Task
-
-SHOWN = 5  # missing files that a message names
 
 
 def read_task(
@@ -25,6 +21,14 @@ def read_task(
     Raises `UsageError` naming what is wrong: a missing file or column, an unknown split, an empty label,
     missing audio files, fewer than two labels, no clip to train on or to test on.
     """
+    listing = read_table(path)
+    _check_files(path, [path.parent / file for file in listing.files])
+    name = name or f"{path.parent.name}/{path.name}"
+    return build_task(path, path.parent, listing, name=name, rates=rates, source=source)
+
+
+def read_table(path: Path) -> Listing:
+    """What the CSV file says, whether or not its audio files exist."""
     files: list[str] = []
     cells: list[str] = []
     parts: list[str] = []
@@ -35,33 +39,14 @@ def read_task(
         parts.append(part)
     if not files:
         raise UsageError(f"{path} has a header but no rows.")
-    paths = [path.parent / file for file in files]
-    _check_files(path, paths)
-    labels, label_names = _labels(path, cells)
-    splits = np.array(parts) if column == "split" else None
-    folds = None if column == "split" else _folds(path, parts)
-    _check_parts(path, splits, folds)
-    return Task(
-        name or f"{path.parent.name}/{path.name}",
-        files,
-        labels,
-        label_names,
-        splits,
-        folds,
-        paths,
-        None,
-        rates,
-        source,
-    )
+    labels = [[label.strip() for label in cell.split(";") if label.strip()] for cell in cells]
+    many = any(";" in cell for cell in cells)
+    return Listing(files, labels, parts, "split" if column == "split" else "fold", multi_label=many)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
     """(column of the part, file, label, part) of each row, stripped and checked."""
-    try:
-        stream = path.open(newline="", encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"cannot read the task's table {path}: {error.strerror}.") from error
-    with stream:
+    with open_table(path) as stream:
         reader = csv.DictReader(stream)
         header = reader.fieldnames or []
         column = "split" if "split" in header else "fold"
@@ -85,42 +70,8 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
             raise UsageError(f"{path} is not a CSV file in UTF-8: {error}.") from error
 
 
-def _labels(path: Path, cells: list[str]) -> tuple[NDArray, list[str]]:
-    sets = [[label.strip() for label in cell.split(";") if label.strip()] for cell in cells]
-    names = sorted({label for labels in sets for label in labels}, key=_natural)
-    if len(names) < 2:
-        raise UsageError(f"{path} has only one label, '{names[0] if names else ''}': nothing to tell apart.")
-    number = {name: i for i, name in enumerate(names)}
-    if not any(";" in cell for cell in cells):
-        return np.array([number[labels[0]] for labels in sets], dtype=np.int64), names
-    hot = np.zeros((len(sets), len(names)), dtype=np.uint8)
-    for row, labels in zip(hot, sets, strict=True):
-        row[[number[label] for label in labels]] = 1
-    return hot, names
-
-
-def _natural(name: str) -> tuple[bool, float, str]:
-    """Numbers by value and before words, so that class 10 follows class 9."""
-    return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)
-
-
-def _folds(path: Path, parts: list[str]) -> NDArray[np.int64]:
-    wrong = next((part for part in parts if not part.lstrip("-").isdecimal()), None)
-    if wrong is not None:
-        raise UsageError(f"{path}: fold '{wrong}' is not an integer.")
-    return np.array([int(part) for part in parts], dtype=np.int64)
-
-
 def _check_files(path: Path, paths: list[Path]) -> None:
     missing = [file for file in paths if not file.is_file()]
     if missing:
         listed = ", ".join(str(file) for file in missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         raise UsageError(f"{path}: {len(missing)} of {len(paths)} files are missing: {listed}")
-
-
-def _check_parts(path: Path, splits: NDArray | None, folds: NDArray | None) -> None:
-    if folds is not None and len(np.unique(folds)) < 2:
-        raise UsageError(f"{path} has only one fold; cross-validation needs two or more.")
-    for needed in ("train", "test"):
-        if splits is not None and needed not in splits:
-            raise UsageError(f"{path} has no clip whose split is '{needed}'.")

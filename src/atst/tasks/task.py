@@ -32,6 +32,7 @@ class Task:
     waveform: Callable[[int], NDArray[np.float32]] | None = None  # the clip made on the fly, 16 kHz mono
     rates: tuple[float, ...] | None = None  # learning rates to sweep, for a batch of 256; None: the default
     source: str = ""
+    missing: tuple[str, ...] = ()  # clips that have labels but no file, left out
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,0 +1,56 @@
+"""What is known of a data set before its files are there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from atst.tasks.listing import Listing
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that a public server offers."""
+
+    url: str
+    checksum: str | None = None  # "md5:..." or "sha256:..."; None: none is published
+    checksum_from: str = ""  # who published it
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set: where its files and labels are, and what to expect of them."""
+
+    about: str
+    folder: str  # under ATST_DATA
+    source: str
+    license: str
+    get: str  # where the files come from, in words
+    clips: dict[str, int]  # expected, by split or fold; {"all": n} where only the total is known
+    classes: int | None  # expected; None where the publisher gives no number
+    sample_rate: str = "16 kHz"  # of the published files; they are resampled when read
+    metric: Literal["accuracy", "mAP"] = "accuracy"
+    # The official layout. `read` gets the folder and the audio files below it.
+    read: Callable[[Path, set[str]], Listing] | None = None
+    page: str = ""  # documents the layout
+    needs: tuple[str, ...] = ()  # metadata files and folders that must be there
+    inside: tuple[str, ...] = ()  # folders that the publisher's archives unpack to
+    audio: tuple[str, ...] = ("",)  # folders with audio
+    spare: str = ""  # what audio without a label is, where that is normal
+    vanishing: bool = False  # whether some of the listed clips can no longer be had
+    archives: tuple[Archive, ...] = ()
+    rates: tuple[float, ...] | None = (
+        None  # the paper's grid, for a batch of 256, where the paper has the task
+    )
+    # A prepared table, relative to the data set's folder, is used instead of the official layout.
+    table: str = "meta.csv"
+
+    @property
+    def total(self) -> int:
+        """Clips expected."""
+        return sum(self.clips.values())

@@ -1,0 +1,142 @@
+"""What metadata files say of a data set, clip by clip, and the task that it becomes."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atst.corpus.sources import AUDIO
+from atst.errors import UsageError
+from atst.tasks.task import Task
+
+SHOWN = 5  # files that a message names
+
+
+@dataclass
+class Listing:
+    """Clips with their labels, one entry each."""
+
+    files: list[str]  # relative to the data set's folder; where no file was found, what names the clip
+    labels: list[list[str]]
+    parts: list[str]  # "train", "valid" and "test", or the numbers of folds
+    by: Literal["split", "fold"] = "split"
+    classes: list[str] | None = None  # in the official order; None: as they occur, sorted
+    multi_label: bool = False
+
+
+def build_task(where: Path, folder: Path, listing: Listing, **rest: Any) -> Task:
+    """The task of a listing whose files are relative to `folder`.
+
+    `where` is the file or folder that messages name; `rest` are further fields of `Task`, among them `name`.
+    Raises `UsageError` for labels or parts that cannot be meant.
+    """
+    if not listing.files:
+        raise UsageError(f"{where} lists no clips.")
+    labels, label_names = encode(where, listing)
+    splits = np.array(listing.parts) if listing.by == "split" else None
+    folds = None if listing.by == "split" else _folds(where, listing.parts)
+    _check_parts(where, splits, folds)
+    rest.setdefault("paths", [folder / file for file in listing.files])
+    return Task(
+        names=listing.files, labels=labels, label_names=label_names, splits=splits, folds=folds, **rest
+    )
+
+
+def with_files(listing: Listing, audio: set[str]) -> tuple[Listing, list[str]]:
+    """The clips whose file is in `audio`, and the names of the others."""
+    there = [file in audio for file in listing.files]
+    kept = Listing(
+        _where(listing.files, there),
+        _where(listing.labels, there),
+        _where(listing.parts, there),
+        listing.by,
+        listing.classes,
+        listing.multi_label,
+    )
+    return kept, [file for file, found in zip(listing.files, there, strict=True) if not found]
+
+
+def audio_under(folder: Path, within: Iterable[str] = ("",)) -> set[str]:
+    """Audio files under some subfolders of `folder`, as paths relative to it, with forward slashes."""
+    found = set()
+    for start in within:
+        for here, folders, files in os.walk(folder / start):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            prefix = Path(here).relative_to(folder).as_posix()
+            prefix = "" if prefix == "." else f"{prefix}/"
+            found |= {
+                prefix + file
+                for file in files
+                if os.path.splitext(file)[1].lower() in AUDIO and not file.startswith(".")  # noqa: PTH122 - millions
+            }
+    return found
+
+
+def read_rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file that must have the columns `needed`; values stripped. Raises `UsageError`."""
+    with open_table(path) as stream:
+        reader = csv.DictReader(stream)
+        header = reader.fieldnames or []
+        for column in needed:
+            if column not in header:
+                shown = ", ".join(header) or "none"
+                raise UsageError(f"{path} has no column '{column}'; its columns are: {shown}.")
+        try:
+            for row in reader:
+                yield {column: (row[column] or "").strip() for column in needed}
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not a CSV file in UTF-8: {error}.") from error
+
+
+def open_table(path: Path) -> Any:
+    """An open text file. Raises `UsageError`."""
+    try:
+        return path.open(newline="", encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"cannot read the task's table {path}: {error.strerror}.") from error
+
+
+def encode(where: Path, listing: Listing) -> tuple[NDArray, list[str]]:
+    """Class indices (n,) int64, or multi-hot (n, C) uint8, and the names of the classes."""
+    found = {label for labels in listing.labels for label in labels}
+    names = listing.classes or sorted(found, key=_natural)
+    if len(names) < 2:
+        raise UsageError(f"{where} has only one label, '{names[0] if names else ''}': nothing to tell apart.")
+    if strange := sorted(found - set(names)):
+        raise UsageError(f"{where}: label '{strange[0]}' is not one of its {len(names)} classes.")
+    number = {name: i for i, name in enumerate(names)}
+    if not listing.multi_label:
+        return np.array([number[labels[0]] for labels in listing.labels], dtype=np.int64), names
+    hot = np.zeros((len(listing.labels), len(names)), dtype=np.uint8)
+    for row, labels in zip(hot, listing.labels, strict=True):
+        row[[number[label] for label in labels]] = 1
+    return hot, names
+
+
+def _where(values: list, chosen: list[bool]) -> list:
+    return [value for value, keep in zip(values, chosen, strict=True) if keep]
+
+
+def _natural(name: str) -> tuple[bool, float, str]:
+    """Numbers by value and before words, so that class 10 follows class 9."""
+    return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)
+
+
+def _folds(where: Path, parts: list[str]) -> NDArray[np.int64]:
+    wrong = next((part for part in parts if not part.lstrip("-").isdecimal()), None)
+    if wrong is not None:
+        raise UsageError(f"{where}: fold '{wrong}' is not an integer.")
+    return np.array([int(part) for part in parts], dtype=np.int64)
+
+
+def _check_parts(where: Path, splits: NDArray | None, folds: NDArray | None) -> None:
+    if folds is not None and len(np.unique(folds)) < 2:
+        raise UsageError(f"{where} has only one fold; cross-validation needs two or more.")
+    for needed in ("train", "test"):
+        if splits is not None and needed not in splits:
+            raise UsageError(f"{where} has no clip whose split is '{needed}'.")

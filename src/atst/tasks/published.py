@@ -1,0 +1,30 @@
+"""Published results on the registered tasks, to print beside one's own."""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published result."""
+
+    task: str
+    model: str
+    protocol: str  # "linear" or "finetune", with what else is known of it
+    metric: str
+    value: float  # in percent, as published
+    source: str  # where the figure was read
+
+
+def published(task: str | None = None) -> list[Figure]:
+    """The published figures of a task, or all of them."""
+    return [figure for figure in _table() if task is None or figure.task == task]
+
+
+@cache
+def _table() -> tuple[Figure, ...]:
+    with Path(__file__).with_name("published.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return tuple(Figure(**{**row, "value": float(row["value"])}) for row in rows)  # type: ignore[arg-type]

@@ -1,0 +1,207 @@
+"""Data sets of everyday sounds, in their publishers' layouts."""
+
+import csv
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from atst.errors import UsageError
+from atst.tasks.description import Archive, Known
+from atst.tasks.listing import Listing, open_table, read_rows
+
+AUDIOSET_CSV = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
+FSD50K = "https://zenodo.org/records/4060432/files/FSD50K."
+# A YouTube id has 11 characters. Downloaders add an initial Y, or the start and end of the segment.
+YOUTUBE_FILE = r"{}([\w-]{{11}})(_[\d.]+){{0,2}}"
+
+
+def read_audioset(folder: Path, audio: set[str], train: tuple[str, ...]) -> Listing:
+    """`*_segments.csv`: YTID, start_seconds, end_seconds, "mid,mid,..." below comments; classes by index.
+
+    A clip's file is found by its YouTube id anywhere below the folder: `ID.wav`, `YID.wav`, `ID_30.000.wav`,
+    `ID_30.000_40.000.wav`, `ID_30000.wav`, with any suffix of audio.
+    """
+    mids = {row["mid"]: row["display_name"] for row in read_rows(folder / LABELS, ("mid", "display_name"))}
+    by_id = _by_youtube_id(audio)
+    listing = Listing([], [], [], classes=list(mids.values()), multi_label=True)
+    for part, names in (("train", train), ("test", ("eval_segments.csv",))):
+        for name in names:
+            for youtube_id, labels in _segments(folder / name):
+                if unknown := [mid for mid in labels if mid not in mids]:
+                    raise UsageError(f"{folder / name}: class '{unknown[0]}' is not in {LABELS}.")
+                listing.files.append(by_id.get(youtube_id, youtube_id))
+                listing.labels.append([mids[mid] for mid in labels])
+                listing.parts.append(part)
+    return listing
+
+
+def read_us8k(folder: Path, audio: set[str]) -> Listing:
+    """`metadata/UrbanSound8K.csv`; the file is `audio/foldN/slice_file_name`. Ten folds, never reshuffled."""
+    table = folder / "metadata" / "UrbanSound8K.csv"
+    rows = list(read_rows(table, ("slice_file_name", "fold", "class")))
+    return Listing(
+        [f"audio/fold{row['fold']}/{row['slice_file_name']}" for row in rows],
+        [[row["class"]] for row in rows],
+        [row["fold"] for row in rows],
+        "fold",
+    )
+
+
+def read_esc(folder: Path, audio: set[str], only_esc10: bool) -> Listing:
+    """`meta/esc50.csv`: filename, fold, category, esc10 (True or False); the file is `audio/filename`."""
+    rows = list(read_rows(folder / "meta" / "esc50.csv", ("filename", "fold", "category", "esc10")))
+    rows = [row for row in rows if not only_esc10 or row["esc10"] == "True"]
+    files = [f"audio/{row['filename']}" for row in rows]
+    return Listing(files, [[row["category"]] for row in rows], [row["fold"] for row in rows], "fold")
+
+
+def read_fsd50k(folder: Path, audio: set[str]) -> Listing:
+    """`FSD50K.ground_truth/`: dev.csv with split train or val, eval.csv the test; labels joined by commas.
+
+    `vocabulary.csv` (index, label, mid; no header) gives the order of the 200 classes.
+    """
+    truth = folder / "FSD50K.ground_truth"
+    with open_table(truth / "vocabulary.csv") as stream:
+        classes = [row[1] for row in csv.reader(stream) if row]
+    listing = Listing([], [], [], classes=classes, multi_label=True)
+    for name, columns in (("dev", ("fname", "labels", "split")), ("eval", ("fname", "labels"))):
+        for row in read_rows(truth / f"{name}.csv", columns):
+            listing.files.append(f"FSD50K.{name}_audio/{row['fname']}.wav")
+            listing.labels.append(row["labels"].split(","))
+            listing.parts.append(
+                {"train": "train", "val": "valid"}[row["split"]] if name == "dev" else "test"
+            )
+    return listing
+
+
+def _segments(path: Path) -> Iterator[tuple[str, list[str]]]:
+    with open_table(path) as stream:
+        for row in csv.reader(stream, skipinitialspace=True):
+            if not row or row[0].startswith("#"):
+                continue
+            if len(row) != 4:
+                raise UsageError(f"{path}: expected YTID, start, end, labels; found {', '.join(row)}.")
+            yield row[0], row[3].split(",")
+
+
+def _by_youtube_id(audio: set[str]) -> dict[str, str]:
+    """Audio files by each YouTube id that their name can mean; a plain id before one after a Y."""
+    found: dict[str, str] = {}
+    for prefix in ("Y", ""):
+        pattern = re.compile(YOUTUBE_FILE.format(prefix))
+        for file in sorted(audio, reverse=True):
+            if match := pattern.fullmatch(file.rsplit("/", 1)[-1].rsplit(".", 1)[0]):
+                found[match[1]] = file
+    return found
+
+
+LABELS = "class_labels_indices.csv"
+BALANCED, UNBALANCED, EVAL = (
+    f"{part}_segments.csv" for part in ("balanced_train", "unbalanced_train", "eval")
+)
+
+
+def _audioset(about: str, clips: int, *train: str) -> Known:
+    needs = (*train, EVAL, LABELS)
+    return Known(
+        about,
+        "audioset",
+        "AudioSet, J. F. Gemmeke et al. 2017, https://research.google.com/audioset/",
+        "lists CC BY 4.0; each video its own",
+        "the lists with --download; the audio of the videos, which vanish, by a downloader of your choice",
+        {"train": clips, "test": 20371},
+        527,
+        "as downloaded",
+        "mAP",
+        partial(read_audioset, train=train),
+        "https://research.google.com/audioset/download.html",
+        needs,
+        spare="clips of other AudioSet lists",
+        vanishing=True,
+        archives=tuple(Archive(AUDIOSET_CSV + name) for name in needs),
+        rates=(0.5, 1.0, 2.0, 4.0),
+    )
+
+
+def _esc(about: str, folder: str, each: int, classes: int, license: str, spare: str) -> Known:
+    return Known(
+        about,
+        folder,
+        f"ESC-{classes}, K. J. Piczak 2015, https://github.com/karolpiczak/ESC-50",
+        license,
+        "--download, or https://github.com/karolpiczak/ESC-50/archive/master.zip",
+        {str(fold): each for fold in range(1, 6)},
+        classes,
+        "44.1 kHz",
+        read=partial(read_esc, only_esc10=classes == 10),
+        page="https://github.com/karolpiczak/ESC-50#repository-content",
+        needs=("meta/esc50.csv",),
+        inside=("ESC-50-master", "ESC-50"),
+        audio=("audio",),
+        spare=spare,
+        archives=(Archive("https://github.com/karolpiczak/ESC-50/archive/master.zip"),),
+    )
+
+
+SOUNDS: dict[str, Known] = {
+    "audioset20k": _audioset("527 classes of sound, balanced training list", 22160, BALANCED),
+    "audioset2m": _audioset("527 classes of sound, both training lists", 2063949, BALANCED, UNBALANCED),
+    "us8k": Known(
+        "10 urban sounds, 10 folds",
+        "us8k",
+        "UrbanSound8K, J. Salamon et al. 2014, https://urbansounddataset.weebly.com/urbansound8k.html",
+        "CC BY-NC 3.0",
+        "--download, or https://zenodo.org/records/1203745",
+        {"all": 8732},
+        10,
+        "as uploaded",
+        read=read_us8k,
+        page="https://urbansounddataset.weebly.com/urbansound8k.html",
+        needs=("metadata/UrbanSound8K.csv",),
+        inside=("UrbanSound8K",),
+        audio=("audio",),
+        archives=(
+            Archive(
+                "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz",
+                "md5:9aa69802bbf37fb986f71ec1483a196e",
+                "Zenodo",
+            ),
+        ),
+        rates=(2e-3,),
+    ),
+    "esc50": _esc("50 environmental sounds, 5 folds", "esc50", 400, 50, "CC BY-NC 3.0", ""),
+    "esc10": _esc(
+        "10 environmental sounds, 5 folds", "esc10", 80, 10, "CC BY 3.0", "the other classes of ESC-50"
+    ),
+    "fsd50k": Known(
+        "200 classes of sound",
+        "fsd50k",
+        "FSD50K, E. Fonseca et al. 2020, https://zenodo.org/records/4060432",
+        "CC BY 4.0; each clip its own",
+        "--download, or https://zenodo.org/records/4060432",
+        {"train": 36796, "valid": 4170, "test": 10231},
+        200,
+        "44.1 kHz",
+        "mAP",
+        read_fsd50k,
+        "https://zenodo.org/records/4060432",
+        tuple(f"FSD50K.ground_truth/{name}.csv" for name in ("dev", "eval", "vocabulary")),
+        audio=("FSD50K.dev_audio", "FSD50K.eval_audio"),
+        archives=tuple(
+            Archive(FSD50K + name, f"md5:{checksum}", "Zenodo")
+            for name, checksum in {
+                "ground_truth.zip": "ca27382c195e37d2269c4c866dd73485",
+                "eval_audio.z01": "3090670eaeecc013ca1ff84fe4442aeb",
+                "eval_audio.zip": "6fa47636c3a3ad5c7dfeba99f2637982",
+                "dev_audio.z01": "faa7cf4cc076fc34a44a479a5ed862a3",
+                "dev_audio.z02": "8f9b66153e68571164fb1315d00bc7bc",
+                "dev_audio.z03": "1196ef47d267a993d30fa98af54b7159",
+                "dev_audio.z04": "d088ac4e11ba53daf9f7574c11cccac9",
+                "dev_audio.z05": "81356521aa159accd3c35de22da28c7f",
+                "dev_audio.zip": "c480d119b8f7a7e32fdb58f3ea4d6c5a",
+            }.items()
+        ),
+        rates=(0.1, 1.0, 2.0, 4.0),
+    ),
+}

@@ -1,0 +1,161 @@
+"""Data sets of speech, in their publishers' layouts."""
+
+from functools import partial
+from pathlib import Path
+
+from atst.errors import UsageError
+from atst.tasks.description import Archive, Known
+from atst.tasks.listing import Listing, open_table
+
+EMOTIONS = {
+    "ANG": "anger",
+    "DIS": "disgust",
+    "FEA": "fear",
+    "HAP": "happy",
+    "NEU": "neutral",
+    "SAD": "sad",
+}
+
+
+def read_spcv2(folder: Path, audio: set[str]) -> Listing:
+    """`validation_list.txt` and `testing_list.txt`: `word/file.wav` a line; every other word file trains."""
+    listing = Listing([], [], [])
+    for part, name in (("valid", "validation_list.txt"), ("test", "testing_list.txt")):
+        for file in _lines(folder / name):
+            _add(listing, file, file.split("/")[0], part)
+    listed = set(listing.files)
+    for file in sorted(audio - listed):
+        word, _, rest = file.partition("/")
+        if rest and "/" not in rest and word != "_background_noise_":
+            _add(listing, file, word, "train")
+    return listing
+
+
+def read_voxceleb1(folder: Path, audio: set[str]) -> Listing:
+    """`iden_split.txt`: `1 id10001/VIDEO/00001.wav` a line; 1 train, 2 valid, 3 test; `id10001` the speaker.
+
+    The files are found by their last three path parts, so `wav/`, `dev/wav/` and `test/wav/` all do.
+    """
+    by_end = {"/".join(file.split("/")[-3:]): file for file in audio}
+    listing = Listing([], [], [])
+    for line in _lines(folder / "iden_split.txt"):
+        number, _, file = line.partition(" ")
+        if number not in ("1", "2", "3") or file.count("/") != 2:
+            raise UsageError(f"{folder / 'iden_split.txt'}: cannot be meant: '{line}'.")
+        part = {"1": "train", "2": "valid", "3": "test"}[number]
+        _add(listing, by_end.get(file, f"wav/{file}"), file.split("/")[0], part)
+    return listing
+
+
+def read_crema_d(folder: Path, audio: set[str]) -> Listing:
+    """`AudioWAV/1001_DFA_ANG_XX.wav`: actor, sentence, emotion, level. There is no official split.
+
+    Ours is by actor, so that none is in two parts: actors whose number ends in 0 or 1 test (19), in 2 are
+    for choosing (9), the others train (63).
+    """
+    listing = Listing([], [], [], classes=list(EMOTIONS.values()))
+    for file in sorted(audio):
+        actor, *rest = file.rsplit("/", 1)[-1].rsplit(".", 1)[0].split("_")
+        if len(rest) == 3 and actor.isdecimal() and rest[1] in EMOTIONS:
+            part = {"0": "test", "1": "test", "2": "valid"}.get(actor[-1], "train")
+            _add(listing, file, EMOTIONS[rest[1]], part)
+    return listing
+
+
+def read_fsdd(folder: Path, audio: set[str], field: int) -> Listing:
+    """`recordings/7_jackson_32.wav`: digit, speaker, index. 0-4 test officially; here 5-9 are for choosing."""
+    listing = Listing([], [], [])
+    for file in sorted(audio):
+        fields = file.rsplit("/", 1)[-1].rsplit(".", 1)[0].split("_")
+        if len(fields) == 3 and fields[2].isdecimal():
+            part = "test" if int(fields[2]) < 5 else "valid" if int(fields[2]) < 10 else "train"
+            _add(listing, file, fields[field], part)
+    return listing
+
+
+def _add(listing: Listing, file: str, label: str, part: str) -> None:
+    listing.files.append(file)
+    listing.labels.append([label])
+    listing.parts.append(part)
+
+
+def _lines(path: Path) -> list[str]:
+    with open_table(path) as stream:
+        return [line.strip() for line in stream if line.strip()]
+
+
+def _fsdd(about: str, field: int, classes: int, table: str) -> Known:
+    return Known(
+        about,
+        "fsdd",
+        "Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset",
+        "CC BY-SA 4.0",
+        "--download, or https://github.com/Jakobovski/free-spoken-digit-dataset",
+        {"train": 2400, "valid": 300, "test": 300},
+        classes,
+        "8 kHz",
+        read=partial(read_fsdd, field=field),
+        page="https://github.com/Jakobovski/free-spoken-digit-dataset#usage",
+        needs=("recordings",),
+        inside=("free-spoken-digit-dataset-master", "free-spoken-digit-dataset"),
+        audio=("recordings",),
+        archives=(Archive("https://github.com/Jakobovski/free-spoken-digit-dataset/archive/master.zip"),),
+        table=table,
+    )
+
+
+SPEECH: dict[str, Known] = {
+    "spcv2": Known(
+        "35 spoken words",
+        "spcv2",
+        "Speech Commands v0.02, P. Warden 2018, https://arxiv.org/abs/1804.03209",
+        "CC BY 4.0",
+        "--download, or http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+        {"train": 84843, "valid": 9981, "test": 11005},
+        35,
+        read=read_spcv2,
+        page="https://arxiv.org/abs/1804.03209 and the archive's README.md",
+        needs=("testing_list.txt", "validation_list.txt"),
+        inside=("speech_commands_v0.02",),
+        spare="_background_noise_",
+        archives=(
+            Archive(
+                "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+                "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+                "torchaudio",
+            ),
+        ),
+        rates=(2e-3,),
+    ),
+    "voxceleb1": Known(
+        "1251 speakers",
+        "voxceleb1",
+        "VoxCeleb1, A. Nagrani et al. 2017, https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html",
+        "lists CC BY 4.0; each video its own",
+        "iden_split.txt with --download; the audio from https://www.robots.ox.ac.uk/~vgg/data/voxceleb/, "
+        "on request",
+        {"train": 138361, "valid": 6904, "test": 8251},
+        1251,
+        read=read_voxceleb1,
+        page="https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html",
+        needs=("iden_split.txt",),
+        archives=(Archive("https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/iden_split.txt"),),
+        rates=(0.02, 0.05, 0.1),
+    ),
+    "crema-d": Known(
+        "6 acted emotions",
+        "crema-d",
+        "CREMA-D, H. Cao et al. 2014, https://github.com/CheyneyComputerScience/CREMA-D",
+        "ODbL 1.0",
+        "git lfs clone https://github.com/CheyneyComputerScience/CREMA-D.git (a zip holds pointers only)",
+        {"all": 7442},
+        6,
+        read=read_crema_d,
+        page="https://cheyneycomputerscience.github.io/CREMA-D",
+        needs=("AudioWAV",),
+        inside=("CREMA-D",),
+        audio=("AudioWAV",),
+    ),
+    "fsdd": _fsdd("10 spoken digits", 0, 10, "meta.csv"),
+    "fsdd-speaker": _fsdd("6 speakers of the spoken digits", 1, 6, "meta_speaker.csv"),
+}
