@@ -1,9 +1,11 @@
 """Measure pre-trained encoders against baselines on real tasks; write docs/results.md and its figure.
 
-    python benchmarks/results.py --data DATA --runs RUN [RUN ...] [--work DIR] [--docs docs]
+    python benchmarks/results.py --data DATA --runs RUN [RUN ...] [--compare RUN ...] [--work DIR]
 
-DATA holds tasks/esc10, tasks/fsdd and tasks/gmnotes; each RUN is a folder of `atst pretrain`, one for each
-seed. Every probe is kept in --work, so that an interrupted or repeated call measures only what is missing.
+DATA holds tasks/esc10, tasks/fsdd and tasks/gmnotes; each RUN is a folder of `atst pretrain`: after --runs
+the same recipe with different seeds, after --compare short runs of different recipes. Every probe is kept in
+--work, so that an interrupted or repeated call measures only what is missing. Audio that is slow to decode
+is best given to `atst pretrain` as WAV: a run sees every clip many times.
 """
 
 import argparse
@@ -44,6 +46,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, nargs="*", default=[])
+    parser.add_argument("--compare", type=Path, nargs="*", default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/results"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     parser.add_argument("--note", type=Path, help="Markdown put under the tables, word for word")
@@ -59,7 +62,8 @@ def main() -> None:
         rows[f"`{size}`, pre-trained"] = [bench.run(run) for run in options.runs]
         curves = [bench.curve(run) for run in options.runs]
         draw_curves(curves, rows, options.docs / "images" / "learning-curve.png")
-        write_page(options.docs / "results.md", rows, options.runs, size, options.note)
+        compared = compare(bench, options.compare)
+        write_page(options.docs / "results.md", rows, options.runs, size, compared, options.note)
 
 
 class Bench:
@@ -74,8 +78,8 @@ class Bench:
             for task in TASKS
         }
 
-    def run(self, folder: Path) -> dict[str, Measured]:
-        return {task: self.probe(task, f"{folder.name}-end", lambda: models.load(folder)) for task in TASKS}
+    def run(self, folder: Path, tasks=TASKS) -> dict[str, Measured]:
+        return {task: self.probe(task, f"{folder.name}-end", lambda: models.load(folder)) for task in tasks}
 
     def curve(self, folder: Path) -> dict[str, list[tuple[int, float]]]:
         """For each task (clips seen, metric) of every kept checkpoint."""
@@ -117,7 +121,31 @@ def draw_curves(curves: list[dict], rows: dict, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def write_page(path: Path, rows: dict, runs: list[Path], size: str, note: Path | None) -> None:
+def compare(bench: Bench, runs: list[Path]) -> str:
+    """A row a run: what its recipe says of segments and steps, what the loader gave, what the probes say."""
+    keys = ("size", "segment_seconds", "min_seconds", "sampling", "batch_size", "learning_rate")
+    names = [*(key.replace("_", " ") for key in keys), "clips seen", "padding", "pairs that differ"]
+    lines = ["| " + " | ".join([*names, *(TITLES[task] for task in CURVE_TASKS)]) + " |"]
+    lines.append("|---" * (len(names) + len(CURVE_TASKS)) + "|")
+    for run in runs:
+        recipe, (clips, padding, differing) = stored_recipe(run), seen(run)
+        cells = [str(getattr(recipe, key)) for key in keys]
+        cells += [str(clips), f"{padding:.1%}", f"{differing:.1%}"]
+        cells += [f"{measured.value:.3f}" for measured in bench.run(run, CURVE_TASKS).values()]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def seen(run: Path) -> tuple[int, float, float]:
+    """Clips seen by a run, and the mean shares of padding and of pairs with two different segments."""
+    recipe = stored_recipe(run)
+    with (run / "metrics.csv").open(newline="") as file:
+        metrics = list(csv.DictReader(file))
+    padding, differing = (np.mean([float(row[key]) for row in metrics]) for key in ("padding", "differing"))
+    return len(metrics) * recipe.batch_size * recipe.accumulate, float(padding), float(differing)
+
+
+def write_page(path: Path, rows: dict, runs: list[Path], size: str, compared: str, note: Path | None) -> None:
     head = "| features | seed | " + " | ".join(TITLES.values()) + " |\n|---|---|" + "---|" * len(TASKS)
     table = [
         f"| {name} | {seed if len(seeds) > 1 or 'trained' in name else '-'} | "
@@ -129,8 +157,8 @@ def write_page(path: Path, rows: dict, runs: list[Path], size: str, note: Path |
     sections = [
         "# Results",
         "Written by `benchmarks/results.py` from measured runs. Accuracy on test clips of a linear probe "
-        "(`atst probe`, protocol `paper`: all blocks' CLS and mean tokens, rate and epoch chosen on validation "
-        "clips), with a 95% bootstrap interval over test clips. Seeds are those of pre-training or of the "
+        "(`atst probe`, protocol `paper`: all blocks' CLS and mean tokens, rate and epoch chosen on "
+        "validation clips), with a 95% bootstrap interval over test clips. Seeds are those of pre-training or of the "
         "untrained weights.",
         "\n".join([head, *table]),
         "## What pre-training adds",
@@ -140,6 +168,10 @@ def write_page(path: Path, rows: dict, runs: list[Path], size: str, note: Path |
         *[describe(run, seed) for seed, run in enumerate(runs)],
         "![Accuracy over clips seen](images/learning-curve.png)",
         "One point a checkpoint, probed like the rest; horizontal lines are the baselines.",
+        f"## How the segments of `{size}` were chosen",
+        "Short runs of a small encoder, one seed each, probed like the rest: differences of a point or two "
+        "are within chance.",
+        compared,
     ]
     path.write_text("\n\n".join(sections) + "\n" + (f"\n{note.read_text()}" if note else ""))
 
@@ -160,16 +192,13 @@ def differences(rows: dict, size: str) -> str:
 
 
 def describe(run: Path, seed: int) -> str:
-    recipe = stored_recipe(run)
+    recipe, (clips, padding, differing) = stored_recipe(run), seen(run)
+    steps = clips // (recipe.batch_size * recipe.accumulate)
     with (run / "metrics.csv").open(newline="") as file:
-        metrics = list(csv.DictReader(file))
-    padding, differing = (np.mean([float(row[key]) for row in metrics]) for key in ("padding", "differing"))
-    clips = len(metrics) * recipe.batch_size * recipe.accumulate
-    hours = (
-        sum(recipe.batch_size * recipe.accumulate / float(row["clips_per_second"]) for row in metrics) / 3600
-    )
+        speeds = [float(row["clips_per_second"]) for row in csv.DictReader(file)]
+    hours = sum(clips / steps / speed for speed in speeds) / 3600
     return (
-        f"Seed {seed}: {len(metrics)} of {recipe.max_steps} steps, {clips} clips seen, {hours:.1f} h of training. "
+        f"Seed {seed}: {steps} of {recipe.max_steps} steps, {clips} clips seen in {hours:.1f} h. "
         f"Segments of {recipe.segment_seconds:g} s from clips of {recipe.min_seconds:g} s and more, drawn "
         f"{recipe.sampling}; {padding:.1%} of the segments is padding, {differing:.1%} of the pairs have two "
         f"different segments."
