@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from atst.errors import AtstError, AudioError, CorpusError, ModelError, TrainingError, UsageError
 
 if TYPE_CHECKING:
+    from atst.classifier import Classifier, load_classifier
     from atst.commands.convert import convert
     from atst.commands.demo import demo
     from atst.commands.embed import embed
+    from atst.commands.predict import predict
     from atst.commands.pretrain import pretrain
     from atst.commands.probe import probe
     from atst.model import AudioModel, load
@@ -25,6 +27,7 @@ __all__ = [
     "AtstError",
     "AudioError",
     "AudioModel",
+    "Classifier",
     "CorpusError",
     "ModelError",
     "TrainingError",
@@ -33,13 +36,18 @@ __all__ = [
     "demo",
     "embed",
     "load",
+    "load_classifier",
+    "predict",
     "pretrain",
     "probe",
 ]
 
-_HOMES = {"AudioModel": "atst.model", "load": "atst.model"} | {
-    name: f"atst.commands.{name}" for name in ("convert", "demo", "embed", "pretrain", "probe")
-}
+_HOMES = {
+    "AudioModel": "atst.model",
+    "Classifier": "atst.classifier",
+    "load": "atst.model",
+    "load_classifier": "atst.classifier",
+} | {name: f"atst.commands.{name}" for name in ("convert", "demo", "embed", "predict", "pretrain", "probe")}
 
 
 def __getattr__(name: str) -> Any:

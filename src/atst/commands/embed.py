@@ -1,37 +1,29 @@
 """`atst embed`: recordings become rows of a Parquet or npz file."""
 
-import json
-import math
-import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import chain, islice
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from atst import __version__, audio
-from atst.atomic import new_file
 from atst.corpus.sources import find_audio
-from atst.errors import AtstError, AudioError, CorpusError, UsageError
-from atst.model import WINDOW_SECONDS, AudioModel, load
+from atst.errors import AudioError, CorpusError, UsageError
+from atst.model import AudioModel, load
 from atst.progress import track
+from atst.table import Writer, check_out, parquet, path_text, write_table
+from atst.windows import Fault, Window, batches, listed, minutes, read_all
 
 Floats = NDArray[np.float64]
-Writer = Callable[[Path, pa.Schema, str], AbstractContextManager[Callable[[pa.Table], None]]]
 
 PATCH_SECONDS = 0.04
-SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is a rounded header, not sound
-GROUP_ROWS = 1024  # rows held in memory and written as one Parquet row group
 
 
 def embed(
@@ -74,10 +66,7 @@ def embed(
         AudioError: recordings were left out; the message lists them.
     """
     out = Path(out)
-    if out.suffix not in WRITERS:
-        raise UsageError(f"--out {out}: the name must end in {' or '.join(WRITERS)}.")
-    if out.is_dir():
-        raise UsageError(f"--out {out} is a folder, not a file.")
+    check_out(out, WRITERS)
     if batch_size < 1:
         raise UsageError(f"--batch-size must be 1 or more, not {batch_size}.")
     files = find_audio(sources)
@@ -90,60 +79,27 @@ def embed(
         encoder.check_layers(layers)  # now, not after the first recordings
     about = {"atst": __version__, "model": encoder.name, "fingerprint": encoder.fingerprint, "frames": frames}
     about |= {"layers": layers, "pooling": None if frames else pooling}
-    skipped: list[str] = []
-    windows = _windows(track(files, "embedding"), skipped)
+    faults: dict[Path, Fault] = {}
+    windows = read_all(track(files, "embedding"), minutes, faults)
     if frames:
         tables = _frame_tables(windows, encoder, layers)
     else:
         tables = _clip_tables(windows, encoder, batch_size, {"layers": layers, "pooling": pooling})
-    try:
-        with new_file(out) as temporary:
-            temporary.touch()  # a folder without permission is an error now, not after hours
-            if not _write(temporary, WRITERS[out.suffix], tables, about):
-                raise AudioError(_listed(f"none of {len(files)} recordings could be read:", skipped))
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise AtstError(f"--out {out}: cannot be written: {reason}.") from error
-    if skipped:
-        counts = f"{len(skipped)} of {len(files)} recordings could not be read"
-        raise AudioError(_listed(f"{counts}; {out} holds the rest:", skipped))
 
+    def empty() -> AudioError:
+        return AudioError(listed(f"none of {len(files)} recordings could be read:", faults))
 
-@dataclass
-class Window:
-    """A stretch of a recording, at most 60 s."""
-
-    path: Path
-    start: float  # s
-    waveform: NDArray[np.float32]  # (N,) at 16 kHz
-
-    @property
-    def end(self) -> float:
-        """Seconds from the recording's start."""
-        return self.start + len(self.waveform) / audio.SAMPLE_RATE
-
-
-def _windows(files: Iterable[Path], skipped: list[str]) -> Iterator[Window]:
-    """All recordings in order; what cannot be read goes to `skipped`, with the reason."""
-    for path in files:
-        start = 0.0
-        try:
-            seconds = audio.info(path).seconds
-            if seconds <= WINDOW_SECONDS:
-                yield Window(path, 0.0, audio.read(path))
-                continue
-            for number in range(math.ceil((seconds - SHORTEST_TAIL) / WINDOW_SECONDS)):
-                start = number * WINDOW_SECONDS
-                yield Window(path, start, audio.read(path, start, WINDOW_SECONDS))
-        except AudioError as error:
-            skipped.append(f"{error} (what comes before {start:g} s is there)" if start else str(error))
+    write_table(out, WRITERS, tables, about, empty)
+    if faults:
+        counts = f"{len(faults)} of {len(files)} recordings could not be read"
+        raise AudioError(listed(f"{counts}; {out} holds the rest:", faults))
 
 
 def _clip_tables(
     windows: Iterable[Window], model: Any, batch_size: int, options: dict[str, Any]
 ) -> Iterator[pa.Table]:
     """One row a window."""
-    for batch in _batches(windows, batch_size):
+    for batch in batches(windows, batch_size):
         waveforms = [window.waveform for window in batch]
         vectors = model.embed(waveforms, sample_rate=audio.SAMPLE_RATE, batch_size=batch_size, **options)
         starts = np.array([window.start for window in batch])
@@ -159,53 +115,11 @@ def _frame_tables(windows: Iterable[Window], model: Any, layers: int) -> Iterato
         yield _table([window.path] * len(centres), starts, centres + PATCH_SECONDS / 2 + window.start, tokens)
 
 
-def _batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
-    windows = iter(windows)
-    while batch := list(islice(windows, size)):
-        yield batch
-
-
 def _table(paths: Sequence[Path], starts: Floats, ends: Floats, vectors: NDArray[np.float32]) -> pa.Table:
     """Rows of the output; vectors are (R, D)."""
-    names = [os.fsencode(path).decode("utf-8", errors="replace") for path in paths]  # a name may be no UTF-8
+    names = [path_text(path) for path in paths]
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
     return pa.table({"path": names, "start": starts, "end": ends, "embedding": embedding})
-
-
-def _listed(headline: str, lines: Sequence[str]) -> str:
-    return "\n  ".join([headline, *lines])
-
-
-def _write(path: Path, writer: Writer, tables: Iterable[pa.Table], about: dict[str, Any]) -> bool:
-    """Write all rows, GROUP_ROWS or some more at a time; False, and nothing written, if there are none."""
-    groups = _groups(tables)
-    first = next(groups, None)
-    if first is None:
-        return False
-    with writer(path, first.schema, json.dumps(about)) as write:
-        for group in chain([first], groups):
-            write(group)
-    return True
-
-
-def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    parts: list[pa.Table] = []
-    for table in tables:
-        parts.append(table)
-        if sum(map(len, parts)) >= GROUP_ROWS:
-            yield pa.concat_tables(parts)
-            parts = []
-    if parts:
-        yield pa.concat_tables(parts)
-
-
-@contextmanager
-def _parquet(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Table], None]]:
-    """Writes row groups; `about` stands under the key `atst` of the file's metadata."""
-    with pq.ParquetWriter(
-        path, schema.with_metadata({"atst": about}), compression="zstd", use_dictionary=["path"]
-    ) as file:
-        yield lambda table: file.write_table(table, row_group_size=len(table))
 
 
 @contextmanager
@@ -241,4 +155,4 @@ def _npz(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Tab
 
 
 NUMBERS = {"start": "<f8", "end": "<f8", "embedding": "<f4"}  # column: NumPy type
-WRITERS: dict[str, Writer] = {".parquet": _parquet, ".npz": _npz}
+WRITERS: dict[str, Writer] = {".parquet": parquet, ".npz": _npz}

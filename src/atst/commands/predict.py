@@ -1,0 +1,210 @@
+"""`atst predict`: labels and scores for recordings, by a saved classifier."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from atst import __version__
+from atst.classifier import Classifier, load_classifier
+from atst.clips import WINDOW_SECONDS
+from atst.corpus.sources import find_audio
+from atst.errors import AudioError, CorpusError, UsageError
+from atst.progress import track
+from atst.table import Writer, check_out, csv_file, csv_lines, jsonl_file, parquet, path_text, write_table
+from atst.windows import Fault, Window, batches, listed, minutes, read_all, sliding
+
+WRITERS: dict[str, Writer] = {".csv": csv_file, ".jsonl": jsonl_file, ".parquet": parquet}
+SHORTEST_HOP = 0.01  # s
+MULTI_THRESHOLD = 0.5  # of a multi-label classifier, where neither --top nor --threshold is given
+
+
+@dataclass
+class Row:
+    """A stretch of a recording, or all of it, with its scores."""
+
+    path: Path
+    start: float  # s
+    end: float
+    scores: NDArray[np.float64]  # (C,)
+
+
+def predict(
+    sources: Sequence[str | Path],
+    /,
+    *,
+    model: Path | str,
+    out: Path | str | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    top: int | None = None,
+    threshold: float | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    batch_size: int = 32,
+) -> None:
+    """Label recordings with a classifier that `atst probe` or `atst finetune` has trained.
+
+    For example:
+
+        atst predict sounds/ --model probes/mine --out sounds.csv
+
+    One row a recording, judged as the classifier's test clips were (a probe: by its middle 12 s); the scores
+    of one of more than 60 s are averaged over its minutes. With `--window` one row for each stretch of so
+    many seconds. The columns are `path`, `start`, `end` (seconds), `label` and `score`, a calibrated
+    probability. With `--top` above 1, and for multi-label classifiers, `labels` and `scores` hold several
+    instead, best first. A recording that cannot be read is left out and listed at the end; the exit code is
+    then 1, and the output complete for the rest. An existing file is replaced when all is done.
+
+    Args:
+        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt).
+        model: The --out folder of a probe or a fine-tuning, or the model/ folder in it.
+        out: The file to write: FILE.csv, FILE.jsonl or FILE.parquet. Default: CSV lines on the screen.
+        window: Label stretches of so many seconds instead of whole recordings.
+        hop: Seconds from one stretch to the next. Default: the window, so that none overlap.
+        top: How many labels a row has. Default: 1; of a multi-label classifier all above the threshold.
+        threshold: Labels with a lower score are left out; a row may then have none. Default: none is left
+            out; of a multi-label classifier without --top those below 0.5.
+        device: Where to compute.
+        batch_size: Stretches of sound judged at a time.
+
+    Raises:
+        UsageError: an argument that cannot be meant.
+        ModelError: no classifier in the folder.
+        CorpusError: no audio in the sources.
+        AudioError: recordings were left out; the message lists them.
+    """
+    if out is not None:
+        check_out(Path(out), WRITERS)
+    _check(window, hop, top, threshold, batch_size)
+    files = find_audio(sources)
+    if not files:
+        raise CorpusError(f"no audio found in {', '.join(map(str, sources))}.")
+    classifier = load_classifier(model, device)
+    faults: dict[Path, Fault] = {}
+    shown = files if out is None and sys.stdout.isatty() else track(files, "predicting")
+    read: Callable[[Path], Iterator[Window]]
+    if window is None:
+        read = partial(minutes, keep=classifier.clip_seconds)
+        rows = _averaged(_judged(read_all(shown, read, faults), classifier, batch_size), faults)
+    else:
+        _check_window(classifier, window)
+        read = partial(sliding, window=window, hop=hop or window)
+        rows = _judged(read_all(shown, read, faults), classifier, batch_size)
+    tables = _tables(rows, classifier, top, threshold, batch_size)
+
+    def empty() -> AudioError:
+        return AudioError(
+            listed(f"none of {len(files)} recordings could be read:", faults, window is not None)
+        )
+
+    if out is None:
+        _print(tables, empty)
+    else:
+        write_table(Path(out), WRITERS, tables, _about(classifier, window, hop), empty)
+    if faults:
+        counts = f"{len(faults)} of {len(files)} recordings could not be read"
+        rest = f"{out} holds the rest" if out is not None else "the rest is above"
+        raise AudioError(listed(f"{counts}; {rest}:", faults, window is not None))
+
+
+def _check(
+    window: float | None, hop: float | None, top: int | None, threshold: float | None, batch_size: int
+) -> None:
+    if window is not None and not 0 < window <= WINDOW_SECONDS:
+        raise UsageError(
+            f"--window must be more than 0 and at most {WINDOW_SECONDS:g} seconds, not {window:g}."
+        )
+    if hop is not None and window is None:
+        raise UsageError("--hop needs --window: it is the step from one window to the next.")
+    if hop is not None and window is not None and not SHORTEST_HOP <= hop <= window:
+        raise UsageError(
+            f"--hop must be {SHORTEST_HOP:g} s or more and at most the window ({window:g} s), not {hop:g}."
+        )
+    if top is not None and top < 1:
+        raise UsageError(f"--top must be 1 or more, not {top}.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold is a score, 0 to 1, not {threshold:g}.")
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be 1 or more, not {batch_size}.")
+
+
+def _check_window(classifier: Classifier, window: float) -> None:
+    """A window is judged as a clip in training was, so it cannot be longer than those were used."""
+    if classifier.clip_seconds is not None and window > classifier.clip_seconds:
+        longest = f"{classifier.clip_seconds:g} s, the longest clips that this classifier was trained on"
+        raise UsageError(f"--window {window:g}: must be at most {longest}.")
+
+
+def _judged(windows: Iterable[Window], classifier: Classifier, batch_size: int) -> Iterator[Row]:
+    for batch in batches(windows, batch_size):
+        scores = classifier.scores([window.waveform for window in batch], batch_size)
+        for window, own in zip(batch, scores, strict=True):
+            yield Row(window.path, window.start, window.end, own)
+
+
+def _averaged(rows: Iterable[Row], faults: dict[Path, Fault]) -> Iterator[Row]:
+    """One row a recording, averaged by duration; none for one that could not be read to its end."""
+    for path, group in groupby(rows, key=lambda row: row.path):
+        own = list(group)
+        if path not in faults:  # they are known: a group ends when the next recording has been read
+            mean = np.average(
+                [row.scores for row in own], axis=0, weights=[row.end - row.start for row in own]
+            )
+            yield Row(path, 0.0, own[-1].end, mean)
+
+
+def _tables(
+    rows: Iterable[Row], classifier: Classifier, top: int | None, threshold: float | None, size: int
+) -> Iterator[pa.Table]:
+    """The rows in tables of `size`, with the labels that they show."""
+    single = not classifier.multi_label and top in (None, 1)
+    if threshold is None and classifier.multi_label and top is None:
+        threshold = MULTI_THRESHOLD
+    if top is None:
+        top = len(classifier.labels) if classifier.multi_label else 1
+    rows = iter(rows)
+    while group := list(islice(rows, size)):
+        found = [_best(row.scores, top, threshold or 0.0) for row in group]
+        columns: dict[str, pa.Array] = {
+            "path": pa.array([path_text(row.path) for row in group], pa.string()),
+            "start": pa.array([row.start for row in group], pa.float64()),
+            "end": pa.array([row.end for row in group], pa.float64()),
+        }
+        labels = [[classifier.labels[i] for i in best] for best in found]
+        if single:
+            columns["label"] = pa.array([own[0] if own else None for own in labels], pa.string())
+            columns["score"] = pa.array([float(row.scores.max()) for row in group], pa.float64())
+        else:
+            scores = [row.scores[best].tolist() for row, best in zip(group, found, strict=True)]
+            columns["labels"] = pa.array(labels, pa.list_(pa.string()))
+            columns["scores"] = pa.array(scores, pa.list_(pa.float64()))
+        yield pa.table(columns)
+
+
+def _best(scores: NDArray[np.float64], top: int, threshold: float) -> list[int]:
+    """Which labels are shown, best first."""
+    order = np.argsort(-scores, kind="stable")[:top]
+    return [int(i) for i in order if scores[i] >= threshold]
+
+
+def _print(tables: Iterator[pa.Table], empty: Callable[[], AudioError]) -> None:
+    """CSV lines as soon as they are there."""
+    first = next(tables, None)
+    if first is None:
+        raise empty()
+    write = csv_lines(sys.stdout, first.column_names)
+    for table in chain([first], tables):
+        write(table)
+        sys.stdout.flush()
+
+
+def _about(classifier: Classifier, window: float | None, hop: float | None) -> dict[str, Any]:
+    about = {"atst": __version__, "model": classifier.name, "fingerprint": classifier.encoder.fingerprint}
+    return about | {"labels": classifier.labels, "window": window, "hop": hop or window}
