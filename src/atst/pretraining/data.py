@@ -140,7 +140,7 @@ def loader(dataset: PairDataset, positions: BatchPositions, workers: int) -> Dat
         batch_sampler=positions,
         num_workers=count,
         collate_fn=_collate,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if count else None,
     )
@@ -163,7 +163,8 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _start_worker(worker: int) -> None:
+def start_worker(worker: int) -> None:
+    """One thread, and no answer to signals, in a loader process."""
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):  # for the training process to handle, which ends this one
         signal.signal(number, signal.SIG_IGN)

@@ -1,13 +1,10 @@
 """A pre-training run: its folder, its start, its resumption, its end."""
 
 import hashlib
-import logging
 import os
 import platform
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe, from_mapping
 from atst.pretraining.report import write_run_report
 from atst.pretraining.runlog import RunLog
+from atst.trainer import new_trainer, quiet_lightning
 
 MAY_CHANGE = ("workers",)  # recipe keys that do not touch the result
 
@@ -108,8 +106,15 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
 
     saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes)
     dataset = data.PairDataset(job.corpus, recipe, logmel=job.device.type == "cpu")
-    with _quiet_lightning(), interrupts.restored():
-        trainer = _trainer(job, [_Banks(dataset, recipe, done), log, saver])
+    with quiet_lightning(), interrupts.restored():
+        trainer = new_trainer(
+            job.device,
+            job.devices,
+            [_Banks(dataset, recipe, done), log, saver],
+            precision=recipe.precision,
+            accumulate=recipe.accumulate,
+            max_steps=recipe.max_steps,
+        )
         start = data.BatchPositions(
             recipe.batch_size, done * recipe.accumulate, trainer.global_rank, job.devices
         )
@@ -122,41 +127,6 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
         finally:
             log.close()
     return Run(job.folder, trainer.global_step, saver.stopped, len(log.faults))
-
-
-def _trainer(job: Job, callbacks: list[lightning.Callback]) -> lightning.Trainer:
-    return lightning.Trainer(
-        accelerator="gpu" if job.device.type == "cuda" else job.device.type,
-        devices=job.devices,
-        strategy="ddp" if job.devices > 1 else "auto",
-        precision="bf16-mixed" if job.recipe.precision == "bf16" else "32-true",
-        accumulate_grad_batches=job.recipe.accumulate,
-        max_steps=job.recipe.max_steps,
-        max_epochs=-1,  # the stream is endless: the run is one epoch
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Leave out what Lightning says at every start, tips and advice for other ways of using it."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 class _Banks(lightning.Callback):

@@ -1,0 +1,53 @@
+"""Lightning's Trainer as both trainings use it: one endless epoch, no chatter."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as lightning
+import torch
+
+
+def new_trainer(
+    device: torch.device,
+    devices: int,
+    callbacks: list[lightning.Callback],
+    *,
+    precision: str,
+    accumulate: int,
+    max_steps: int,
+) -> lightning.Trainer:
+    """A trainer for `max_steps` optimiser steps on an endless stream; `precision` is `32` or `bf16`."""
+    return lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        accumulate_grad_batches=accumulate,
+        max_steps=max_steps,
+        max_epochs=-1,  # the stream is endless: the run is one epoch
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Leave out what Lightning says at every start, tips and advice for other ways of using it."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
