@@ -29,11 +29,11 @@ class Listing:
     multi_label: bool = False
 
 
-def build_task(where: Path, folder: Path, listing: Listing, **rest: Any) -> Task:
+def build_task(where: object, folder: Path | None, listing: Listing, **rest: Any) -> Task:
     """The task of a listing whose files are relative to `folder`.
 
-    `where` is the file or folder that messages name; `rest` are further fields of `Task`, among them `name`.
-    Raises `UsageError` for labels or parts that cannot be meant.
+    `where` is what messages name, a file or a folder. `rest` are further fields of `Task`, among them `name`,
+    and without a folder `waveform`. Raises `UsageError` for labels or parts that cannot be meant.
     """
     if not listing.files:
         raise UsageError(f"{where} lists no clips.")
@@ -41,7 +41,8 @@ def build_task(where: Path, folder: Path, listing: Listing, **rest: Any) -> Task
     splits = np.array(listing.parts) if listing.by == "split" else None
     folds = None if listing.by == "split" else _folds(where, listing.parts)
     _check_parts(where, splits, folds)
-    rest.setdefault("paths", [folder / file for file in listing.files])
+    if folder is not None:
+        rest["paths"] = [folder / file for file in listing.files]
     return Task(
         names=listing.files, labels=labels, label_names=label_names, splits=splits, folds=folds, **rest
     )
@@ -69,11 +70,7 @@ def audio_under(folder: Path, within: Iterable[str] = ("",)) -> set[str]:
             folders[:] = [name for name in folders if not name.startswith(".")]
             prefix = Path(here).relative_to(folder).as_posix()
             prefix = "" if prefix == "." else f"{prefix}/"
-            found |= {
-                prefix + file
-                for file in files
-                if os.path.splitext(file)[1].lower() in AUDIO and not file.startswith(".")  # noqa: PTH122 - millions
-            }
+            found |= {prefix + file for file in files if _is_audio(file)}
     return found
 
 
@@ -101,7 +98,7 @@ def open_table(path: Path) -> Any:
         raise UsageError(f"cannot read the task's table {path}: {error.strerror}.") from error
 
 
-def encode(where: Path, listing: Listing) -> tuple[NDArray, list[str]]:
+def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
     """Class indices (n,) int64, or multi-hot (n, C) uint8, and the names of the classes."""
     found = {label for labels in listing.labels for label in labels}
     names = listing.classes or sorted(found, key=_natural)
@@ -118,6 +115,11 @@ def encode(where: Path, listing: Listing) -> tuple[NDArray, list[str]]:
     return hot, names
 
 
+def _is_audio(file: str) -> bool:
+    dot = file.rfind(".")
+    return dot > 0 and file[dot:].lower() in AUDIO
+
+
 def _where(values: list, chosen: list[bool]) -> list:
     return [value for value, keep in zip(values, chosen, strict=True) if keep]
 
@@ -127,14 +129,14 @@ def _natural(name: str) -> tuple[bool, float, str]:
     return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)
 
 
-def _folds(where: Path, parts: list[str]) -> NDArray[np.int64]:
+def _folds(where: object, parts: list[str]) -> NDArray[np.int64]:
     wrong = next((part for part in parts if not part.lstrip("-").isdecimal()), None)
     if wrong is not None:
         raise UsageError(f"{where}: fold '{wrong}' is not an integer.")
     return np.array([int(part) for part in parts], dtype=np.int64)
 
 
-def _check_parts(where: Path, splits: NDArray | None, folds: NDArray | None) -> None:
+def _check_parts(where: object, splits: NDArray | None, folds: NDArray | None) -> None:
     if folds is not None and len(np.unique(folds)) < 2:
         raise UsageError(f"{where} has only one fold; cross-validation needs two or more.")
     for needed in ("train", "test"):

@@ -63,7 +63,7 @@ def read_crema_d(folder: Path, audio: set[str]) -> Listing:
 
 
 def read_fsdd(folder: Path, audio: set[str], field: int) -> Listing:
-    """`recordings/7_jackson_32.wav`: digit, speaker, index. 0-4 test officially; here 5-9 are for choosing."""
+    """`recordings/7_jackson_32.wav`: digit, speaker, index. 0-4 test (official), 5-9 valid (ours)."""
     listing = Listing([], [], [])
     for file in sorted(audio):
         fields = file.rsplit("/", 1)[-1].rsplit(".", 1)[0].split("_")
@@ -143,7 +143,7 @@ SPEECH: dict[str, Known] = {
         rates=(0.02, 0.05, 0.1),
     ),
     "crema-d": Known(
-        "6 acted emotions",
+        "6 acted emotions, split by actor (ours)",
         "crema-d",
         "CREMA-D, H. Cao et al. 2014, https://github.com/CheyneyComputerScience/CREMA-D",
         "ODbL 1.0",

@@ -1,0 +1,113 @@
+"""`atst tasks`: the labelled data sets that are known, and whether a download of one is complete."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from atst.errors import AtstError, UsageError, unknown
+from atst.tasks import KNOWN, Known, published
+from atst.tasks.check import check_task
+from atst.tasks.download import download as fetch
+from atst.tasks.known import data_folder, official_root
+
+
+def tasks(
+    action: Literal["check"] | None = None,
+    name: str | None = None,
+    /,
+    *,
+    data: Path | str | None = None,
+    download: bool = False,
+) -> None:
+    """List the registered tasks, or check the files of one.
+
+    Without an action, lists the tasks and which of them are in $ATST_DATA. `check NAME` counts the clips
+    against what is published, names labels without a file and files without a label, and says where to get
+    what is missing; it exits with 1 if something is. Own data needs no registration: see `atst probe --help`.
+
+    Example: `atst tasks check esc50 --data data/esc50 --download`
+
+    Parameters
+    ----------
+    action
+        `check`, or nothing to list the tasks.
+    name
+        The task to check.
+    data
+        Folder with the files of that task. Default: its folder in $ATST_DATA.
+    download
+        First fetch what a public server offers of it into `data` (needs the extra `data`). What was
+        interrupted goes on.
+    """
+    if action is None:
+        if data is not None or download:
+            raise UsageError("--data and --download need a task: atst tasks check NAME --data DIR")
+        _list()
+        return
+    if name not in KNOWN:
+        raise unknown("task", name or "", KNOWN)
+    if download:
+        _download(name, data)
+    checked = check_task(name, data_folder(name, data))
+    for line in checked.lines():
+        _print(line)
+    if not checked.complete:
+        raise AtstError(checked.verdict())
+    _print(checked.verdict())
+
+
+def _download(name: str, data: Path | str | None) -> None:
+    known = KNOWN[name]
+    if not known.archives:
+        raise UsageError(f"task {name}: no public server offers it. Files: {known.get}.")
+    root = os.environ.get("ATST_DATA")
+    if data is None and not root:
+        raise UsageError(f"task {name}: give --data DIR, the folder to download to.")
+    folder = Path(data) if data is not None else Path(root or "") / known.folder
+    try:
+        if check_task(name, folder).complete:
+            return
+    except AtstError:
+        pass  # nothing there yet
+    for remark in fetch(known.archives, folder):
+        _print(remark)
+
+
+def _list() -> None:
+    console = Console()
+    if not console.is_terminal:
+        for name, known in KNOWN.items():
+            _print("  ".join([name, *_cells(name, known)]))
+        _print("synthetic  12 kinds of sounds made on the fly; never evidence")
+        return
+    table = Table("task", "what", "clips", "classes", "metric", "published", "license", "files")
+    for name, known in KNOWN.items():
+        table.add_row(name, *_cells(name, known))
+    console.print(table)
+
+
+def _cells(name: str, known: Known) -> list[str]:
+    count = f"{known.total} clips"
+    classes = f"{known.classes or '?'} classes"
+    figures = f"{len(published(name))} published figures"
+    return [known.about, count, classes, known.metric, figures, known.license, _there(name)]
+
+
+def _there(name: str) -> str:
+    """Whether the metadata are in ATST_DATA; the clips are not counted, which can take minutes."""
+    try:
+        folder = data_folder(name, None)
+        if not (folder / KNOWN[name].table).is_file():
+            official_root(name, folder)
+    except UsageError:
+        return "-"
+    return str(folder)
+
+
+def _print(line: str) -> None:
+    """A line that is never wrapped; a file name may be no UTF-8."""
+    sys.stdout.write(line.encode(errors="backslashreplace").decode() + "\n")

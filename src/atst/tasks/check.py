@@ -1,0 +1,128 @@
+"""Is a download of a registered task complete, and if not, what is missing?"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from atst.errors import AtstError, UsageError
+from atst.tasks.description import Known
+from atst.tasks.known import KNOWN, official_root, read_official, read_prepared
+from atst.tasks.listing import SHOWN
+
+TINY = 200  # bytes: no audio of a registered task is so small, but a git-lfs pointer is
+
+
+@dataclass
+class Check:
+    """What was found of a task, against what is published of it."""
+
+    task: str
+    folder: Path  # where the layout begins
+    layout: str  # the metadata that was read
+    expected: dict[str, int]  # clips by split or fold; {"all": n} where only the total is known
+    found: dict[str, int]  # clips with label and file
+    classes: tuple[int, int | None]  # found, expected
+    missing: list[str]  # clips with a label and no file
+    spare: list[str]  # audio files without a label
+    tiny: list[str]  # files too small to be audio
+
+    @property
+    def complete(self) -> bool:
+        """Whether every expected clip and class is there."""
+        classes, wanted = self.classes
+        enough = all(self.found.get(part, 0) >= count for part, count in self.expected.items())
+        return enough and not self.missing and not self.tiny and (wanted is None or classes >= wanted)
+
+    def lines(self) -> list[str]:
+        """The findings, a line each."""
+        known = KNOWN[self.task]
+        lines = [f"{self.task} in {self.folder}, read from {self.layout}"]
+        for part in sorted({*self.expected, *self.found}, key=_order):
+            wanted = f" of {self.expected[part]}" if part in self.expected else ""
+            lines.append(f"{_called(part)}: {self.found.get(part, 0)}{wanted} clips")
+        classes, of = self.classes
+        lines.append(f"classes: {classes}" + ("" if of is None else f" of {of}"))
+        lines.append(f"labels without a file: {_some(self.missing)}")
+        why = f" ({known.spare})" if self.spare and known.spare else ""
+        lines.append(f"files without a label: {_some(self.spare)}{why}")
+        if self.tiny:
+            lines.append(f"too small to be audio, perhaps pointers of git-lfs: {_some(self.tiny)}")
+        return lines
+
+    def verdict(self) -> str:
+        """What is missing, in a sentence, and where it comes from."""
+        known = KNOWN[self.task]
+        if self.complete:
+            return f"{self.task} is complete."
+        lacks = max(self.lacking, len(self.missing))
+        reasons = [f"{lacks} clips are missing"] if lacks else []
+        reasons += [f"{len(self.tiny)} files are no audio"] if self.tiny else []
+        classes, wanted = self.classes
+        reasons += [f"{wanted - classes} classes have no clip"] if wanted and classes < wanted else []
+        rest = " The rest can be used." if known.vanishing and any(self.found.values()) else ""
+        return f"{self.task}: {', '.join(reasons)}.{rest} Files: {known.get}."
+
+    @property
+    def lacking(self) -> int:
+        """How many of the expected clips are not there."""
+        return sum(max(0, count - self.found.get(part, 0)) for part, count in self.expected.items())
+
+
+def check_task(name: str, folder: str | Path) -> Check:
+    """Compare the files in `folder` with what is published of the registered task `name`.
+
+    Raises `AtstError` if the metadata cannot be found or read: the message says what is not there and where
+    it comes from.
+    """
+    known, folder = KNOWN[name], Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"task {name}: {folder} is no folder. Files: {known.get}.")
+    if (folder / known.table).is_file():
+        root, layout = folder, known.table
+        listing, missing, spare = read_prepared(folder / known.table)
+    else:
+        try:
+            root = official_root(name, folder)
+        except UsageError as error:  # the question is whether it is there: that it is not is no wrong usage
+            raise AtstError(str(error)) from error
+        layout = ", ".join(known.needs)
+        listing, missing, spare = read_official(known, root)
+    found = Counter(listing.parts)
+    if "all" in known.clips:
+        found = Counter({"all": len(listing.parts)})
+    return Check(
+        name,
+        root,
+        layout,
+        _expected(known, found),
+        dict(found),
+        (len({label for labels in listing.labels for label in labels}), known.classes),
+        missing,
+        spare,
+        [file for file in listing.files if (root / file).stat().st_size < TINY],
+    )
+
+
+def _expected(known: Known, found: Counter[str]) -> dict[str, int]:
+    """By part, or the total where a prepared table divides the clips in other parts."""
+    if set(found) <= set(known.clips):
+        return known.clips
+    found["all"] = sum(found.values())
+    return {"all": known.total}
+
+
+def _order(part: str) -> tuple[int, int, str]:
+    splits = ("train", "valid", "test")
+    if part in splits:
+        return 0, splits.index(part), part
+    return 1, int(part) if part.lstrip("-").isdecimal() else 1_000_000, part
+
+
+def _called(part: str) -> str:
+    return f"fold {part}" if part.lstrip("-").isdecimal() else part
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return "0"
+    return f"{len(names)}: {', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,149 @@
+"""Fetches what public servers offer of a task, and unpacks it.
+
+Written after the publishers' pages and tested against a local server; the real ones were never asked.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from atst.errors import AtstError
+from atst.progress import track
+from atst.tasks.description import Archive
+
+ARCHIVES = "archives"  # the folder, within the task's, that downloads are kept in
+BLOCK = 1 << 20  # bytes
+TIMEOUT = 60  # s without an answer
+
+
+def download(archives: tuple[Archive, ...], folder: str | Path) -> list[str]:
+    """Bring the files of `archives` into `folder`, and unpack those that are archives.
+
+    What is there already is not fetched again, what was interrupted goes on where it stopped. Returns
+    remarks for the user. Raises `AtstError`: a server that fails, a wrong checksum, an archive that is
+    damaged or would write outside `folder`.
+    """
+    folder = Path(folder)
+    remarks = []
+    for archive in archives:
+        packed = _kind(archive.name)
+        path = (folder / ARCHIVES if packed else folder) / archive.name
+        done = path.with_name(f"{archive.name}.unpacked")
+        if done.exists():
+            continue
+        fetch(archive, path)
+        if archive.checksum is None:
+            remarks.append(f"{path}: no checksum is published; sha256 {_sha256(path)}")
+        if packed in ("tar", "zip"):
+            unpack(path, folder)
+            done.touch()
+    return remarks
+
+
+def fetch(archive: Archive, path: Path) -> None:
+    """Download one file to `path`, unless it is there with the right checksum. Raises `AtstError`."""
+    try:
+        import pooch
+        import requests
+    except ImportError as error:
+        raise AtstError("downloads need pooch: pip install 'atst-audio[data]'") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pooch.get_logger().setLevel("WARNING")  # our progress says enough
+    try:
+        pooch.retrieve(archive.url, archive.checksum, path.name, path.parent, downloader=resume(path))
+    except (requests.RequestException, OSError) as error:
+        raise AtstError(f"cannot download {archive.url}: {error}. Run it again to go on.") from error
+    except ValueError as error:  # pooch's word for a checksum that does not match; the file is gone
+        said = f"{archive.checksum}, {archive.checksum_from}"
+        raise AtstError(f"{archive.url}: its checksum is not the expected one ({said}): {error}") from error
+
+
+def resume(path: Path) -> Any:
+    """A downloader for pooch that continues from `path` + `.part`, where the server can."""
+    import requests
+
+    part = path.with_name(f"{path.name}.part")
+
+    def downloader(url: str, output: str, pooch: object) -> None:
+        start = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity"} if start else {}
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+            if answer.status_code != requests.codes.requested_range_not_satisfiable:  # it was all there
+                answer.raise_for_status()
+                goes_on = answer.status_code == requests.codes.partial_content
+                total = int(answer.headers.get("Content-Length", 0))
+                with part.open("ab" if goes_on else "wb") as stream:
+                    blocks = answer.iter_content(BLOCK)
+                    for block in track(blocks, f"{path.name} (MiB)", -(-total // BLOCK) or None):
+                        stream.write(block)
+                got = part.stat().st_size - (start if goes_on else 0)
+                if total and got < total:
+                    raise requests.ConnectionError(f"the server stopped after {got} of {total} bytes")
+        part.replace(output)
+
+    return downloader
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Unpack a `.tar.gz` or `.zip` in `folder`, and nowhere else. Raises `AtstError`.
+
+    A `.zip` with `.z01`... beside it is joined first, by the program zip, as FSD50K's page says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if _kind(path.name) == "tar":
+            if not hasattr(tarfile, "data_filter"):
+                raise AtstError("unpacking a tar safely needs Python 3.11.4 or later")
+            with tarfile.open(path) as tar:
+                tar.extractall(folder, filter="data")
+        elif path.with_suffix(".z01").exists():
+            joined = path.with_name(f"{path.stem}.joined.zip")
+            try:
+                _join(path, joined)
+                _unzip(joined, folder)
+            finally:
+                joined.unlink(missing_ok=True)
+        else:
+            _unzip(path, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        said = str(error).splitlines()[0].rstrip(":-")  # tarfile tells of each way it tried
+        raise AtstError(f"cannot unpack {path}: {said}. Remove it and download again.") from error
+
+
+def _unzip(path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise AtstError(f"{path} would write outside {folder}: {name}")
+        archive.extractall(folder)
+
+
+def _join(path: Path, joined: Path) -> None:
+    """The parts of a split zip as one file."""
+    command = ["zip", "-q", "-s", "0", path.name, "--out", joined.name]
+    if shutil.which("zip") is None:
+        raise AtstError(
+            f"{path} is in parts: install the program zip, or run in its folder {' '.join(command)}"
+        )
+    done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise AtstError(f"cannot join the parts of {path}: {done.stdout.strip() or done.stderr.strip()}")
+
+
+def _kind(name: str) -> str:
+    """`tar`, `zip`, `part` of a split zip, or nothing for a plain file."""
+    suffix = name.rsplit(".", 1)[-1]
+    if name.endswith((".tar.gz", ".tgz", ".tar")):
+        return "tar"
+    if suffix == "zip":
+        return "zip"
+    return "part" if suffix[0] == "z" and suffix[1:].isdecimal() else ""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,123 @@
+"""A data set of the Hugging Face library `datasets` becomes a task; from Python only."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atst import audio as audio_files
+from atst.audio import to_mono_16k
+from atst.errors import AudioError, UsageError, unknown
+from atst.tasks.folders import DIVIDED, SPLIT_NAMES, divide_by_class
+from atst.tasks.listing import Listing, build_task
+from atst.tasks.task import Task
+
+
+def task_from_dataset(
+    dataset: Any,
+    *,
+    audio: str = "audio",
+    label: str = "label",
+    fold: str | None = None,
+    name: str = "dataset",
+    seed: int = 0,
+) -> Task:
+    """The task of a `datasets.DatasetDict`, or of one `datasets.Dataset`.
+
+    A dictionary's keys are the splits (train; valid, validation, val or dev; test). A single data set is
+    divided by its column `fold`, or else by class with `seed`: a fifth to test, a fifth for choosing.
+
+    Args:
+        dataset: it, with a column of audio and one of labels. It is not decoded by `datasets`, so that
+            torchcodec is not needed.
+        audio: the column of audio.
+        label: the column of labels: class indices or names, or lists of them, which make it multi-label.
+        fold: the column of fold numbers of a single data set.
+        name: of the task.
+        seed: of the division.
+
+    Raises:
+        UsageError: a column or split is missing, or the labels cannot be meant.
+    """
+    splits = _splits(dataset, fold)
+    columns = [audio, label] if fold is None else [audio, label, fold]
+    clips: list[Callable[[], NDArray[np.float32]]] = []
+    listing = Listing([], [], [], "split" if fold is None else "fold")
+    for split, rows in splits.items():
+        for column in columns:
+            if column not in rows.column_names:
+                raise unknown("column", column, rows.column_names)
+        listing.classes, values = _labels(rows, label, name)
+        listing.multi_label |= any(many for _, many in values)
+        listing.labels += [labels for labels, _ in values]
+        listing.files += [f"{split}/{i}" for i in range(len(rows))]
+        listing.parts += [SPLIT_NAMES.get(split, "")] * len(rows) if fold is None else _text(rows[fold])
+        clips += _clips(rows, audio)
+    source = ""
+    if fold is None and len(splits) == 1:
+        listing.parts = divide_by_class(name, listing.labels, seed)
+        source = DIVIDED.format(seed)
+
+    def waveform(index: int) -> NDArray[np.float32]:
+        return _read(clips[index](), f"{name} {listing.files[index]}")
+
+    return build_task(name, None, listing, name=name, waveform=waveform, source=source)
+
+
+def _splits(dataset: Any, fold: str | None) -> Mapping[str, Any]:
+    """The parts that were given, by the name of the split."""
+    if not isinstance(dataset, Mapping):
+        return {"clip": dataset}
+    if len(dataset) == 1:
+        return dataset
+    if fold is not None:
+        raise UsageError("folds are of a single data set: give that, or no fold.")
+    for split in dataset:
+        if split not in SPLIT_NAMES:
+            raise unknown("split", str(split), SPLIT_NAMES)
+    return dataset
+
+
+def _labels(rows: Any, column: str, name: str) -> tuple[list[str] | None, list[tuple[list[str], bool]]]:
+    """Names of the classes, if the data set has them, and (labels, whether they were a list) of each row."""
+    feature = rows.features[column]
+    names = getattr(getattr(feature, "feature", feature), "names", None)  # a list's feature is inside it
+    found = []
+    for value in rows[column]:
+        many = isinstance(value, list | tuple | np.ndarray)
+        values = list(value) if many else [value]
+        if any(one is None for one in values):
+            raise UsageError(f"{name}: a row of column '{column}' is empty.")
+        found.append(([names[int(one)] if names else str(one) for one in values], many))
+    return (list(names) if names else None), found
+
+
+def _text(values: Any) -> list[str]:
+    return [str(value) for value in values]
+
+
+def _clips(rows: Any, column: str) -> list[Callable[[], Any]]:
+    """What gets the cell of each row's audio, undecoded where `rows` are of the real library."""
+    if hasattr(rows, "cast_column"):
+        from datasets import Audio
+
+        rows = rows.select_columns([column]).cast_column(column, Audio(decode=False))
+    return [lambda i=i: rows[i][column] for i in range(len(rows))]  # type: ignore[misc]
+
+
+def _read(cell: Any, clip: str) -> NDArray[np.float32]:
+    """The waveform in a cell: encoded bytes, a path, or samples with their rate."""
+    try:
+        if cell.get("bytes") is not None:
+            with tempfile.NamedTemporaryFile(suffix=Path(cell.get("path") or "").suffix) as file:
+                file.write(cell["bytes"])
+                file.flush()
+                return audio_files.read(file.name)
+        if "array" in cell:
+            return to_mono_16k(np.asarray(cell["array"]), int(cell["sampling_rate"]))
+        return audio_files.read(cell["path"])
+    except AudioError as error:
+        raise AudioError(f"{clip}: {error}") from error

@@ -1,0 +1,199 @@
+"""One's own data: class folders, and data sets of Hugging Face (a stand-in, and the real library)."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from tones import SpectrumModel
+from trees import tone
+
+from atst.errors import AudioError, UsageError
+from atst.evaluation.probe import linear_probe
+from atst.tasks import load_task
+from atst.tasks.hub import task_from_dataset
+
+
+def class_folders(folder, each=10, classes=("cat", "dog"), split=""):
+    for kind, name in enumerate(classes):
+        for take in range(each):
+            tone(folder / split / name / f"session {take % 2}" / f"{take}.wav", kind, take)
+
+
+def test_class_folders_are_divided_by_class_and_it_is_said_how(tmp_path):
+    class_folders(tmp_path / "pets")
+    task = load_task(tmp_path / "pets")
+    assert task.name == "pets"
+    assert task.label_names == ["cat", "dog"]
+    for label in (0, 1):
+        own = task.splits[task.labels == label].tolist()
+        assert {part: own.count(part) for part in ("train", "valid", "test")} == {
+            "train": 6,
+            "valid": 2,
+            "test": 2,
+        }
+    assert "No split was given" in task.source
+    assert "seed 0" in task.source
+    assert task.splits.tolist() == load_task(str(tmp_path / "pets")).splits.tolist()
+    assert linear_probe(SpectrumModel(), task, cache=False).result.value == 1.0
+
+
+def test_class_folders_within_splits_keep_them(tmp_path):
+    for split, each in (("train", 4), ("validation", 2), ("test", 3)):
+        class_folders(tmp_path, each, split=split)
+    task = load_task(tmp_path)
+    assert [task.splits.tolist().count(part) for part in ("train", "valid", "test")] == [8, 4, 6]
+    assert task.label_names == ["cat", "dog"]
+    assert task.source == ""
+
+
+def test_a_folder_with_a_table_is_read_by_it(tmp_path):
+    class_folders(tmp_path, 2)
+    rows = "".join(f"{name}/session {i}/{i}.wav,{name},{i}\n" for name in ("cat", "dog") for i in (0, 1))
+    (tmp_path / "meta.csv").write_text(f"path,label,fold\n{rows}")
+    assert load_task(tmp_path).folds.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "no meta.csv and no folders of audio"),
+        (lambda folder: class_folders(folder, classes=("cat",)), "only one label, 'cat'"),
+        (
+            lambda folder: class_folders(folder, each=2),
+            "class 'cat' has 2 clips; without a split 3 are needed",
+        ),
+        (
+            lambda folder: [tone(folder / part / "a.wav", 0, 0) for part in ("train", "test")],
+            "test/a.wav is in no class folder",
+        ),
+    ],
+)
+def test_folders_that_cannot_be_meant(tmp_path, make, message):
+    make(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        load_task(tmp_path)
+
+
+class ClassLabel:
+    def __init__(self, names):
+        self.names = names
+
+
+class ListOf:
+    def __init__(self, feature):
+        self.feature = feature
+
+
+class Rows:
+    """What a task needs of `datasets.Dataset`."""
+
+    def __init__(self, columns, features=None):
+        self.columns, self.column_names = columns, list(columns)
+        self.features = dict.fromkeys(columns) | (features or {})
+
+    def __len__(self):
+        return len(self.columns[self.column_names[0]])
+
+    def __getitem__(self, key):
+        return self.columns[key] if isinstance(key, str) else {k: v[key] for k, v in self.columns.items()}
+
+
+def samples(kind, take, rate=16000):
+    rng = np.random.default_rng(100 * kind + take)
+    wave = 0.3 * np.sin(np.arange(rate // 4) * (0.2 + 0.5 * kind)) + 0.02 * rng.standard_normal(rate // 4)
+    return {"array": wave.astype(np.float32), "sampling_rate": rate, "path": None}
+
+
+def rows(each=5, **columns):
+    kinds = [0] * each + [1] * each
+    audio = [samples(kind, take) for take, kind in enumerate(kinds)]
+    return Rows({"audio": audio, "label": kinds, **columns}, {"label": ClassLabel(["low", "high"])})
+
+
+def test_a_dictionary_of_splits(tmp_path):
+    task = task_from_dataset({"train": rows(), "validation": rows(2), "test": rows(3)}, name="tones")
+    assert [task.splits.tolist().count(part) for part in ("train", "valid", "test")] == [10, 4, 6]
+    assert task.label_names == ["low", "high"]
+    assert task.names[-1] == "test/5"
+    result = linear_probe(SpectrumModel(), task, cache=False).result
+    assert result.value == 1.0
+
+
+def test_a_single_data_set_is_divided_or_has_folds():
+    task = task_from_dataset(rows(10))
+    assert [task.splits.tolist().count(part) for part in ("train", "valid", "test")] == [12, 4, 4]
+    assert "No split was given" in task.source
+    task = task_from_dataset(rows(3, fold=[1, 2, 3, 1, 2, 3]), fold="fold")
+    assert task.folds.tolist() == [1, 2, 3, 1, 2, 3]
+    assert task.source == ""
+
+
+def test_lists_of_labels_make_it_multi_label():
+    made = rows(3)
+    made.columns["label"] = [[0], [0], [0, 1], [1], [1], []]
+    made.features["label"] = ListOf(ClassLabel(["low", "high"]))
+    task = task_from_dataset({"train": made, "test": made})
+    assert task.metric == "mAP"
+    assert task.labels[:6].tolist() == [[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 0]]
+
+
+def test_names_instead_of_indices():
+    made = rows(3)
+    made.columns["label"] = ["b"] * 3 + ["a"] * 3
+    made.features["label"] = None
+    assert task_from_dataset(made).label_names == ["a", "b"]
+
+
+def test_audio_as_bytes_as_a_path_and_not_as_audio(tmp_path):
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros(8000, np.float32), 8000, format="FLAC")
+    tone(tmp_path / "a.wav", 0, 0)
+    made = rows(3)
+    made.columns["audio"][:3] = [
+        {"bytes": stream.getvalue(), "path": "x.flac"},
+        {"bytes": None, "path": str(tmp_path / "a.wav")},
+        {"bytes": b"no audio", "path": None},
+    ]
+    task = task_from_dataset(made, name="mine")
+    assert task.read(0).shape == (16000,)
+    assert task.read(1).shape == (4000,)
+    with pytest.raises(AudioError, match="mine clip/2"):
+        task.read(2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: task_from_dataset(rows(), label="genre"), "unknown column 'genre'"),
+        (lambda: task_from_dataset({"train": rows(), "extra": rows()}), "unknown split 'extra'"),
+        (lambda: task_from_dataset({"train": rows(), "valid": rows()}), "no clip whose split is 'test'"),
+        (lambda: task_from_dataset({"train": rows(), "test": rows()}, fold="fold"), "single data set"),
+        (lambda: task_from_dataset(rows(label=[0, None] * 5)), "is empty"),
+    ],
+)
+def test_data_sets_that_cannot_be_meant(call, message):
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+def test_the_real_library(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs the extra hf")
+    paths = [tmp_path / f"{i}.wav" for i in range(10)]
+    for i, path in enumerate(paths):
+        tone(path, i % 2, i)
+    features = datasets.Features(
+        {"audio": datasets.Audio(), "label": datasets.ClassLabel(names=["low", "high"])}
+    )
+    made = datasets.Dataset.from_dict(
+        {"audio": [str(path) for path in paths], "label": [0, 1] * 5}, features=features
+    )
+    task = task_from_dataset(made)
+    assert task.read(3).shape == (4000,)
+    assert task.label_names == ["low", "high"]
+    task = task_from_dataset(datasets.DatasetDict(train=made, test=made))
+    assert task.splits.tolist() == ["train"] * 10 + ["test"] * 10
+    many = made.add_column("both", [[0], [0, 1]] * 5).cast_column(
+        "both", datasets.List(datasets.ClassLabel(names=["low", "high"]))
+    )
+    assert task_from_dataset(many, label="both").labels[1].tolist() == [1, 1]
