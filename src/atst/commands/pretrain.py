@@ -1,6 +1,7 @@
 """`atst pretrain`: unlabelled sound in, an encoder out."""
 
 import errno
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -128,11 +129,13 @@ def _initial(name: str | Path, plan: Recipe) -> AudioModel:
 
 
 def _watcher(task: str | Path, data: Path | str | None) -> Callable[[PretrainingModule], float]:
-    from atst.evaluation.knn import knn_accuracy
+    from atst.evaluation.knn import knn_watch
     from atst.tasks import load_task
 
-    watched = load_task(task, data)
-    return lambda module: knn_accuracy(runs.export(module, module.trainer.global_step), watched)
+    if not runs.is_first_process():
+        return lambda module: math.nan  # the first process measures and writes
+    measure = knn_watch(load_task(task, data))
+    return lambda module: measure(runs.export(module, module.trainer.global_step))
 
 
 def _open(sources: Sequence[str | Path], plan: Recipe) -> Corpus:

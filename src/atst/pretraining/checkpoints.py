@@ -61,12 +61,18 @@ class Checkpoints(lightning.Callback):
 
 
 def write(trainer: lightning.Trainer, folder: Path, keep: int) -> None:
-    """Save the trainer's state under `folder`, appearing whole; all but the `keep` newest go afterwards."""
-    with new_file(folder / f"step-{trainer.global_step:08d}.ckpt") as path:
-        trainer.save_checkpoint(path, weights_only=False)  # with the optimiser's state
-    if trainer.is_global_zero:
-        for old in sorted(folder.glob("step-*.ckpt"))[:-keep]:
-            old.unlink()
+    """Save the trainer's state under `folder`, appearing whole; all but the `keep` newest go afterwards.
+
+    To be called in every process, since gathering the state takes all of them; the first writes it.
+    """
+    path = folder / f"step-{trainer.global_step:08d}.ckpt"
+    if not trainer.is_global_zero:
+        trainer.save_checkpoint(path, weights_only=False)
+        return
+    with new_file(path) as temporary:
+        trainer.save_checkpoint(temporary, weights_only=False)  # with the optimiser's state
+    for old in sorted(folder.glob("step-*.ckpt"))[:-keep]:
+        old.unlink()
 
 
 def newest(folder: Path) -> Path | None:
