@@ -77,7 +77,7 @@ def test_a_download_is_compared_with_what_is_published(name, tmp_path, monkeypat
     lost.unlink()
     found = check_task(name, tmp_path)
     assert not found.complete
-    assert "1 clips are missing" in found.verdict()
+    assert "1 clip is missing" in found.verdict()
 
 
 def test_labels_without_files_are_an_error_that_counts_them(name, tmp_path):

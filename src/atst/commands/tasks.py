@@ -81,20 +81,21 @@ def _list() -> None:
     console = Console()
     if not console.is_terminal:
         for name, known in KNOWN.items():
-            _print("  ".join([name, *_cells(name, known)]))
+            _print(_line(name, known))
         _print("synthetic  12 kinds of sounds made on the fly; never evidence")
         return
     table = Table("task", "what", "clips", "classes", "metric", "published", "license", "files")
     for name, known in KNOWN.items():
-        table.add_row(name, *_cells(name, known))
+        counts = [str(known.total), str(known.classes or "?")]
+        figures = str(len(published(name)))
+        table.add_row(name, known.about, *counts, known.metric, figures, known.license, _there(name))
     console.print(table)
 
 
-def _cells(name: str, known: Known) -> list[str]:
-    count = f"{known.total} clips"
-    classes = f"{known.classes or '?'} classes"
-    figures = f"{len(published(name))} published figures"
-    return [known.about, count, classes, known.metric, figures, known.license, _there(name)]
+def _line(name: str, known: Known) -> str:
+    counts = [f"{known.total} clips", f"{known.classes or '?'} classes", known.metric]
+    figures = f"published figures: {len(published(name))}"
+    return "  ".join([name, known.about, *counts, figures, known.license, _there(name)])
 
 
 def _there(name: str) -> str:

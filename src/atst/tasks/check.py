@@ -55,7 +55,7 @@ class Check:
         if self.complete:
             return f"{self.task} is complete."
         lacks = max(self.lacking, len(self.missing))
-        reasons = [f"{lacks} clips are missing"] if lacks else []
+        reasons = [f"{lacks} clips are missing" if lacks > 1 else "1 clip is missing"] if lacks else []
         reasons += [f"{len(self.tiny)} files are no audio"] if self.tiny else []
         classes, wanted = self.classes
         reasons += [f"{wanted - classes} classes have no clip"] if wanted and classes < wanted else []
