@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atst.commands.convert import convert
     from atst.commands.demo import demo
     from atst.commands.embed import embed
+    from atst.commands.finetune import finetune
     from atst.commands.predict import predict
     from atst.commands.pretrain import pretrain
     from atst.commands.probe import probe
@@ -35,6 +36,7 @@ __all__ = [
     "convert",
     "demo",
     "embed",
+    "finetune",
     "load",
     "load_classifier",
     "predict",
@@ -47,7 +49,10 @@ _HOMES = {
     "Classifier": "atst.classifier",
     "load": "atst.model",
     "load_classifier": "atst.classifier",
-} | {name: f"atst.commands.{name}" for name in ("convert", "demo", "embed", "predict", "pretrain", "probe")}
+} | {
+    name: f"atst.commands.{name}"
+    for name in ("convert", "demo", "embed", "finetune", "predict", "pretrain", "probe")
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,16 @@ import cyclopts
 from atst import __version__, interrupts
 from atst.errors import AtstError, unknown
 
-COMMANDS = ("demo", "pretrain", "embed", "tasks", "probe", "predict", "convert")  # in the order of first use
+COMMANDS = (
+    "demo",
+    "pretrain",
+    "embed",
+    "tasks",
+    "probe",
+    "finetune",
+    "predict",
+    "convert",
+)  # in the order of first use
 
 HELP = """Self-supervised audio representation learning: sound in, an encoder and its embeddings out.
 

@@ -1,0 +1,203 @@
+"""`atst finetune`: an encoder trained further on labelled sound."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from cyclopts import Parameter
+
+from atst import device as devices_of
+from atst import model as models
+from atst.atomic import new_file
+from atst.errors import TrainingError, UsageError
+from atst.finetuning import recipe as recipes
+from atst.finetuning import run as runs
+from atst.finetuning.clips import Clips
+from atst.finetuning.fit import Job
+from atst.finetuning.output import read_result, write_finetuned
+from atst.finetuning.recipe import Recipe
+from atst.finetuning.run import FinetuneResult
+from atst.model import AudioModel
+from atst.pretraining.run import is_first_process
+from atst.tasks import Task, load_task
+
+MAY_CHANGE = ("workers", "checkpoint_minutes")  # recipe keys that do not touch the result
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def finetune(
+    task: str | Path,
+    /,
+    *,
+    model: str | Path,
+    out: Path | str,
+    data: Path | str | None = None,
+    protocol: Literal["paper", "own"] | None = None,
+    set: Annotated[Sequence[str], Parameter(name="--set")] = (),
+    fold: int | None = None,
+    resume: Flag = False,
+    workers: int | None = None,
+    seed: int | None = None,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    devices: int = 1,
+) -> FinetuneResult | None:
+    """Train an encoder and a classifier on a labelled task, and test them once.
+
+    For example:
+
+        atst finetune my-sounds/meta.csv --model runs/mine --out finetuned/mine --set learning_rate=0.2
+
+    The folder then holds results.json, predictions.csv, report.html and model/ (encoder, head and labels, for
+    atst predict). Test clips are used once, after the training. With folds each one is tested by a training
+    of its own, and the model that is kept is trained on all clips. Ctrl-C saves and stops; --resume goes on.
+
+    Args:
+        task: A registered task, or the path of a CSV file with the columns `path`, `label`, and `split`
+            (train, valid, test) or `fold`, or of a folder with a folder for each class.
+        model: Where to start: a model or run folder, an authors' `.ckpt`, or `random:SIZE` for training from
+            scratch.
+        out: The folder for the results; it must be new or empty unless --resume is given.
+        data: Folder with the files of a registered task. Default: its folder in $ATST_DATA.
+        protocol: `paper`: the authors' values for the task, last epoch; the default where there are any.
+            `own`: best epoch by validation, early stop; the default elsewhere.
+        set: A recipe key to change, as key=value; may be repeated.
+        fold: Train and test on this fold alone.
+        resume: Continue in --out from the newest checkpoint, or start if there is none.
+        workers: Loader processes; the same as --set workers=N.
+        seed: The same as --set seed=N.
+        device: Where to train.
+        devices: How many devices of that kind.
+
+    Returns:
+        The result, as results.json has it.
+    """
+    folder = Path(out)
+    _check_folder(folder, resume)
+    labelled = load_task(task, data)
+    runs.check_fold(labelled, fold)
+    before = _stored(folder) if resume else None
+    chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
+    recipe = _recipe(labelled.name, chosen, [*set, *_shorthand(workers=workers, seed=seed)], before)
+    where = devices_of.resolve(device)
+    start = _encoder(model, recipe, devices)
+    about = {"protocol": chosen, "fold": fold, "task": _fingerprint(labelled), "model": start.fingerprint}
+    if before is not None:
+        _check_same(before, about | asdict(recipe))
+        if (finished := read_result(folder)) is not None:
+            _show(finished, folder)
+            return finished
+    if is_first_process():
+        _write_start(folder, recipe, about)
+    job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices)
+    return _run(job, chosen, fold, resume)
+
+
+def _run(job: Job, protocol: str, fold: int | None, resume: bool) -> FinetuneResult | None:
+    try:
+        finished = runs.finetune(job, protocol, fold, resume)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "What came after the last checkpoint is lost; the same command with --resume goes on."
+        ) from None
+    if finished is None and is_first_process():
+        raise KeyboardInterrupt("Saved; the same command with --resume goes on.")
+    if finished is None:  # of several processes one writes
+        return None
+    write_finetuned(finished, job.folder)
+    _show(finished.result, job.folder)
+    return finished.result
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    if (
+        not resume
+        and is_first_process()
+        and folder.exists()
+        and (not folder.is_dir() or any(folder.iterdir()))
+    ):
+        raise UsageError(
+            f"--out {folder}: exists and is not an empty folder; use --resume to continue what is in it."
+        )
+
+
+def _encoder(name: str | Path, recipe: Recipe, devices: int) -> AudioModel:
+    """The model to start from; what the recipe asks of it and of the devices is checked."""
+    model = models.load(name, seed=recipe.seed)
+    if not isinstance(model, AudioModel):
+        raise UsageError(f"--model {name}: has no weights to train; use atst probe for it.")
+    if recipe.freeze > model.depth:
+        raise UsageError(f"freeze must be 0 to {model.depth} for this encoder, not {recipe.freeze}.")
+    micro, rest = divmod(recipe.batch_size, recipe.accumulate * devices)
+    if rest or micro < 2:
+        raise UsageError(
+            f"batch_size ({recipe.batch_size}) must be a multiple, at least twice, of accumulate "
+            f"({recipe.accumulate}) times --devices ({devices})."
+        )
+    return model
+
+
+def _fingerprint(task: Task) -> str:
+    """A hash of the task's clips, labels and parts."""
+    parts = task.splits if task.splits is not None else task.folds
+    assert parts is not None, "a task has splits or folds"
+    digest = hashlib.sha256(json.dumps([task.names, task.label_names, parts.tolist()]).encode())
+    digest.update(task.labels.tobytes())
+    return f"{task.name} {digest.hexdigest()[:16]}"
+
+
+def _write_start(folder: Path, recipe: Recipe, about: dict[str, Any]) -> None:
+    with new_file(folder / "recipe.yaml") as path:
+        path.write_text(recipe.dump())
+    with new_file(folder / "start.json") as path:
+        path.write_text(json.dumps(about, indent=2) + "\n")
+
+
+def _stored(folder: Path) -> dict[str, Any] | None:
+    """Recipe keys and start of the fine-tuning in a folder, or none."""
+    if not (folder / "recipe.yaml").is_file() or not (folder / "start.json").is_file():
+        return None
+    try:
+        recipe = recipes.from_mapping(yaml.safe_load((folder / "recipe.yaml").read_text()))
+        return asdict(recipe) | dict(json.loads((folder / "start.json").read_text()))
+    except (yaml.YAMLError, ValueError, UsageError, TypeError, AttributeError) as error:
+        raise TrainingError(f"{folder}: not the folder of a fine-tuning: {error}") from None
+
+
+def _recipe(task: str, protocol: str, overrides: list[str], before: dict[str, Any] | None) -> Recipe:
+    """As asked; keys that a resumed fine-tuning is not asked to change are as they were."""
+    if before is None or before["protocol"] != protocol:
+        return recipes.resolve(task, protocol, overrides)
+    stored = {field.name: before[field.name] for field in fields(Recipe)}
+    return recipes.override(recipes.from_mapping(stored), overrides)
+
+
+def _shorthand(**values: int | None) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises `UsageError` naming what a resumed fine-tuning would do otherwise than at its start."""
+    keys = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
+    if keys:
+        changed = ", ".join(f"{key} ({before.get(key)} -> {now[key]})" for key in keys)
+        raise UsageError(f"--resume cannot change {changed}; give the same options, or a new --out.")
+
+
+def _show(result: FinetuneResult, folder: Path) -> None:
+    """One line of result, then what was left out, on stderr but for the result."""
+    if not is_first_process():
+        return
+    low, high = result.ci
+    lines = [f"warning: {warning}" for warning in result.warnings]
+    lines += [f"  skipped {clip}: {reason}" for clip, reason in result.skipped[:10]]
+    for line in lines:  # a file name may be no UTF-8
+        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
+    print(
+        f"{result.task}: {result.metric} {result.value:.3f} (95% interval {low:.3f} to {high:.3f}), "
+        f"{result.model}, protocol {result.protocol}; {folder / 'report.html'}"
+    )

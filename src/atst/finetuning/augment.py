@@ -1,0 +1,31 @@
+"""Augmentation of labelled clips: linear mixup with the labels, and masks of bands and frames."""
+
+from torch import Tensor
+
+
+def mix(
+    logmel: Tensor, label: Tensor, other: Tensor, other_label: Tensor, weight: float, start: float
+) -> tuple[Tensor, Tensor]:
+    """`weight` parts of a clip (64, T) and its label (C,), the rest of another (64, S) and its label.
+
+    Of unequal lengths the longer one is used, or mixed, from a place `start` in [0, 1) of the room there is.
+    """
+    frames, span = logmel.shape[-1], min(logmel.shape[-1], other.shape[-1])
+    own, others = (int(start * (length - span + 1)) for length in (frames, other.shape[-1]))
+    mixed = logmel.clone()
+    mixed[:, own : own + span] *= weight
+    mixed[:, own : own + span] += (1 - weight) * other[:, others : others + span]
+    return mixed, weight * label + (1 - weight) * other_label
+
+
+def mask(logmel: Tensor, most: tuple[float, float], draws: Tensor) -> Tensor:
+    """A stretch of bands and one of frames set to 0, the middle of the normalised range (SpecAugment).
+
+    `most` bands and frames; `draws` (4,) in [0, 1): share of the most and place, for bands, then frames.
+    """
+    masked = logmel.clone()
+    for axis, (limit, (size, place)) in enumerate(zip(most, draws.view(2, 2).tolist(), strict=True)):
+        length = int(size * (min(limit, logmel.shape[axis]) + 1))
+        start = int(place * (logmel.shape[axis] - length + 1))
+        masked.narrow(axis, start, length).zero_()
+    return masked

@@ -1,0 +1,66 @@
+"""A task's clips as log-mels, kept in memory as far as they fit."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atst import audio
+from atst.errors import AudioError
+from atst.evaluation.features import CLIP_SECONDS
+from atst.frontend import N_MELS, FrontEnd
+from atst.progress import track
+from atst.tasks import Task
+
+MEMORY = 2e9  # bytes of log-mels to keep: 21 hours of sound
+
+
+class Clips:
+    """Log-mels (64, T) by index of the clip, of its middle 12 s.
+
+    What `keep` has read is served from one block of memory, which loader processes share; the rest is read
+    when it is asked for.
+    """
+
+    def __init__(self, task: Task, memory: float = MEMORY) -> None:
+        self.task = task
+        self.memory = memory
+        self.frontend = FrontEnd()
+        self.faults: dict[int, str] = {}
+        self.block = torch.zeros(0)
+        self.places: dict[int, tuple[int, int]] = {}  # clip to (first value in the block, frames)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Raises `AudioError` for a clip that cannot be read."""
+        if index in self.places:
+            first, frames = self.places[index]
+            return self.block[first : first + N_MELS * frames].view(N_MELS, frames)
+        waveform = torch.from_numpy(self.task.read(index, CLIP_SECONDS))
+        return self.frontend(waveform[None])[0]
+
+    def keep(self, rows: Iterable[int]) -> None:
+        """Read these clips into memory until it is full; of the rest look at the headers.
+
+        What cannot be read goes to `faults`.
+        """
+        values: list[Tensor] = []
+        size = 0
+        for index in track(list(rows), f"reading {self.task.name}"):
+            try:
+                if 4 * size < self.memory:
+                    logmel = self[index]
+                    self.places[index] = (size, logmel.shape[-1])
+                    values.append(logmel.flatten())
+                    size += logmel.numel()
+                elif self.task.paths is not None:
+                    audio.info(self.task.paths[index])
+            except AudioError as error:
+                self.faults[index] = str(error)
+        self.block = torch.cat(values) if values else self.block
+        self.block.share_memory_()
+
+    def readable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `rows` that are not known to be unreadable."""
+        return np.array([row for row in rows.tolist() if row not in self.faults], dtype=np.int64)

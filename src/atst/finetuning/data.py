@@ -1,0 +1,122 @@
+"""The stream of training clips: which clip, mixed with which, cut how; by seed and position."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from atst.errors import AudioError, CorpusError
+from atst.finetuning.augment import mask, mix
+from atst.finetuning.clips import Clips
+from atst.finetuning.recipe import Recipe
+from atst.pretraining.augment import draw_crops, resize_crop
+from atst.pretraining.data import BatchPositions, default_workers, start_worker
+
+ATTEMPTS = 20
+KEPT_ORDERS = 4_000_000  # entries of epochs' orders to keep, for partners from epochs before
+ORDER, AUGMENT, REPLACEMENT = range(3)  # kinds of draw, so that no two share a random stream
+
+
+class Stream(Dataset[dict[str, Any]]):
+    """Position in the endless stream to an augmented log-mel (64, T) and its label (C,).
+
+    An epoch is `per_epoch` positions: every clip once in a new order, and the first ones again until the
+    last batch is full; or, balanced, clips drawn in proportion to the rarity of their labels.
+    """
+
+    def __init__(
+        self, clips: Clips, labels: Tensor, rows: NDArray[np.int64], recipe: Recipe, per_epoch: int
+    ) -> None:
+        self.clips, self.labels, self.rows = clips, labels, rows
+        self.recipe, self.per_epoch = recipe, per_epoch
+        self.weights = rarity(labels[rows]) if recipe.balanced else None
+        self.orders: dict[int, NDArray[np.int64]] = {}
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        recipe, faults = self.recipe, dict[int, str]()
+        rng = np.random.default_rng((recipe.seed, AUGMENT, position))
+        index, logmel = self._clip(position, faults)
+        label = self.labels[index]
+        if recipe.mixup and position > 0 and rng.random() < recipe.mixup_probability:
+            back = int(rng.random() * min(position, recipe.mixup_bank or position)) + 1
+            other, partner = self._clip(position - back, faults)
+            weight = rng.beta(recipe.mixup, recipe.mixup)
+            logmel, label = mix(logmel, label, partner, self.labels[other], weight, rng.random())
+        if recipe.resize_crop:
+            crops = draw_crops(torch.from_numpy(rng.random((1, 4))), *logmel.shape)
+            logmel = resize_crop(logmel[None], crops)[0]
+        if any(recipe.masks):
+            logmel = mask(logmel, recipe.masks, torch.from_numpy(rng.random(4)))
+        return {"logmel": logmel, "label": label, "faults": faults}
+
+    def row(self, position: int) -> int:
+        """Index of the clip at a position."""
+        epoch, place = divmod(position, self.per_epoch)
+        if epoch not in self.orders:
+            if len(self.orders) * self.per_epoch > KEPT_ORDERS:
+                self.orders.clear()
+            self.orders[epoch] = self._order(epoch)
+        return int(self.orders[epoch][place])
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng((self.recipe.seed, ORDER, epoch))
+        if self.weights is not None:
+            return rng.choice(self.rows, self.per_epoch, p=self.weights)
+        return np.resize(rng.permutation(self.rows), self.per_epoch)
+
+    def _clip(self, position: int, faults: dict[int, str]) -> tuple[int, Tensor]:
+        """The clip at `position`, or another in its place, the same one each time, if it cannot be read."""
+        for index in self._candidates(position):
+            try:
+                return index, self.clips[index]
+            except AudioError as error:
+                faults[index] = str(error)
+        raise CorpusError(f"{ATTEMPTS} clips in a row could not be read, the last: {faults[index]}")
+
+    def _candidates(self, position: int) -> Iterator[int]:
+        yield self.row(position)
+        rng = np.random.default_rng((self.recipe.seed, REPLACEMENT, position))
+        yield from rng.choice(self.rows, ATTEMPTS - 1).tolist()
+
+
+def loader(stream: Stream, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
+    """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `faults`."""
+    count = default_workers() if workers == -1 else workers
+    return DataLoader(
+        stream,
+        batch_sampler=positions,
+        num_workers=count,
+        collate_fn=_collate,
+        worker_init_fn=start_worker,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if count else None,
+    )
+
+
+def one_hot(labels: NDArray, classes: int) -> Tensor:
+    """Labels (n,) or multi-hot (n, C) as float32 (n, C)."""
+    given = torch.from_numpy(labels)
+    return (given if labels.ndim == 2 else torch.nn.functional.one_hot(given, classes)).float()
+
+
+def rarity(labels: Tensor) -> NDArray[np.float64]:
+    """A weight for each clip (n,), adding up to 1: the sum over its labels of 1 / clips with that label."""
+    weights = (labels.double() / labels.double().sum(0).clamp_min(1)).sum(1).numpy()
+    return weights / weights.sum()
+
+
+def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    lengths = [item["logmel"].shape[-1] for item in items]
+    logmels = torch.zeros(len(items), items[0]["logmel"].shape[0], max(lengths))
+    for row, item, length in zip(logmels, items, lengths, strict=True):
+        row[:, :length] = item["logmel"]
+    return {
+        "logmels": logmels,
+        "lengths": torch.tensor(lengths),
+        "labels": torch.stack([item["label"] for item in items]),
+        "faults": {index: reason for item in items for index, reason in item["faults"].items()},
+    }

@@ -1,0 +1,165 @@
+"""What happens at the end of each epoch: validation, the best one kept, early stop, a line for the user."""
+
+import csv
+import math
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from numpy.typing import NDArray
+
+from atst.atomic import new_file
+from atst.errors import TrainingError
+from atst.evaluation.metrics import score
+from atst.finetuning import data
+from atst.finetuning.clips import Clips
+from atst.finetuning.module import FinetuningModule, clip_losses, predict
+from atst.finetuning.recipe import Recipe
+from atst.pretraining.run import is_first_process
+from atst.progress import clock
+from atst.tasks import Task
+
+LINE_SECONDS = 10.0  # between two lines of progress
+COLUMNS = ("epoch", "train_loss", "valid_loss", "valid", "learning_rate", "clips_per_second")
+
+
+@dataclass
+class History:
+    """What the epochs so far gave; it travels in checkpoints."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)  # one an epoch, keys as COLUMNS
+    best_epoch: int = 0  # from 1; by validation metric, equal ones by validation loss
+    finished: bool = False  # stopped early
+
+    def better(self, row: dict[str, float]) -> bool:
+        """Whether an epoch is better than the best so far."""
+        return self.best_epoch == 0 or _merit(row) > _merit(self.rows[self.best_epoch - 1])
+
+
+class Epochs(lightning.Callback):
+    """Fills a `History` and `metrics.csv`; an epoch is `steps` of `total` optimiser steps."""
+
+    def __init__(
+        self,
+        task: Task,
+        clips: Clips,
+        valid: NDArray[np.int64],
+        recipe: Recipe,
+        steps: int,
+        total: int,
+        folder: Path,
+        history: History,
+    ) -> None:
+        self.task, self.clips, self.valid = task, clips, valid
+        self.recipe, self.steps, self.total = recipe, steps, total
+        self.folder, self.history = folder, history
+        self.begin = self.epoch_begin = self.line = time.monotonic()
+        self.first = self.last = -1
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.begin = self.epoch_begin = time.monotonic()
+        self.first = self.last = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(pl_module, FinetuningModule)
+        self.clips.faults |= batch["faults"]
+        step = trainer.global_step
+        if step == self.last:
+            return
+        self.last = step
+        if step % self.steps == 0:
+            self._end_epoch(trainer, pl_module, len(batch["labels"]))
+        elif time.monotonic() - self.line > LINE_SECONDS:
+            self._line(step, f"epoch {step / self.steps:.2f}/{self.total // self.steps}")
+
+    def _end_epoch(self, trainer: lightning.Trainer, module: FinetuningModule, micro: int) -> None:
+        done = self.history.rows
+        batches = self.steps * trainer.accumulate_grad_batches
+        seconds = max(time.monotonic() - self.epoch_begin, 1e-9)
+        row = {
+            "epoch": len(done) + 1,
+            "train_loss": float(module.loss_sum) / batches,
+            "learning_rate": float(module.learning_rates[trainer.global_step - 1]),
+            "clips_per_second": micro * batches * trainer.world_size / seconds,
+        }
+        if len(self.valid) and trainer.is_global_zero:
+            row |= self._validate(module)
+        row = trainer.strategy.broadcast(row)  # each process saw other clips
+        module.loss_sum.zero_()
+        if not math.isfinite(row["train_loss"]):
+            raise TrainingError(
+                f"the loss became {row['train_loss']} in epoch {row['epoch']}. "
+                "Lower learning_rate, lengthen warmup_epochs or use precision=32."
+            )
+        better = len(self.valid) > 0 and self.history.better(row)
+        done.append(row)
+        if better:
+            self.history.best_epoch = len(done)
+            self._keep(module)
+        since = len(done) - self.history.best_epoch
+        if self.recipe.select == "best" and len(self.valid) and 0 < self.recipe.patience <= since:
+            self.history.finished = trainer.should_stop = True
+        self._write()
+        self._tell(row, trainer.global_step)
+        self.epoch_begin = time.monotonic()
+
+    def _validate(self, module: FinetuningModule) -> dict[str, float]:
+        with torch.autocast(module.device.type, enabled=False):
+            logits, rows = predict(module.network, self.clips, self.valid.tolist())
+        labels = self.task.labels[rows]
+        hot = data.one_hot(labels, len(self.task.label_names))
+        value = float(score(self.task.metric, logits, torch.from_numpy(labels)))
+        return {"valid": value, "valid_loss": float(clip_losses(logits, hot, module.bce).mean())}
+
+    def _keep(self, module: FinetuningModule) -> None:
+        """Write the best network; needed only where the best is what is tested."""
+        if self.recipe.select == "best" and is_first_process():
+            module.network.save(self.folder / "best.safetensors")
+
+    def _write(self) -> None:
+        if is_first_process():
+            with (
+                new_file(self.folder / "metrics.csv") as path,
+                path.open("w", newline="", encoding="utf-8") as file,
+            ):
+                writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(
+                    {key: f"{value:.6g}" for key, value in row.items()} for row in self.history.rows
+                )
+
+    def _tell(self, row: dict[str, float], step: int) -> None:
+        last = self.history.finished or step >= self.total
+        if last or time.monotonic() - self.line > LINE_SECONDS:
+            text = f"epoch {row['epoch']}/{self.total // self.steps}  loss {row['train_loss']:.4f}"
+            if "valid" in row:
+                text += f"  validation {self.task.metric} {row['valid']:.3f}"
+            if self.history.finished:
+                text += f"  no better one since epoch {self.history.best_epoch}: stopped"
+            self._line(step, text)
+
+    def _line(self, step: int, text: str) -> None:
+        now = self.line = time.monotonic()
+        left = (now - self.begin) / max(step - self.first, 1) * (self.total - step)
+        self._say(f"{self.folder.name}: {text}" + ("" if self.history.finished else f"  {clock(left)} left"))
+
+    def _say(self, text: str) -> None:
+        if is_first_process():
+            print(text, file=sys.stderr, flush=True)
+
+
+def _merit(row: dict[str, float]) -> tuple[float, float]:
+    value, loss = row["valid"], row["valid_loss"]
+    return (value if math.isfinite(value) else -1.0, -loss if math.isfinite(loss) else -math.inf)

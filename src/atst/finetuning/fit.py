@@ -1,0 +1,230 @@
+"""One training of a fine-tuning: its checkpoints, its epochs, its resumption, and the test at its end."""
+
+import json
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
+from torch import Tensor
+
+from atst import interrupts
+from atst.atomic import new_file
+from atst.finetuning import data
+from atst.finetuning.clips import Clips
+from atst.finetuning.epochs import Epochs, History
+from atst.finetuning.module import FinetuningModule, balancing_weights, predict
+from atst.finetuning.network import Network
+from atst.finetuning.recipe import Recipe
+from atst.model import AudioModel
+from atst.pretraining import checkpoints, schedules
+from atst.pretraining.data import BatchPositions
+from atst.pretraining.run import is_first_process
+from atst.tasks import Task
+from atst.trainer import new_trainer, quiet_lightning
+
+KEEP = 2  # checkpoints
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to fine-tune on what, where."""
+
+    model: AudioModel
+    task: Task
+    clips: Clips
+    recipe: Recipe
+    folder: Path
+    device: torch.device
+    devices: int = 1
+
+    def conditions(self) -> dict[str, Any]:
+        """What a bit-exact resumption needs to stay as it was, besides recipe, model and task."""
+        cuda = self.device.type == "cuda"
+        chip = torch.cuda.get_device_name(self.device) if cuda else platform.machine()
+        return {
+            "devices": f"{self.devices} x {self.device.type} ({chip})",
+            "torch": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """The clips of one training. `epochs` ends it early on the same schedule; None: as the recipe says."""
+
+    name: str  # of its folder
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
+    fold: int | None = None
+    epochs: int | None = None
+
+
+@dataclass
+class Outcome:
+    """What one training gave. Rows are indices of clips that could be read."""
+
+    history: History
+    epoch: int  # the one that was kept, from 1
+    valid_rows: list[int]
+    valid: Tensor  # logits (v, C)
+    test_rows: list[int]
+    test: Tensor  # logits (t, C)
+    faults: dict[int, str] = field(default_factory=dict)  # clips that could not be read
+
+    def save(self, folder: Path) -> None:
+        """Write it to the folder of its training, the text last."""
+        logits = {"valid": self.valid.contiguous(), "test": self.test.contiguous()}
+        with new_file(folder / "logits.safetensors") as path:
+            path.write_bytes(as_safetensors(logits))
+        text = {
+            "history": asdict(self.history),
+            "epoch": self.epoch,
+            "valid_rows": self.valid_rows,
+            "test_rows": self.test_rows,
+            "faults": list(self.faults.items()),
+        }
+        with new_file(folder / "outcome.json") as path:
+            path.write_text(json.dumps(text))
+
+
+def load_outcome(folder: Path) -> Outcome | None:
+    """The outcome in the folder of a training, if it is finished."""
+    if not (folder / "outcome.json").is_file():
+        return None
+    text = json.loads((folder / "outcome.json").read_text())
+    logits = load_file(folder / "logits.safetensors")
+    text["history"], text["faults"] = History(**text["history"]), dict(text["faults"])
+    return Outcome(valid=logits["valid"], test=logits["test"], **text)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How a training is cut in steps. A batch is never larger than the training clips ask for."""
+
+    micro: int  # clips a device and micro-batch
+    accumulate: int
+    steps_per_epoch: int
+    devices: int
+
+    @property
+    def batch(self) -> int:
+        """Clips an optimiser step."""
+        return self.micro * self.accumulate * self.devices
+
+
+def sizes(recipe: Recipe, clips: int, devices: int) -> Sizes:
+    """The sizes for so many training clips."""
+    micro = min(recipe.batch_size // (recipe.accumulate * devices), max(2, clips))
+    accumulate = min(recipe.accumulate, -(-clips // (micro * devices)))
+    return Sizes(micro, accumulate, -(-clips // (micro * accumulate * devices)), devices)
+
+
+def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
+    """Train on a part, keep the last or best epoch in its folder, test that once; None if it was stopped.
+
+    A finished part is read back. Of several processes only the first tests. The network that was kept is
+    `network.safetensors` in the part's folder.
+    """
+    folder = job.folder / "training" / part.name
+    if (done := load_outcome(folder)) is not None:
+        job.clips.faults |= done.faults
+        return done
+    folder.mkdir(parents=True, exist_ok=True)
+    network = Network(job.model, len(job.task.label_names), job.recipe.segment_seconds, job.recipe.seed)
+    history = _train(job, part, network, folder, resume)
+    if history is None:
+        return None
+    epoch = history.best_epoch if job.recipe.select == "best" and len(part.valid) else len(history.rows)
+    nothing = torch.zeros(0, len(job.task.label_names))
+    if not is_first_process():
+        return Outcome(history, epoch, [], nothing, [], nothing)
+    if epoch != len(history.rows):
+        network.load_state_dict(load_file(folder / "best.safetensors"))
+    network.to(job.device)
+    valid, valid_rows = predict(network, job.clips, part.valid.tolist())
+    test, test_rows = predict(network, job.clips, part.test.tolist())
+    outcome = Outcome(history, epoch, valid_rows, valid, test_rows, test, dict(job.clips.faults))
+    network.save(folder / "network.safetensors")
+    outcome.save(folder)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / "best.safetensors").unlink(missing_ok=True)
+    return outcome
+
+
+def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -> History | None:
+    """Train `network`, or go on from its newest checkpoint; the history, or None if a signal stopped it."""
+    rows = job.clips.readable(part.train)
+    size = sizes(job.recipe, len(rows), job.devices)
+    total = size.steps_per_epoch * (part.epochs or job.recipe.max_epochs)
+    module = _module(job, part, network, size)
+    checkpoint = checkpoints.newest(folder) if resume else None
+    history, done = History(), 0
+    if checkpoint is not None:
+        state = checkpoints.read_state(checkpoint)
+        history, done = History(**state["history"]), state["step"]
+        module.loss_sum.fill_(state["loss_sum"])
+        _warn_changes(state["conditions"], job.conditions())
+    if checkpoint is not None and (done >= total or history.finished):  # stopped between training and test
+        weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(weights)
+        return history
+    epochs = Epochs(job.task, job.clips, part.valid, job.recipe, size.steps_per_epoch, total, folder, history)
+    saver = _saver(job, history, folder, size)
+    hot = data.one_hot(job.task.labels, len(job.task.label_names))
+    stream = data.Stream(job.clips, hot, rows, job.recipe, size.steps_per_epoch * size.batch)
+    with quiet_lightning(), interrupts.restored():
+        trainer = new_trainer(
+            job.device,
+            job.devices,
+            [epochs, saver],
+            precision=job.recipe.precision,
+            accumulate=size.accumulate,
+            max_steps=total,
+        )
+        start = BatchPositions(size.micro, done * size.accumulate, trainer.global_rank, job.devices)
+        batches = data.loader(stream, start, job.recipe.workers)
+        try:
+            trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+    return history if history.finished or trainer.global_step >= total else None
+
+
+def _saver(job: Job, history: History, folder: Path, size: Sizes) -> checkpoints.Checkpoints:
+    def save(trainer: lightning.Trainer, module: FinetuningModule) -> None:
+        module.checkpoint_extra = {
+            "step": trainer.global_step,
+            "conditions": job.conditions(),
+            "history": asdict(history),
+            "loss_sum": float(module.loss_sum),
+        }
+        checkpoints.write(trainer, folder / "checkpoints", KEEP)
+
+    return checkpoints.Checkpoints(save, size.steps_per_epoch, job.recipe.checkpoint_minutes)
+
+
+def _warn_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    for key, value in before.items():
+        if now.get(key) != value:
+            text = f"{key} changed from {value} to {now.get(key)}: the training goes on, but not bit for bit"
+            print(f"warning: {text}", file=sys.stderr)
+
+
+def _module(job: Job, part: Part, network: Network, size: Sizes) -> FinetuningModule:
+    recipe = job.recipe
+    peak = schedules.scaled_learning_rate(recipe.learning_rate, size.batch)
+    steps = size.steps_per_epoch
+    rates = schedules.learning_rate(peak, recipe.max_epochs * steps, recipe.warmup_epochs * steps)
+    labels = data.one_hot(job.task.labels[part.train], len(job.task.label_names))
+    weights = balancing_weights(labels) if recipe.class_weights else None
+    return FinetuningModule(network, recipe, rates, job.task.multi_label or recipe.loss == "bce", weights)

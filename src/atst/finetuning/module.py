@@ -1,0 +1,114 @@
+"""One training step of a fine-tuning, as a Lightning module."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atst.errors import AudioError
+from atst.finetuning.clips import Clips
+from atst.finetuning.network import Network
+from atst.finetuning.recipe import Recipe
+
+MOMENTUM = 0.9
+
+
+class FinetuningModule(lightning.LightningModule):
+    """Trains a `Network` by a recipe. `loss_sum` adds up the losses of micro-batches.
+
+    `learning_rates` has one entry a step. `class_weights` (C,) says how much a clip counts by its labels.
+    """
+
+    loss_sum: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        learning_rates: NDArray,
+        bce: bool,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.recipe, self.learning_rates, self.bce = network, recipe, learning_rates, bce
+        self.groups = network.parameter_groups(recipe.layer_decay, recipe.freeze)
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_buffer("loss_sum", torch.zeros((), dtype=torch.float64), persistent=False)
+        self.checkpoint_extra: dict[str, Any] = {}
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        lengths = batch["lengths"].tolist()
+        clips = [row[:, :length] for row, length in zip(batch["logmels"], lengths, strict=True)]
+        losses = clip_losses(self.network(clips), batch["labels"], self.bce)
+        weights = torch.ones_like(losses)
+        if isinstance(self.class_weights, Tensor):
+            labels = batch["labels"]
+            weights = (labels @ self.class_weights) / labels.sum(1).clamp_min(1e-6)
+        loss = (losses * weights).sum() / weights.sum().clamp_min(1e-6)
+        self.loss_sum.add_(loss.detach())
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.groups, lr=0.0, momentum=MOMENTUM)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        if self.recipe.clip_norm:
+            trained = [parameter for group in self.groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, self.recipe.clip_norm)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
+    ) -> None:
+        rate = float(self.learning_rates[self.trainer.global_step])
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        optimizer.step(closure=optimizer_closure)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["atst"] = self.checkpoint_extra
+
+
+def clip_losses(logits: Tensor, labels: Tensor, bce: bool) -> Tensor:
+    """The loss (B,) of each clip against labels (B, C) that may be mixed: mean BCE, or cross-entropy."""
+    if bce:
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1)
+    return -(labels * logits.log_softmax(-1)).sum(1)
+
+
+def balancing_weights(labels: Tensor) -> Tensor:
+    """How much each class (C,) counts so that all count alike: 1 / its clips in `labels` (n, C); mean 1."""
+    counts = labels.sum(0)
+    weights = torch.where(counts > 0, 1 / counts.clamp_min(1), 0.0)
+    return weights * (counts > 0).sum() / weights.sum()
+
+
+@torch.no_grad()
+def predict(
+    network: Network, clips: Clips, rows: Sequence[int], batch_size: int = 32
+) -> tuple[Tensor, list[int]]:
+    """Logits (n, C) of the clips `rows`, in float32 on the CPU, and which of them could be read.
+
+    What cannot be read goes to `clips.faults`.
+    """
+    where, was_training = network.linear.weight.device, network.training
+    network.eval()
+    logits, read, batch = [], list[int](), list[Tensor]()
+    for index in rows:
+        try:
+            batch.append(clips[index].to(where))
+        except AudioError as error:
+            clips.faults[index] = str(error)
+            continue
+        read.append(index)
+        if len(batch) == batch_size:
+            logits.append(network(batch).cpu())
+            batch = []
+    if batch:
+        logits.append(network(batch).cpu())
+    network.train(was_training)
+    return torch.cat(logits) if logits else torch.zeros(0, network.linear.out_features), read

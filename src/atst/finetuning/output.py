@@ -1,0 +1,152 @@
+"""What a fine-tuning leaves in its `--out` folder, and its report."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from safetensors.torch import save as as_safetensors
+
+from atst.atomic import new_file, new_folder
+from atst.evaluation.classes import chance, class_parts, write_predictions
+from atst.finetuning.run import Choice, Finetuned, FinetuneResult
+from atst.report import Alert, Headline, Plot, Section, Table, write_report
+
+CURVES = (
+    "Training loss, and the metric on validation clips where there are any, by epoch; dots: the epoch kept."
+)
+
+
+def write_finetuned(finetuned: Finetuned, folder: Path) -> None:
+    """Write `predictions.csv`, `report.html`, `model/` and last `results.json`; what resuming needed goes."""
+    write_predictions(finetuned.task, finetuned.tested, finetuned.logits, folder / "predictions.csv")
+    write_classifier(finetuned, folder / "model")
+    _report(finetuned, folder / "report.html")
+    with new_file(folder / "results.json") as temporary:
+        temporary.write_text(json.dumps(asdict(finetuned.result), indent=2) + "\n")
+    for path in (folder / "training").glob("*/*.safetensors"):
+        path.unlink()
+
+
+def read_result(folder: Path) -> FinetuneResult | None:
+    """The result of a finished fine-tuning, or none."""
+    if not (folder / "results.json").is_file():
+        return None
+    values = json.loads((folder / "results.json").read_text())
+    values["chosen"] = [Choice(**choice) for choice in values["chosen"]]
+    return FinetuneResult(**values)
+
+
+def write_classifier(finetuned: Finetuned, folder: Path) -> None:
+    """Write the encoder, `head.safetensors` and `labels.json`, as a probe does.
+
+    Logits are features @ weight.T + bias, BatchNorm being part of the weight; scores are those of logits
+    divided by `temperature`.
+    """
+    result, network = finetuned.result, finetuned.network
+    weight, bias = network.folded()
+    network.model.config.training = {
+        **network.model.config.training,
+        "fine-tuned on": result.task,
+        "fine-tuned from": result.model,
+    }
+    with new_folder(folder) as temporary:
+        network.model.save(temporary)
+        (temporary / "head.safetensors").write_bytes(as_safetensors({"weight": weight, "bias": bias}))
+        labels = {
+            "labels": finetuned.task.label_names,
+            "multi_label": finetuned.task.multi_label,
+            "task": result.task,
+            "trained_on": result.kept,
+            "model": result.model,
+            "temperature": result.calibration["temperature"],
+            "features": {
+                "layers": result.layers,
+                "pooling": result.pooling,
+                "clip_seconds": result.settings["clip_seconds"],
+            },
+        }
+        (temporary / "labels.json").write_text(json.dumps(labels, indent=2) + "\n")
+
+
+def _report(finetuned: Finetuned, path: Path) -> None:
+    result = finetuned.result
+    sections = [
+        Section("", [_headline(finetuned), *[Alert(text) for text in result.warnings]]),
+        Section(
+            "Epochs", [f"The epoch was chosen on {result.chosen_on}.", _choices(result), _curves(finetuned)]
+        ),
+        Section("Classes", class_parts(finetuned.task, finetuned.tested, finetuned.logits)),
+        Section("Settings", [_settings(finetuned)]),
+    ]
+    if result.skipped:
+        sections.append(Section("Skipped clips", [Table(["clip", "reason"], result.skipped)]))
+    write_report(path, f"Fine-tuning: {result.model} on {result.task}", sections)
+
+
+def _headline(finetuned: Finetuned) -> Headline:
+    result, calibration = finetuned.result, finetuned.result.calibration
+    low, high = result.ci
+    folds = [choice.fold for choice in result.chosen]
+    over = f"Mean over {len(folds)} folds" if len(folds) > 1 else "On the test split"
+    if len(folds) == 1 and folds[0] is not None:
+        over = f"Fold {folds[0]} alone"
+    note = (
+        f"{over}; 95% bootstrap interval over {len(finetuned.tested)} test clips: {low:.3f} to {high:.3f}. "
+        f"Chance is about {chance(finetuned.task, finetuned.tested):.3f}. Expected calibration error "
+        f"{calibration['expected_calibration_error_before']:.3f}"
+    )
+    if calibration["fitted_on_clips"]:
+        note += (
+            f", with a temperature of {calibration['temperature']:.3g} fitted on validation clips "
+            f"{calibration['expected_calibration_error_after']:.3f}"
+        )
+    return Headline(f"{result.metric} {result.value:.3f}", f"{note}.")
+
+
+def _choices(result: FinetuneResult) -> Table:
+    header = ["fold", "epoch", "of", "validation", "test", "train clips", "valid clips", "test clips"]
+    rows = [
+        [
+            "-" if choice.fold is None else choice.fold,
+            choice.epoch,
+            choice.epochs,
+            "-" if choice.valid is None else f"{choice.valid:.3f}",
+            f"{choice.value:.3f}",
+            *choice.clips.values(),
+        ]
+        for choice in result.chosen
+    ]
+    return Table(header, rows)
+
+
+def _curves(finetuned: Finetuned) -> Plot:
+    figure = Figure(figsize=(9.5, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for outcome in finetuned.outcomes:
+        rows = outcome.history.rows
+        epochs = np.array([row["epoch"] for row in rows])
+        left.plot(epochs, [row["train_loss"] for row in rows], color="C3", alpha=0.7)
+        if "valid" in rows[0]:
+            right.plot(epochs, [row["valid"] for row in rows], color="C0", alpha=0.7)
+            right.plot(outcome.epoch, rows[outcome.epoch - 1]["valid"], "o", color="C1", markersize=5)
+    left.set(xlabel="epoch", ylabel="training loss")
+    right.set(xlabel="epoch", ylabel=f"validation {finetuned.result.metric}")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return Plot(figure, CURVES)
+
+
+def _settings(finetuned: Finetuned) -> Table:
+    result = finetuned.result
+    rows = [
+        ["task", f"{result.task}. {finetuned.task.source}".strip(". ")],
+        ["model", f"{result.model} ({result.fingerprint})"],
+        ["protocol", result.protocol],
+        ["features", f"last block, pooling {result.pooling}"],
+        ["classifier", f"kept: trained on {result.kept}"],
+        *[[key.replace("_", " "), str(value)] for key, value in result.settings.items()],
+    ]
+    return Table(["", ""], rows)

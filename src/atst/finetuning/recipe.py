@@ -1,0 +1,108 @@
+"""What a fine-tuning does: a flat set of typed keys, the authors' for a known task or `own`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import yaml
+
+from atst import settings
+from atst.errors import UsageError, unknown
+from atst.model_folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
+
+LOSSES = ("bce", "cross_entropy")
+PRECISIONS = ("32", "bf16")
+SELECTIONS = ("last", "best")
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Values of one fine-tuning. `learning_rate` is for 256 clips a step."""
+
+    max_epochs: int
+    warmup_epochs: int  # the learning rate rises from 0
+    batch_size: int  # clips an optimiser step, of all devices together
+    accumulate: int  # micro-batches a step, one after the other; BatchNorm sees one of them
+    learning_rate: float
+    layer_decay: float  # of the learning rate, from each block to the one below
+    freeze: int  # blocks, counted from the input, that keep their weights; all: only the head is trained
+    segment_seconds: float  # of an encoder pass; 0: the model's own
+    mixup: float  # a of the weight's distribution Beta(a, a); 0: no mixup
+    mixup_probability: float
+    mixup_bank: int  # the partner is one of the last so many clips; 0: any training clip
+    resize_crop: bool
+    masks: tuple[float, float]  # SpecAugment: most mel bands and frames set to 0
+    loss: str  # of tasks with one label a clip; several labels: always bce
+    balanced: bool  # clips of rare classes are drawn more often
+    class_weights: bool  # errors on rare classes count more
+    select: str  # the epoch that is tested: the last, or the best on validation clips
+    patience: int  # epochs without a better validation before an early stop; 0: none
+    clip_norm: float  # of the gradient; 0: none
+    precision: str
+    workers: int  # loader processes; -1: as many as the machine's cores allow
+    checkpoint_minutes: float  # besides the one after each epoch; 0: none
+    seed: int
+
+    def __post_init__(self) -> None:
+        for key, valid in (("loss", LOSSES), ("precision", PRECISIONS), ("select", SELECTIONS)):
+            if getattr(self, key) not in valid:
+                raise unknown(key, getattr(self, key), valid)
+        for key in ("max_epochs", "accumulate"):
+            if getattr(self, key) < 1:
+                raise UsageError(f"{key} must be at least 1, not {getattr(self, key)}.")
+        if self.learning_rate <= 0:
+            raise UsageError(f"learning_rate must be more than 0, not {self.learning_rate}.")
+        if self.batch_size < 2:
+            raise UsageError("batch_size must be at least 2: the head normalises over the batch.")
+        for key in ("warmup_epochs", "freeze", "mixup", "mixup_bank", "patience", "clip_norm", "seed"):
+            if getattr(self, key) < 0:
+                raise UsageError(f"{key} must not be negative, not {getattr(self, key)}.")
+        for key in ("layer_decay", "mixup_probability"):
+            if not 0.0 <= getattr(self, key) <= 1.0:
+                raise UsageError(f"{key} must be between 0 and 1, not {getattr(self, key)}.")
+        if self.segment_seconds and not SHORTEST_SEGMENT <= self.segment_seconds <= LONGEST_SEGMENT:
+            allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT}, or 0 for the model's own"
+            raise UsageError(f"segment_seconds must be {allowed}, not {self.segment_seconds}.")
+        if min(self.masks) < 0 or self.checkpoint_minutes < 0:
+            raise UsageError("masks and checkpoint_minutes must not be negative.")
+        if self.workers < -1:
+            raise UsageError(f"workers must be -1 (automatic), 0 or more, not {self.workers}.")
+
+    def dump(self) -> str:
+        """The recipe as YAML, every key."""
+        return yaml.safe_dump(asdict(self) | {"masks": list(self.masks)}, sort_keys=False)
+
+
+def known_tasks() -> list[str]:
+    """Tasks that have the authors' recipe."""
+    return [name for name in settings.bundled(__package__) if name != OWN]
+
+
+def protocol_of(task: str, asked: str | None) -> str:
+    """`paper` or `own`: as asked, else `paper` for tasks with the authors' values.
+
+    Raises `UsageError` when the authors' values are asked for a task that has none.
+    """
+    if asked == "paper" and task not in known_tasks():
+        raise UsageError(
+            f"--protocol paper: the authors have no values for '{task}', only for "
+            f"{', '.join(known_tasks())}; use --protocol own."
+        )
+    return asked or ("paper" if task in known_tasks() else OWN)
+
+
+def resolve(task: str, protocol: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a task's protocol with `key=value` changes. Raises `UsageError` naming a wrong one."""
+    name = task if protocol == "paper" else OWN
+    return from_mapping(settings.load(name, __package__, OWN) | settings.parse(overrides))
+
+
+def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with `key=value` changes."""
+    return from_mapping(asdict(recipe) | settings.parse(overrides))
+
+
+def from_mapping(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from its keys; every key must be there."""
+    return settings.from_mapping(Recipe, values)

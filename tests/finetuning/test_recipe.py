@@ -1,0 +1,60 @@
+import pytest
+
+from atst.errors import UsageError
+from atst.finetuning import recipe as recipes
+from atst.finetuning.fit import sizes
+from atst.pretraining.schedules import scaled_learning_rate
+
+# learning rate before the x 2 for 512 clips, epochs, warm-up: the reference's table
+AUTHORS = {
+    "spcv2": ((0.5,), 50, 5),
+    "voxceleb1": ((0.05, 0.1), 50, 5),
+    "nsynth": ((2.5e-4, 5e-4, 1e-3), 50, 5),
+    "us8k": ((2e-3,), 50, 5),
+    "audioset20k": ((0.5, 1), 200, 5),
+    "fsd50k": ((0.5, 1), 100, 5),
+    "audioset2m": ((0.5, 1, 2), 10, 2),
+}
+
+
+def test_known_tasks_have_the_authors_values():
+    assert recipes.known_tasks() == sorted(AUTHORS)
+    for task, (rates, epochs, warmup) in AUTHORS.items():
+        recipe = recipes.resolve(task, "paper")
+        assert recipe.learning_rate in rates
+        assert (recipe.max_epochs, recipe.warmup_epochs) == (epochs, warmup)
+        assert (recipe.layer_decay, recipe.clip_norm, recipe.segment_seconds) == (0.75, 3, 6)
+        assert (recipe.masks, recipe.select) == ((0, 0), "last")
+        assert recipe.balanced == (task == "audioset2m")
+        size = sizes(recipe, 10**6, 4)
+        assert (size.batch, scaled_learning_rate(recipe.learning_rate, size.batch)) == (
+            512,
+            2 * recipe.learning_rate,
+        )
+
+
+def test_protocols():
+    assert recipes.protocol_of("spcv2", None) == "paper"
+    assert recipes.protocol_of("spcv2", "own") == recipes.protocol_of("mine", None) == "own"
+    with pytest.raises(UsageError, match="no values for 'mine', only for audioset20k"):
+        recipes.protocol_of("mine", "paper")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("learning_rat=1", "Did you mean 'learning_rate'"),
+        ("max_epochs=0", "at least 1"),
+        ("max_epochs=2.5", "whole number"),
+        ("batch_size=1", "at least 2"),
+        ("select=first", "unknown select 'first'"),
+        ("loss=mse", "unknown loss"),
+        ("mixup_probability=2", "between 0 and 1"),
+        ("segment_seconds=20", "segment_seconds must be"),
+        ("masks=[-1, 0]", "not be negative"),
+        ("freeze=-1", "not be negative"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(override, message):
+    with pytest.raises(UsageError, match=message):
+        recipes.resolve("mine", "own", [override])
