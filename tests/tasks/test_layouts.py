@@ -169,3 +169,15 @@ def test_published_figures_belong_to_tasks_and_are_those_of_the_paper():
     assert {figure.task for figure in figures} <= set(KNOWN)
     assert [f.value for f in published("us8k") if f.model == "ATST base"] == [85.8]
     assert published("esc10") == []
+
+
+def test_linked_folders_are_followed_and_a_circle_ends(tmp_path):
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    TREES["spcv2"](elsewhere)
+    folder = tmp_path / "spcv2"
+    folder.mkdir()
+    for path in elsewhere.iterdir():
+        (folder / path.name).symlink_to(path)
+    (elsewhere / "bed" / "circle").symlink_to(elsewhere)
+    assert len(load_task("spcv2", folder)) == 24

@@ -23,7 +23,7 @@ def class_folders(folder, each=10, classes=("cat", "dog"), split=""):
 def test_class_folders_are_divided_by_class_and_it_is_said_how(tmp_path):
     class_folders(tmp_path / "pets")
     task = load_task(tmp_path / "pets")
-    assert task.name == "pets"
+    assert task.name == "pets/"
     assert task.label_names == ["cat", "dog"]
     for label in (0, 1):
         own = task.splits[task.labels == label].tolist()

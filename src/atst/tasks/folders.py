@@ -48,7 +48,7 @@ def folder_task(folder: Path, seed: int = 0) -> Task:
         parts = divide_by_class(folder, labels, seed)
         source = DIVIDED.format(seed)
     return build_task(
-        folder, folder, Listing(files, labels, parts), name=folder.resolve().name, source=source
+        folder, folder, Listing(files, labels, parts), name=f"{folder.resolve().name}/", source=source
     )
 
 

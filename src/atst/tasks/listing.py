@@ -63,11 +63,19 @@ def with_files(listing: Listing, audio: set[str]) -> tuple[Listing, list[str]]:
 
 
 def audio_under(folder: Path, within: Iterable[str] = ("",)) -> set[str]:
-    """Audio files under some subfolders of `folder`, as paths relative to it, with forward slashes."""
-    found = set()
+    """Audio files under some subfolders of `folder`, as paths relative to it, with forward slashes.
+
+    Links to folders are followed; of several ways to one folder the first counts.
+    """
+    found: set[str] = set()
+    seen: set[str] = set()
     for start in within:
-        for here, folders, files in os.walk(folder / start):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+        for here, folders, files in os.walk(folder / start, followlinks=True):
+            real = os.path.realpath(here)
+            folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+            if real in seen:
+                continue
+            seen.add(real)
             prefix = Path(here).relative_to(folder).as_posix()
             prefix = "" if prefix == "." else f"{prefix}/"
             found |= {prefix + file for file in files if _is_audio(file)}

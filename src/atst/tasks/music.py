@@ -38,8 +38,7 @@ def read_nsynth(folder: Path, audio: set[str], label: str, classes: list[str] | 
 def read_gtzan(folder: Path, audio: set[str]) -> Listing:
     """`{train,valid,test}_filtered.txt`: `blues/blues.00029.wav` a line, of 930 clips without known faults.
 
-    The split is that of C. Kereliuk et al. 2015, no artist in two parts as far as known; GTZAN itself has
-    none. A clip is found by its name below the folder, as `.au` or `.wav`.
+    The split is that of C. Kereliuk et al. 2015, made by hand; GTZAN itself has none. A clip is found by its name below the folder, as `.au` or `.wav`.
     """
     by_stem = {file.rsplit("/", 1)[-1].rsplit(".", 1)[0]: file for file in sorted(audio)}
     listing = Listing([], [], [], classes=GENRES)
@@ -65,7 +64,7 @@ def _nsynth(about: str, label: str, names: list[str] | None, rates: tuple[float,
         {"train": 289205, "valid": 12678, "test": 4096},
         len(names) if names else None,
         read=partial(read_nsynth, label=label, classes=names),
-        page="https://magenta.tensorflow.org/datasets/nsynth#files",
+        page="https://magenta.tensorflow.org/datasets/nsynth",
         needs=tuple(f"nsynth-{part}/examples.json" for part in parts),
         audio=tuple(f"nsynth-{part}/audio" for part in parts),
         archives=tuple(Archive(f"{NSYNTH}{part}.jsonwav.tar.gz") for part in parts),
