@@ -7,9 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from atst import model as models
+from atst.errors import UsageError
+from atst.evaluation.few import SEEDS, few_label_probe
 from atst.evaluation.output import write_probe
-from atst.evaluation.probe import ProbeResult, linear_probe
-from atst.tasks import load_task
+from atst.evaluation.parts import Few
+from atst.evaluation.probe import linear_probe
+from atst.evaluation.results import ProbeResult
+from atst.tasks import load_task, published
 
 
 def probe(
@@ -20,6 +24,9 @@ def probe(
     data: Path | str | None = None,
     out: Path | str | None = None,
     protocol: Literal["paper"] = "paper",
+    shots: int | None = None,
+    fraction: float | None = None,
+    seeds: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     seed: int = 0,
     cache: bool = True,
@@ -27,7 +34,8 @@ def probe(
     """Measure how well a linear classifier does on a model's frozen features.
 
     Learning rate and epoch are chosen on validation clips, held out of the training clips where the task has
-    none, never on test clips. The metric comes with a 95% bootstrap interval over test clips.
+    none, never on test clips. The metric comes with a 95% bootstrap interval over test clips. With `--shots`
+    or `--fraction` only so many labels are used, in several draws, and the interval is over the draws.
 
     Example: `atst probe esc10 --data data/esc10 --model runs/mine --out probes/mine`
 
@@ -45,29 +53,65 @@ def probe(
         Folder for results.json, predictions.csv, report.html and model/ (the encoder with the classifier).
     protocol
         `paper`: all blocks' CLS and mean tokens, BatchNorm and a linear layer, SGD for 100 epochs.
+    shots
+        Training clips of each class, drawn at random, for all that needs labels: of 2 or more a fifth (one at
+        least) is held out to choose rate and epoch, and then trained on too; with 1 the middle rate is taken.
+    fraction
+        The same with this share, 0 to 1, of the training clips of each class (at least one).
+    seeds
+        How many draws of them. Default: 5. What --out holds beside the numbers is of the first.
     device
         Where to compute.
     seed
-        Of the classifier's start, the order of the data, held-out clips, the bootstrap and `random:` models.
+        Of drawn and held-out clips, the classifier's start, the order of the data, the bootstrap and models
+        named `random:SIZE`.
     cache
         Keep features on disk ($ATST_CACHE, else the user's cache folder) and read them back.
     """
+    few = _few(shots, fraction, seeds)
     labelled = load_task(task, data)
     encoder = models.load(model, device=device, seed=seed)
-    finished = linear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
+    if few is None:
+        finished = linear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
+    else:
+        finished = few_label_probe(
+            encoder, labelled, few, seeds=seeds or SEEDS, seed=seed, cache=cache, device=device
+        )
     if out is not None:
         write_probe(finished, encoder, out)
     _show(finished.result, None if out is None else Path(out))
     return finished.result
 
 
+def _few(shots: int | None, fraction: float | None, seeds: int | None) -> Few | None:
+    if shots is not None and fraction is not None:
+        raise UsageError("--shots and --fraction both say how many labels are used; give one.")
+    if shots is not None and shots < 1:
+        raise UsageError(f"--shots must be 1 or more, not {shots}.")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise UsageError(f"--fraction must be more than 0 and at most 1, not {fraction:g}.")
+    if seeds is not None and shots is None and fraction is None:
+        raise UsageError("--seeds counts the draws of --shots or --fraction; for another seed give --seed.")
+    if seeds is not None and seeds < 1:
+        raise UsageError(f"--seeds must be 1 or more, not {seeds}.")
+    return None if shots is None and fraction is None else Few(shots, fraction)
+
+
 def _show(result: ProbeResult, out: Path | None) -> None:
     console = Console()
-    table = Table("task", "model", "metric", "value", "95% interval", f"kNN, k = {result.knn['k']}")
+    table = Table(
+        "task", "model", "metric", "value", "95% interval", f"kNN, k = {result.knn['k']}", "protocol"
+    )
     low, high = result.ci
     interval, knn = f"{low:.3f} to {high:.3f}", f"{result.knn['value']:.3f}"
-    table.add_row(result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn)
+    protocol = f"{result.protocol}: {result.layers} blocks, {result.pooling} pooling"
+    table.add_row(result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn, protocol)
+    for figure in published(result.task):
+        cells = (f"{figure.value / 100:.3f}", "", "", f"published: {figure.protocol}")
+        table.add_row(result.task, figure.model, figure.metric, *cells)
     console.print(table)
+    if result.seeds:
+        console.print(f"trained on {result.trained_on}; interval over {result.ci_over}", markup=False)
     lines = [f"warning: {warning}" for warning in result.warnings]
     lines += [f"  skipped {clip}: {reason}" for clip, reason in result.skipped[:10]]
     lines += [] if out is None else [f"report: {out / 'report.html'}"]

@@ -29,8 +29,9 @@ def write_probe(probe: Probe, model: Any, folder: str | Path) -> None:
 def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:
     """Write the encoder, `head.safetensors` (weight (C, D), bias (C,)) and `labels.json`.
 
-    Logits are features @ weight.T + bias; `labels.json` says how the features are made. BatchNorm is part of
-    the weight. Baselines have no files of their own; their name says it all.
+    Logits are features @ weight.T + bias, and scores those of logits / temperature; `labels.json` says how
+    the features are made. BatchNorm is part of the weight. Baselines have no files of their own; their name
+    says it all.
     """
     with new_folder(folder) as temporary:
         if hasattr(model, "save"):
@@ -42,6 +43,7 @@ def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:
             "multi_label": probe.task.multi_label,
             "task": probe.task.name,
             "trained_on": probe.head.trained_on,
+            "temperature": probe.result.calibration["temperature"],
             "model": probe.result.model,
             "features": {
                 "layers": probe.result.layers,
@@ -53,10 +55,13 @@ def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:
 
 
 def _write_predictions(probe: Probe, path: Path) -> None:
-    """One row a tested clip. Multi-label: the classes at 0.5 or more, then the score of each class."""
+    """One row a tested clip. Multi-label: the classes at 0.5 or more, then the score of each class.
+
+    Scores are calibrated, as those of `atst predict` are.
+    """
     task = probe.task
     many = task.multi_label
-    scores = (probe.logits.sigmoid() if many else probe.logits.softmax(-1)).numpy()  # (m, C)
+    scores = (probe.calibrated.sigmoid() if many else probe.calibrated.softmax(-1)).numpy()  # (m, C)
     header = ["path", "fold" if task.folds is not None else "split", "label", "prediction"]
     header += [f"score {name}" for name in task.label_names] if many else ["score", "correct"]
     parts = task.folds if task.folds is not None else task.splits

@@ -23,6 +23,7 @@ MAP = (
     "t-SNE of the features (standardised, 50 principal components), coloured by (first) label. "
     "Near is alike; distances between groups mean little."
 )
+DRAWS = "Each seed draws its own training clips. All below is of the first seed."
 LEARNING = (
     "Left: validation metric of each learning rate at its best epoch; dots: what was chosen. Right: "
     "validation metric and training loss by epoch at the chosen rate. Thin: each fold; thick: the mean."
@@ -35,6 +36,7 @@ def probe_report(probe: Probe, path: str | Path) -> None:
     chosen = f"Learning rate and epoch were chosen on {result.chosen_on}."
     sections = [
         Section("", [_headline(probe), *[Alert(text) for text in result.warnings]]),
+        *([Section("Draws of training clips", [DRAWS, _draws(probe)])] if result.seeds else []),
         Section("What validation chose", [chosen, _choices(probe)]),
         Section("Learning", [Plot(_curves(probe), LEARNING)]),
         Section("Classes", _classes(probe)),
@@ -50,9 +52,11 @@ def _headline(probe: Probe) -> Headline:
     result = probe.result
     low, high = result.ci
     over = f"Mean over {len(result.chosen)} folds" if probe.parts.folds else "On the test split"
+    over += f" and {len(result.seeds)} draws" if len(result.seeds) > 1 else ""
     return Headline(
         f"{result.metric} {result.value:.3f}",
-        f"{over}; 95% bootstrap interval over {len(probe.tested)} test clips: {low:.3f} to {high:.3f}. "
+        f"{over}; trained on {result.trained_on}; {len(probe.tested)} test clips. "
+        f"95% interval over {result.ci_over}: {low:.3f} to {high:.3f}. "
         f"Nearest neighbours (k = {result.knn['k']}, {result.knn['distance']}): {result.knn['value']:.3f}. "
         f"Chance is about {_chance(probe):.3f}.",
     )
@@ -69,7 +73,7 @@ def _chance(probe: Probe) -> float:
 def _choices(probe: Probe) -> Table:
     header = ["rate", "epoch", "validation", "test", "train clips", "valid clips", "test clips"]
     rows: list[list[object]] = [
-        [f"{c.rate:g}", c.epoch, f"{c.valid:.3f}", f"{c.value:.3f}", *c.clips.values()]
+        [f"{c.rate:g}", c.epoch, _number(c.valid), f"{c.value:.3f}", *c.clips.values()]
         for c in probe.result.chosen
     ]
     if not probe.parts.folds:
@@ -77,6 +81,15 @@ def _choices(probe: Probe) -> Table:
     return Table(
         ["fold", *header], [[c.fold, *row] for c, row in zip(probe.result.chosen, rows, strict=True)]
     )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _draws(probe: Probe) -> Table:
+    rows = [[run.seed, f"{run.value:.3f}", f"{run.knn:.3f}"] for run in probe.result.seeds]
+    return Table(["seed", probe.result.metric, "nearest neighbours"], rows)
 
 
 def _curves(probe: Probe) -> Figure:
@@ -87,7 +100,8 @@ def _curves(probe: Probe) -> Figure:
     metric = swept.valid_metric.gather(0, at)[0].numpy()  # (F, R)
     _lines(left, np.array(result.rates), metric, "C0")
     for choice in result.chosen:
-        left.plot(choice.rate, choice.valid, "o", color="C1", markersize=5)
+        if choice.valid is not None:
+            left.plot(choice.rate, choice.valid, "o", color="C1", markersize=5)
     left.set(xscale="log", xlabel="learning rate (batch of 256)", ylabel=f"validation {result.metric}")
     best = np.array([result.rates.index(choice.rate) for choice in result.chosen])
     folds = np.arange(len(best))
@@ -190,6 +204,7 @@ def _settings(probe: Probe) -> Table:
         ],
         ["classifier", f"kept: trained on {probe.head.trained_on}"],
         ["seed", str(result.seed)],
+        *[[key.replace("_", " "), f"{value:.4g}"] for key, value in result.calibration.items()],
         *[[key.replace("_", " "), str(value)] for key, value in result.settings.items()],
     ]
     return Table(["", ""], rows)

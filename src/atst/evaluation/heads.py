@@ -1,0 +1,77 @@
+"""Linear heads on a task's features: trained, applied and measured on some of the rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atst.evaluation import sweep
+from atst.evaluation.knn import knn_scores
+from atst.evaluation.metrics import bootstrap_values, score
+from atst.tasks import Task
+
+
+@dataclass
+class Head:
+    """A linear classifier: logits = features @ weight.T + bias."""
+
+    weight: Tensor  # (C, D)
+    bias: Tensor  # (C,)
+    trained_on: str  # in words
+
+
+@dataclass
+class Labelled:
+    """Features and labels on the device, and what is done with some of their rows."""
+
+    features: Tensor  # (n, D)
+    labels: Tensor  # (n,) or (n, C)
+    task: Task
+    seed: int
+
+    @property
+    def classes(self) -> int:
+        """How many there are: C."""
+        return len(self.task.label_names)
+
+    def train(self, rows: NDArray[np.bool_], rates: list[list[float]], **how: Any) -> sweep.Sweep:
+        """Train on `rows` (n, F) with `rates` (F, R)."""
+        masks = torch.from_numpy(rows)
+        return sweep.train(
+            self.features, self.labels, self.classes, masks, torch.tensor(rates), seed=self.seed, **how
+        )
+
+    def logits(self, head: Head, rows: NDArray[np.bool_]) -> Tensor:
+        """(m, C) of the m rows."""
+        features = self.features[self._index(rows)]
+        return (features @ head.weight.T.to(features.device) + head.bias.to(features.device)).cpu()
+
+    def labels_of(self, rows: NDArray[np.bool_]) -> Tensor:
+        """(m,) or (m, C)."""
+        return self.labels[self._index(rows)].cpu()
+
+    def score(self, logits: Tensor, rows: NDArray[np.bool_]) -> float:
+        """The task's metric of the rows' logits (m, C)."""
+        return float(score(self.task.metric, logits, self.labels_of(rows)))
+
+    def bootstrap(self, logits: Tensor, rows: NDArray[np.bool_], fold: int) -> NDArray[np.float64]:
+        """The metric on draws of the rows."""
+        return bootstrap_values(self.task.metric, logits, self.labels_of(rows), self.seed + fold)
+
+    def knn(self, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> float:
+        """The metric of nearest neighbours."""
+        known, asked = self._index(train), self._index(test)
+        scores = knn_scores(self.features[known], self.labels[known], self.features[asked], self.classes)
+        return self.score(scores.cpu(), test)
+
+    def _index(self, rows: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(np.flatnonzero(rows)).to(self.features.device)
+
+
+def kept_head(heads: sweep.Heads, fold: int, rate: int, trained_on: str) -> Head:
+    """One head of a sweep."""
+    weight = heads.weight[:, fold, rate].T.contiguous().cpu()
+    return Head(weight, heads.bias[fold, rate].contiguous().cpu(), trained_on)

@@ -1,0 +1,57 @@
+"""A probe's numbers, as `results.json` holds them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Choice:
+    """What validation chose for one classifier, and how it then did on its test clips."""
+
+    fold: int | None
+    rate: float  # for a batch of 256
+    epoch: int  # of 100
+    valid: float | None  # the metric on the validation clips; None if there were none
+    value: float  # the metric on the test clips
+    temperature: float  # fitted on the validation clips; 1 if there were none
+    clips: dict[str, int]  # in train, valid and test
+
+
+@dataclass
+class SeedResult:
+    """What one of several draws of training clips gave."""
+
+    seed: int
+    value: float
+    knn: float
+    chosen: list[Choice]
+
+
+@dataclass
+class ProbeResult:
+    """What a probe gave; metrics are in 0..1."""
+
+    task: str
+    model: str
+    protocol: str
+    pooling: str
+    layers: int
+    metric: str
+    value: float  # on the test clips; with folds the mean over them
+    ci: tuple[float, float]  # 95% interval over what `ci_over` says
+    seed: int
+    chosen_on: str  # what rate and epoch were chosen on, and what was trained afterwards, in words
+    rates: list[float]  # swept
+    chosen: list[Choice]  # one for each fold
+    knn: dict[str, Any]
+    clips: int
+    skipped: list[tuple[str, str]]  # (clip, reason)
+    warnings: list[str]
+    fingerprint: str  # of the model
+    settings: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, float] = field(
+        default_factory=dict
+    )  # the kept head's temperature; errors of others
+    ci_over: str = "test clips"
+    trained_on: str = "all training clips"  # or how many labels were used at most
+    seeds: list[SeedResult] = field(default_factory=list)  # of few labels; `chosen` is that of the first
