@@ -1,16 +1,14 @@
 """What a probe leaves in its `--out` folder."""
 
-import csv
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import save as as_safetensors
 
 from atst.atomic import new_file, new_folder
+from atst.evaluation.classes import write_predictions
 from atst.evaluation.probe import Probe
 from atst.evaluation.report import probe_report
 
@@ -20,8 +18,8 @@ def write_probe(probe: Probe, model: Any, folder: str | Path) -> None:
     folder = Path(folder)
     with new_file(folder / "results.json") as temporary:
         temporary.write_text(json.dumps(asdict(probe.result), indent=2) + "\n")
-    with new_file(folder / "predictions.csv") as temporary:
-        _write_predictions(probe, temporary)
+    tested = probe.features.rows[probe.tested]
+    write_predictions(probe.task, tested, probe.calibrated, folder / "predictions.csv")
     probe_report(probe, folder / "report.html")
     write_classifier(probe, model, folder / "model")
 
@@ -52,33 +50,3 @@ def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:
             },
         }
         (temporary / "labels.json").write_text(json.dumps(labels, indent=2) + "\n")
-
-
-def _write_predictions(probe: Probe, path: Path) -> None:
-    """One row a tested clip. Multi-label: the classes at 0.5 or more, then the score of each class.
-
-    Scores are calibrated, as those of `atst predict` are.
-    """
-    task = probe.task
-    many = task.multi_label
-    scores = (probe.calibrated.sigmoid() if many else probe.calibrated.softmax(-1)).numpy()  # (m, C)
-    header = ["path", "fold" if task.folds is not None else "split", "label", "prediction"]
-    header += [f"score {name}" for name in task.label_names] if many else ["score", "correct"]
-    parts = task.folds if task.folds is not None else task.splits
-    assert parts is not None, "a task has splits or folds"
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        for row, score in zip(probe.features.rows[probe.tested].tolist(), scores, strict=True):
-            label = _text(task.labels[row], task.label_names)
-            guess = _text(score >= 0.5, task.label_names) if many else task.label_names[int(score.argmax())]
-            rest = (
-                [f"{value:.6g}" for value in score] if many else [f"{score.max():.6g}", int(guess == label)]
-            )
-            writer.writerow([task.names[row], parts[row], label, guess, *rest])
-
-
-def _text(label: NDArray, names: list[str]) -> str:
-    """A class index, or a multi-hot row, as text."""
-    chosen = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
-    return ";".join(names[i] for i in chosen)

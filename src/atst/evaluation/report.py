@@ -4,20 +4,17 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from sklearn.metrics import confusion_matrix
 
-from atst.evaluation.metrics import average_precision
+from atst.evaluation.classes import chance, class_parts
 from atst.evaluation.probe import Probe
-from atst.report import Alert, Headline, Part, Plot, Section, Table, write_report
+from atst.report import Alert, Headline, Plot, Section, Table, write_report
 
 MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyond
-NAMED_CLASSES = 30  # most classes whose names fit beside a confusion matrix
 COLOURS = 20  # classes told apart by colour in the map
 MAP = (
     "t-SNE of the features (standardised, 50 principal components), coloured by (first) label. "
@@ -39,7 +36,7 @@ def probe_report(probe: Probe, path: str | Path) -> None:
         *([Section("Draws of training clips", [DRAWS, _draws(probe)])] if result.seeds else []),
         Section("What validation chose", [chosen, _choices(probe)]),
         Section("Learning", [Plot(_curves(probe), LEARNING)]),
-        Section("Classes", _classes(probe)),
+        Section("Classes", class_parts(probe.task, probe.features.rows[probe.tested], probe.logits)),
         Section("Map of the embeddings", [_map(probe)]),
         Section("Settings", [_settings(probe)]),
     ]
@@ -58,16 +55,8 @@ def _headline(probe: Probe) -> Headline:
         f"{over}; trained on {result.trained_on}; {len(probe.tested)} test clips. "
         f"95% interval over {result.ci_over}: {low:.3f} to {high:.3f}. "
         f"Nearest neighbours (k = {result.knn['k']}, {result.knn['distance']}): {result.knn['value']:.3f}. "
-        f"Chance is about {_chance(probe):.3f}.",
+        f"Chance is about {chance(probe.task, probe.features.rows[probe.tested]):.3f}.",
     )
-
-
-def _chance(probe: Probe) -> float:
-    """What always saying the most frequent class gives; multi-label: the mean share of positives."""
-    labels = probe.task.labels[probe.features.rows[probe.tested]]
-    if labels.ndim == 2:
-        return float(labels.mean())
-    return float(np.bincount(labels).max() / len(labels))
 
 
 def _choices(probe: Probe) -> Table:
@@ -124,37 +113,6 @@ def _lines(axes: Axes, x: NDArray, lines: NDArray, colour: str) -> None:
     if len(lines) > 1:
         axes.plot(x, lines.T, color=colour, alpha=0.25, linewidth=0.8)
     axes.plot(x, lines.mean(0), color=colour, linewidth=2)
-
-
-def _classes(probe: Probe) -> list[Part]:
-    if probe.task.multi_label:
-        return [_average_precisions(probe)]
-    names = probe.task.label_names
-    truth = probe.task.labels[probe.features.rows[probe.tested]]
-    matrix = confusion_matrix(truth, probe.logits.argmax(-1).numpy(), labels=range(len(names)))
-    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = float(np.clip(0.42 * len(names) + 1.8, 4, 9.5))
-    figure = Figure(figsize=(side, side * 0.92), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    if len(names) <= NAMED_CLASSES:
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-        axes.set_yticks(range(len(names)), names, fontsize=8)
-        for (i, j), count in np.ndenumerate(matrix):
-            if count:
-                colour = "white" if share[i, j] > 0.55 else "#333333"
-                axes.text(j, i, str(count), ha="center", va="center", fontsize=7.5, color=colour)
-    axes.set(xlabel="predicted", ylabel="true")
-    axes.spines[:].set_visible(False)
-    return [Plot(figure, "Test clips by true and predicted class; shade: share of the true class.")]
-
-
-def _average_precisions(probe: Probe) -> Table:
-    labels = probe.task.labels[probe.features.rows[probe.tested]]
-    values = average_precision(probe.logits, torch.from_numpy(labels)).tolist()
-    order = np.argsort([-value for value in values])
-    rows = [[probe.task.label_names[i], int(labels[:, i].sum()), f"{values[i]:.3f}"] for i in order]
-    return Table(["class", "test clips", "average precision"], rows)
 
 
 def _map(probe: Probe) -> Plot:
