@@ -15,7 +15,7 @@ from trees import TREES
 from atst.errors import AtstError
 from atst.tasks import KNOWN
 from atst.tasks.description import Archive
-from atst.tasks.download import download, fetch, unpack
+from atst.tasks.download import download, fetch, unfinished, unpack
 
 pytest.importorskip("pooch", reason="needs the extra data")
 
@@ -101,6 +101,18 @@ def test_an_archive_is_fetched_unpacked_and_not_asked_for_again(server, tmp_path
     assert download((one,), tmp_path) == []
     assert (tmp_path / "audio" / "1.wav").read_bytes() == b"one"
     assert download((one,), tmp_path) == []
+    assert len(server.asked) == 1
+
+
+def test_an_unpacking_that_was_interrupted_is_done_again(server, tmp_path):
+    one = archive(server, "clips.zip", packed("zip", {"audio/1.wav": b"one", "audio/2.wav": b"two"}))
+    fetch(one, tmp_path / "archives" / "clips.zip")
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "1.wav").write_bytes(b"o")
+    assert unfinished((one,), tmp_path)
+    download((one,), tmp_path)
+    assert (tmp_path / "audio" / "1.wav").read_bytes() == b"one"
+    assert not unfinished((one,), tmp_path)
     assert len(server.asked) == 1
 
 

@@ -181,3 +181,11 @@ def test_linked_folders_are_followed_and_a_circle_ends(tmp_path):
         (folder / path.name).symlink_to(path)
     (elsewhere / "bed" / "circle").symlink_to(elsewhere)
     assert len(load_task("spcv2", folder)) == 24
+
+
+def test_an_unknown_split_is_named(tmp_path):
+    TREES["fsd50k"](tmp_path)
+    table = tmp_path / "FSD50K.ground_truth" / "dev.csv"
+    table.write_text(table.read_text().replace(",val\n", ",validate\n"))
+    with pytest.raises(UsageError, match=r"unknown split 'validate'\. Valid: train, valid, test"):
+        load_task("fsd50k", tmp_path)

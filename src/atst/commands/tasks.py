@@ -12,6 +12,7 @@ from atst.errors import AtstError, UsageError, unknown
 from atst.tasks import KNOWN, Known, published
 from atst.tasks.check import check_task
 from atst.tasks.download import download as fetch
+from atst.tasks.download import unfinished
 from atst.tasks.known import data_folder, official_root
 
 
@@ -69,7 +70,7 @@ def _download(name: str, data: Path | str | None) -> None:
         raise UsageError(f"task {name}: give --data DIR, the folder to download to.")
     folder = Path(data) if data is not None else Path(root or "") / known.folder
     try:
-        if check_task(name, folder).complete:
+        if check_task(name, folder).complete and not unfinished(known.archives, folder):
             return
     except AtstError:
         pass  # nothing there yet

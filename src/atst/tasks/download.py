@@ -32,7 +32,7 @@ def download(archives: tuple[Archive, ...], folder: str | Path) -> list[str]:
     for archive in archives:
         packed = _kind(archive.name)
         path = (folder / ARCHIVES if packed else folder) / archive.name
-        done = path.with_name(f"{archive.name}.unpacked")
+        done = _mark(path)
         if done.exists():
             continue
         fetch(archive, path)
@@ -42,6 +42,12 @@ def download(archives: tuple[Archive, ...], folder: str | Path) -> list[str]:
             unpack(path, folder)
             done.touch()
     return remarks
+
+
+def unfinished(archives: tuple[Archive, ...], folder: str | Path) -> bool:
+    """Whether an archive was fetched, but its unpacking did not come to an end."""
+    paths = [Path(folder) / ARCHIVES / one.name for one in archives if _kind(one.name) in ("tar", "zip")]
+    return any(path.exists() and not _mark(path).exists() for path in paths)
 
 
 def fetch(archive: Archive, path: Path) -> None:
@@ -112,6 +118,11 @@ def unpack(path: Path, folder: Path) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         said = str(error).splitlines()[0].rstrip(":-")  # tarfile tells of each way it tried
         raise AtstError(f"cannot unpack {path}: {said}. Remove it and download again.") from error
+
+
+def _mark(path: Path) -> Path:
+    """The empty file that says that an archive was unpacked whole."""
+    return path.with_name(f"{path.name}.unpacked")
 
 
 def _unzip(path: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from atst.corpus.sources import AUDIO
 from atst.errors import UsageError
-from atst.tasks.task import Task
+from atst.tasks.task import SPLITS, Task
 
 SHOWN = 5  # files that a message names
 
@@ -98,6 +98,15 @@ def read_rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
             raise UsageError(f"{path} is not a CSV file in UTF-8: {error}.") from error
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, stripped, without empty ones. Raises `UsageError`."""
+    with open_table(path) as stream:
+        try:
+            return [line.strip() for line in stream if line.strip()]
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not text in UTF-8: {error}.") from error
+
+
 def open_table(path: Path) -> Any:
     """An open text file. Raises `UsageError`."""
     try:
@@ -147,6 +156,8 @@ def _folds(where: object, parts: list[str]) -> NDArray[np.int64]:
 def _check_parts(where: object, splits: NDArray | None, folds: NDArray | None) -> None:
     if folds is not None and len(np.unique(folds)) < 2:
         raise UsageError(f"{where} has only one fold; cross-validation needs two or more.")
+    if splits is not None and (strange := sorted(set(splits.tolist()) - set(SPLITS))):
+        raise UsageError(f"{where}: unknown split '{strange[0]}'. Valid: {', '.join(SPLITS)}.")
     for needed in ("train", "test"):
         if splits is not None and needed not in splits:
             raise UsageError(f"{where} has no clip whose split is '{needed}'.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from atst.errors import UsageError
 from atst.tasks.description import Archive, Known
-from atst.tasks.listing import Listing, open_table
+from atst.tasks.listing import Listing, open_table, read_lines
 
 FAMILIES = ["bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string"]
 FAMILIES += ["synth_lead", "vocal"]
@@ -16,10 +16,7 @@ FAULT_FILTERED = "https://raw.githubusercontent.com/coreyker/dnn-mgr/master/gtza
 
 
 def read_nsynth(folder: Path, audio: set[str], label: str, classes: list[str] | None) -> Listing:
-    """`nsynth-{train,valid,test}/examples.json`: a note's name -> its fields; the file is `audio/NAME.wav`.
-
-    Instruments of the training notes are not in the other two.
-    """
+    """`nsynth-{train,valid,test}/examples.json`: note -> its fields; the file is `audio/NOTE.wav`."""
     listing = Listing([], [], [], classes=classes)
     for part in ("train", "valid", "test"):
         table = folder / f"nsynth-{part}" / "examples.json"
@@ -38,14 +35,13 @@ def read_nsynth(folder: Path, audio: set[str], label: str, classes: list[str] | 
 def read_gtzan(folder: Path, audio: set[str]) -> Listing:
     """`{train,valid,test}_filtered.txt`: `blues/blues.00029.wav` a line, of 930 clips without known faults.
 
-    The split is that of C. Kereliuk et al. 2015, made by hand; GTZAN itself has none. A clip is found by its name below the folder, as `.au` or `.wav`.
+    The split is that of C. Kereliuk et al. 2015, made by hand; GTZAN itself has none. A clip is found by its
+    name below the folder, as `.au` or `.wav`.
     """
     by_stem = {file.rsplit("/", 1)[-1].rsplit(".", 1)[0]: file for file in sorted(audio)}
     listing = Listing([], [], [], classes=GENRES)
     for part in ("train", "valid", "test"):
-        with open_table(folder / f"{part}_filtered.txt") as stream:
-            lines = [line.strip() for line in stream if line.strip()]
-        for line in lines:
+        for line in read_lines(folder / f"{part}_filtered.txt"):
             stem = line.rsplit("/", 1)[-1].removesuffix(".wav").removesuffix(".au")
             listing.files.append(by_stem.get(stem, line))
             listing.labels.append([stem.split(".")[0]])

@@ -11,6 +11,7 @@ from atst.tasks.description import Archive, Known
 from atst.tasks.listing import Listing, open_table, read_rows
 
 AUDIOSET_CSV = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
+FSD50K_PARTS = {"train": "train", "val": "valid", "eval": "test"}
 FSD50K = "https://zenodo.org/records/4060432/files/FSD50K."
 # A YouTube id has 11 characters. Downloaders add an initial Y, or the start and end of the segment.
 YOUTUBE_FILE = r"{}([\w-]{{11}})(_[\d.]+){{0,2}}"
@@ -63,15 +64,13 @@ def read_fsd50k(folder: Path, audio: set[str]) -> Listing:
     """
     truth = folder / "FSD50K.ground_truth"
     with open_table(truth / "vocabulary.csv") as stream:
-        classes = [row[1] for row in csv.reader(stream) if row]
+        classes = [row[1] for row in csv.reader(stream) if len(row) > 1]
     listing = Listing([], [], [], classes=classes, multi_label=True)
     for name, columns in (("dev", ("fname", "labels", "split")), ("eval", ("fname", "labels"))):
         for row in read_rows(truth / f"{name}.csv", columns):
             listing.files.append(f"FSD50K.{name}_audio/{row['fname']}.wav")
             listing.labels.append(row["labels"].split(","))
-            listing.parts.append(
-                {"train": "train", "val": "valid"}[row["split"]] if name == "dev" else "test"
-            )
+            listing.parts.append(FSD50K_PARTS.get(row.get("split", "eval"), row.get("split", "")))
     return listing
 
 

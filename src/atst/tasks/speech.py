@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atst.errors import UsageError
 from atst.tasks.description import Archive, Known
-from atst.tasks.listing import Listing, open_table
+from atst.tasks.listing import Listing, read_lines
 
 EMOTIONS = {
     "ANG": "anger",
@@ -21,7 +21,7 @@ def read_spcv2(folder: Path, audio: set[str]) -> Listing:
     """`validation_list.txt` and `testing_list.txt`: `word/file.wav` a line; every other word file trains."""
     listing = Listing([], [], [])
     for part, name in (("valid", "validation_list.txt"), ("test", "testing_list.txt")):
-        for file in _lines(folder / name):
+        for file in read_lines(folder / name):
             _add(listing, file, file.split("/")[0], part)
     listed = set(listing.files)
     for file in sorted(audio - listed):
@@ -38,7 +38,7 @@ def read_voxceleb1(folder: Path, audio: set[str]) -> Listing:
     """
     by_end = {"/".join(file.split("/")[-3:]): file for file in audio}
     listing = Listing([], [], [])
-    for line in _lines(folder / "iden_split.txt"):
+    for line in read_lines(folder / "iden_split.txt"):
         number, _, file = line.partition(" ")
         if number not in ("1", "2", "3") or file.count("/") != 2:
             raise UsageError(f"{folder / 'iden_split.txt'}: cannot be meant: '{line}'.")
@@ -77,11 +77,6 @@ def _add(listing: Listing, file: str, label: str, part: str) -> None:
     listing.files.append(file)
     listing.labels.append([label])
     listing.parts.append(part)
-
-
-def _lines(path: Path) -> list[str]:
-    with open_table(path) as stream:
-        return [line.strip() for line in stream if line.strip()]
 
 
 def _fsdd(about: str, field: int, classes: int, table: str) -> Known:
