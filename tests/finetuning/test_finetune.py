@@ -93,6 +93,21 @@ def test_a_resumed_fine_tuning_ends_in_the_same_weights(table, whole, tmp_path, 
     assert (resumed.chosen, resumed.calibration) == (result.chosen, result.calibration)
 
 
+def test_a_fine_tuning_stopped_before_its_test_goes_on_with_that(table, whole, tmp_path, monkeypatch):
+    result, _ = whole
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atst.finetuning.fit.predict", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="--resume goes on"):
+        run(table, tmp_path / "out", "accumulate=2", "masks=[8,8]")
+    monkeypatch.undo()
+    monkeypatch.setattr(FinetuningModule, "training_step", interrupted)
+    resumed = run(table, tmp_path / "out", resume=True)
+    assert (resumed.chosen, resumed.calibration) == (result.chosen, result.calibration)
+
+
 def test_resume_of_a_finished_one_does_nothing_and_refuses_changes(table, whole, capsys):
     result, out = whole
     before = (out / "results.json").stat().st_mtime_ns

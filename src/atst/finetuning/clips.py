@@ -20,8 +20,8 @@ MEMORY = 2e9  # bytes of log-mels to keep: 21 hours of sound
 class Clips:
     """Log-mels (64, T) by index of the clip, of its middle 12 s.
 
-    What `keep` has read is served from one block of memory, which loader processes share; the rest is read
-    when it is asked for.
+    What `keep` has read is served from one block of memory, of which loader processes need no copy; the rest
+    is read when it is asked for.
     """
 
     def __init__(self, task: Task, memory: float = MEMORY) -> None:
@@ -59,7 +59,6 @@ class Clips:
             except AudioError as error:
                 self.faults[index] = str(error)
         self.block = torch.cat(values) if values else self.block
-        self.block.share_memory_()
 
     def readable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` that are not known to be unreadable."""

@@ -1,5 +1,6 @@
 """A whole fine-tuning: each fold or the one split trained and tested, the result, the model to keep."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -214,12 +215,13 @@ def _choice(job: Job, part: Part, outcome: Outcome) -> Choice:
     if not outcome.test_rows:
         raise AtstError(f"task {job.task.name}: no test clip can be read.")
     logs, kept = outcome.history.rows, outcome.epoch
+    valid = logs[kept - 1].get("valid", math.nan)
     labels = _labels(job.task, outcome.test_rows)
     return Choice(
         fold=part.fold,
         epoch=kept,
         epochs=len(logs),
-        valid=logs[kept - 1].get("valid"),
+        valid=None if math.isnan(valid) else valid,
         value=float(score(job.task.metric, outcome.test, labels)),
         clips={
             "train": len(job.clips.readable(part.train)),
