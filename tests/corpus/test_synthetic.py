@@ -32,7 +32,7 @@ def test_every_kind_is_audible_and_finite():
     peaks = [np.abs(corpus.read(i)).max() for i in range(60)]
     assert 0.02 < min(peaks) <= max(peaks) <= 0.9001
     assert {corpus.label(i) for i in range(60)} == set(range(len(KINDS)))
-    assert corpus.name(14) == "synthetic 0/14 (vibrato)"
+    assert corpus.name(14) == "synthetic 0/14 (brass)"
 
 
 def test_as_a_source():

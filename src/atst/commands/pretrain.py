@@ -20,6 +20,7 @@ from atst.pretraining import run as runs
 from atst.pretraining.method import TeacherStudent
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
+from atst.progress import track
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Flag = Annotated[bool, Parameter(negative="")]
@@ -141,7 +142,7 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
 def _open(sources: Sequence[str | Path], plan: Recipe) -> Corpus:
     if not sources:
         raise UsageError("no sources: name audio files, folders or manifests, or `synthetic`.")
-    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, progress=None)
+    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, progress=track)
     if corpus.skipped:
         _say(f"{len(corpus.skipped)} files left out, for example {': '.join(corpus.skipped[0])}")
     return corpus

@@ -18,9 +18,9 @@ from atst.errors import AudioError, CorpusError, UsageError
 
 SILENCE = 10 ** (-80 / 20)  # a stretch whose peak is below -80 dBFS has nothing to learn from
 SYNTHETIC = "synthetic"
-BATCH = 256  # headers checked between two reports of progress
+BATCH = 256  # headers handed to the threads at a time
 
-Progress = Callable[[int, int], None]  # headers checked, headers in all
+Progress = Callable[[Iterable[float | str], str, int], Iterable[float | str]]  # such as `progress.track`
 
 
 class Corpus(Protocol):
@@ -145,13 +145,16 @@ def _cut(
     return file, start, np.minimum(lengths[file] - start, clip_seconds)
 
 
-def _check(paths: list[str], workers: int, progress: Progress | None) -> Iterator[float | str]:
+def _check(paths: list[str], workers: int, progress: Progress | None) -> Iterable[float | str]:
     """For each path its length in seconds, or what is wrong with it."""
+    checked = _lengths(paths, workers)
+    return checked if progress is None else progress(checked, "reading headers", len(paths))
+
+
+def _lengths(paths: list[str], workers: int) -> Iterator[float | str]:
     with ThreadPoolExecutor(max(1, workers)) as pool:  # opening a file leaves Python's lock free
         for begin in range(0, len(paths), BATCH):
             yield from pool.map(_seconds, paths[begin : begin + BATCH])
-            if progress is not None:
-                progress(min(begin + BATCH, len(paths)), len(paths))
 
 
 def _seconds(path: str) -> float | str:

@@ -1,9 +1,10 @@
 """Built-in sounds, labelled by construction: the offline default of the demo and of tests, never evidence.
 
-Twelve kinds. Most come in pairs that share their long-term spectrum and differ in the pattern over time
-only (sweeps up or down, notes rising or falling, plucks or their mirror image, groups of three or of four):
-means and deviations of a spectrogram tell few of them apart. Pitch, spectral envelope, tempo, depth,
-loudness, onset and background vary at random. Clip i depends on (seed, i) alone, and is made when read.
+Twelve instruments. A clip is one of them playing notes of random pitch, loudness and length over a
+background that changes its colour: little but the instrument stays the same throughout a clip, as in much
+real sound. Some instruments share their long-term spectrum and differ in the course of a note, so means and
+deviations of a spectrogram do not tell them all apart. Clip i depends on (seed, i) alone; it is made when
+read.
 """
 
 import functools
@@ -16,9 +17,10 @@ from atst.audio import SAMPLE_RATE
 from atst.errors import AudioError
 
 KINDS = (
-    *("reed", "bell", "vibrato", "trill", "plucks", "swells"),
-    *("sweeps up", "sweeps down", "rising notes", "falling notes", "threes", "fours"),
+    *("pure", "reed", "brass", "bell", "vibrato", "tremolo"),
+    *("plucks", "swells", "glides up", "glides down", "dark voice", "bright voice"),
 )
+FORMANTS = {"dark voice": (450, 850), "bright voice": (350, 2500)}  # Hz
 TABLE = 2048  # samples of one period, a power of two
 PRETRAINING, TASK = 0, 1  # streams of random numbers: labelled clips are never those pre-trained on
 
@@ -85,58 +87,54 @@ def synthetic_task(
 def make_sound(kind: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """A sound of kind `KINDS[kind]` with a background, float32 (seconds * 16000,), peak at most 0.9."""
     size = max(1, round(seconds * SAMPLE_RATE))
-    tempo = rng.uniform(4, 7) if KINDS[kind] in ("vibrato", "trill") else rng.uniform(2.0, 4.5)
-    beats = np.arange(size, dtype=np.float32) * np.float32(tempo / SAMPLE_RATE) + np.float32(
-        rng.uniform(0, 12)
-    )
-    octaves, level = _pattern(KINDS[kind], beats, rng)
-    pitch = 110 * 2 ** rng.uniform(0, 3)  # Hz
-    tone = _tone(KINDS[kind], pitch, octaves, rng) * level * _presence(size, rng)
-    noise = _noise(size, rng)
-    ratio = 10 ** (rng.uniform(5, 25) / 20)  # signal to noise, 5 to 25 dB
+    lengths = rng.uniform(0.2, 0.6, math.ceil(seconds / 0.2) + 1)  # s, of the notes
+    ends = np.cumsum(lengths) - rng.uniform(0, 0.2)  # the first note may have begun before the clip
+    time = np.arange(size, dtype=np.float32) / np.float32(SAMPLE_RATE)
+    note = np.searchsorted(ends, time, side="right")
+    since = time - (ends - lengths).astype(np.float32)[note]  # s, since the note began
+    pitch = (110 * 2 ** rng.uniform(0, 3, len(ends)))[note]  # Hz
+    loudness = (10 ** (rng.uniform(-24, 0, len(ends)) / 20)).astype(np.float32)[note]
+    octaves, level = _course(KINDS[kind], since / lengths.astype(np.float32)[note], since, rng)
+    tone = _tone(KINDS[kind], pitch * np.exp2(octaves), rng) * level * loudness
+    sway = np.sin(time * np.float32(rng.uniform(1, 3)) + np.float32(rng.uniform(0, 6)))
+    noise = _noise(size, rng) * (1 + sway) + _noise(size, rng) * (1 - sway)
+    ratio = 10 ** (rng.uniform(10, 25) / 20)  # signal to noise, 10 to 25 dB
     sound = tone / (tone.std() + 1e-6) * ratio + noise / (noise.std() + 1e-6)
-    gain = 10 ** (rng.uniform(-24, 0) / 20)
+    gain = 10 ** (rng.uniform(-12, 0) / 20)
     return (sound * (0.9 * gain / np.abs(sound).max())).astype(np.float32)
 
 
-def _pattern(kind: str, beats: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Over time: how far the pitch is moved, in octaves, and the loudness, 0 to 1. Both (N,)."""
-    phase = beats - np.floor(beats)  # a remainder by % is several times slower
-    still = np.zeros_like(beats)
-    decay = np.float32(rng.uniform(2, 6))
-    # Where loudness does not tell the kind, it rises and falls with the beat by a random amount.
-    even = 1 - np.float32(rng.uniform(0, 0.9)) * np.abs(2 * phase - 1)
+def _course(
+    kind: str, place: np.ndarray, seconds: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Within each note: how far its pitch is moved, in octaves, and its level, 0 to 1. Both (N,)."""
+    still = np.zeros_like(place)
+    even = np.minimum(np.minimum(place, 1 - place) * np.float32(rng.uniform(8, 30)), 1)
+    wave = np.sin(seconds * np.float32(2 * math.pi * rng.uniform(6, 9)))  # some periods a note
+    decay = np.float32(rng.uniform(3, 7))
     match kind:
         case "vibrato":
-            return np.float32(rng.uniform(0.04, 0.15)) * np.sin(2 * np.pi * phase), still + 1
-        case "trill":
-            return np.float32(rng.uniform(0.08, 0.25)) * (phase < 0.5), still + 1
+            return np.float32(rng.uniform(0.06, 0.12)) * wave, even
+        case "tremolo":
+            return still, even * (1 - np.float32(rng.uniform(0.6, 0.9)) * (np.float32(0.5) + wave / 2))
         case "plucks":
-            return still, np.exp(-decay * phase)
+            return still, np.exp(-decay * place) * even
         case "swells":
-            return still, np.exp(decay * (phase - 1))
-        case "sweeps up" | "sweeps down":
-            sign = 1 if kind == "sweeps up" else -1
-            return np.float32(sign * rng.uniform(0.5, 1.5)) * (phase - 0.5), even
-        case "rising notes" | "falling notes":
-            step = np.floor(beats) % 4
-            step = step if kind == "rising notes" else 3 - step
-            return np.float32(rng.uniform(0.15, 0.4)) * (step - 1.5), even
-        case "threes" | "fours":
-            group = 3 if kind == "threes" else 4
-            gap = group * rng.uniform(0.35, 0.65)  # silent beats after the group
-            period = np.float32(group + gap)
-            place = beats * np.float32(1.6) / period
-            place = (place - np.floor(place)) * period
-            return still, np.exp(-decay * (place - np.floor(place))) * (place < group)
-    return still, even  # reed, bell: known by their spectrum
+            return still, np.exp(decay * (place - 1)) * even
+        case "glides up" | "glides down":
+            sign = 1 if kind == "glides up" else -1
+            return np.float32(sign * rng.uniform(0.5, 1.0)) * (place - np.float32(0.5)), even
+    return still, even
 
 
-def _tone(kind: str, pitch: float, octaves: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A periodic sound (N,) of `pitch` Hz, moved by `octaves`, with a random spectral envelope."""
-    cycles = np.cumsum(pitch / SAMPLE_RATE * np.exp2(octaves), dtype=np.float64)
-    number = np.arange(1, 1 + max(2, min(40, int(7500 / (pitch * 2.8)))))
-    weights = number ** -rng.uniform(0.3, 1.8) * 10 ** (rng.normal(0, 4, len(number)) / 20)
+def _tone(kind: str, pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A periodic sound (N,) whose frequency follows `pitch` (N,) Hz, with the instrument's spectrum."""
+    cycles = np.cumsum(pitch / SAMPLE_RATE, dtype=np.float64)
+    number = np.arange(1, 1 + max(2, min(30, int(7500 / pitch.max()))))
+    slope = {"pure": 4.0, "brass": 0.3}.get(kind, 1.2) + rng.uniform(-0.1, 0.1)
+    if kind in FORMANTS:
+        slope = 0.3
+    weights = number**-slope * 10 ** (rng.normal(0, 1, len(number)) / 20)
     if kind == "reed":
         weights[1::2] *= 0.03
     table = _table(weights, rng)
@@ -144,7 +142,15 @@ def _tone(kind: str, pitch: float, octaves: np.ndarray, rng: np.random.Generator
     if kind == "bell":  # two series that share no partials
         ratio = rng.choice([1.19, 1.41, 1.68]) * rng.uniform(0.98, 1.02)
         tone = tone + table[(cycles * (TABLE * ratio)).astype(np.int64) & (TABLE - 1)]
-    return tone
+    return _resonate(tone, FORMANTS[kind]) if kind in FORMANTS else tone
+
+
+def _resonate(tone: np.ndarray, formants: tuple[int, ...]) -> np.ndarray:
+    """The sound (N,) through resonances that stay where they are when the pitch changes."""
+    octave = _octaves(len(tone))
+    places = np.log2(np.array(formants, np.float32) / 100 + 1)
+    gain = np.float32(0.03) + sum(np.exp(-np.square((octave - place) * 4)) for place in places)
+    return np.fft.irfft(np.fft.rfft(tone) * gain, len(tone)).astype(np.float32)
 
 
 def _table(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -152,13 +158,6 @@ def _table(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     spectrum = np.zeros(TABLE // 2 + 1, np.complex64)
     spectrum[1 : 1 + len(weights)] = weights * np.exp(2j * np.pi * rng.random(len(weights)))
     return np.fft.irfft(spectrum, TABLE).astype(np.float32)
-
-
-def _presence(size: int, rng: np.random.Generator) -> np.ndarray:
-    """The sound starts and ends softly somewhere near the clip's ends (N,)."""
-    begin, end = rng.uniform(0, 0.15), rng.uniform(0.85, 1)
-    time = np.linspace(0, 1, size, dtype=np.float32)
-    return np.clip((time - begin) / 0.02, 0, 1) * np.clip((end - time) / 0.02, 0, 1)
 
 
 def _noise(size: int, rng: np.random.Generator) -> np.ndarray:
