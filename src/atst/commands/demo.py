@@ -26,8 +26,9 @@ def demo(
 
     The encoder of recipe `nano` is trained on synthetic sounds without labels. A linear probe then has to
     tell their timbres apart, from its features, from those of the same encoder untrained, and from log-mel
-    statistics. Synthetic sounds show that everything works, not how good the method is. Run again in the
-    same folder, the demo goes on where it stopped and trains nothing twice.
+    statistics. This shows that everything works, not how good the method is: the sounds are synthetic, and an
+    encoder a few minutes old is seldom better than an untrained one. Run again in the same folder, the demo
+    goes on where it stopped and trains nothing twice.
 
     Args:
         out: The folder for the run (`run/`) and the probes.
@@ -62,7 +63,9 @@ def _table(results: dict[str, ProbeResult]) -> str:
 def _what_next(out: Path) -> str:
     # The environment that `make demo` made is not active in the user's shell.
     atst = "atst" if shutil.which("atst") else os.path.relpath(Path(sys.executable).with_name("atst"))
-    return f"""How the training went:      {out / "run" / "report.html"}
+    return f"""Minutes of training are too few to beat the baselines; docs/results.md shows how accuracy grows with it.
+
+How the training went:      {out / "run" / "report.html"}
 What the probe found:       {out / "trained" / "report.html"}
 
 With files of your own:
