@@ -63,7 +63,7 @@ def _table(results: dict[str, ProbeResult]) -> str:
 def _what_next(out: Path) -> str:
     # The environment that `make demo` made is not active in the user's shell.
     atst = "atst" if shutil.which("atst") else os.path.relpath(Path(sys.executable).with_name("atst"))
-    return f"""Minutes of training are too few to beat the baselines; docs/results.md shows how accuracy grows with it.
+    return f"""Minutes of training are too few to beat the baselines; docs/results.md shows what hours bring.
 
 How the training went:      {out / "run" / "report.html"}
 What the probe found:       {out / "trained" / "report.html"}
