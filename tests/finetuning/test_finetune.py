@@ -13,6 +13,7 @@ import atst
 from atst import cli
 from atst import model as models
 from atst.errors import AtstError, AudioError, UsageError
+from atst.evaluation.parts import Few
 from atst.finetuning import recipe as recipes
 from atst.finetuning.clips import Clips
 from atst.finetuning.fit import Job
@@ -148,7 +149,7 @@ def test_every_fold_is_tested_by_its_own_training_and_the_kept_model_has_seen_al
     assert json.loads((tmp_path / "model" / "labels.json").read_text())["temperature"] > 0
     alone = finetune(job(task, tmp_path / "alone", "mixup=0"), "own", fold=2)
     assert alone.result.chosen[0] == finished.result.chosen[1]
-    assert alone.result.kept == "training clips of fold 2"
+    assert alone.result.kept == "all training clips, none of them in fold 2"
 
 
 def test_the_last_epoch_needs_nothing_held_out(tmp_path):
@@ -157,6 +158,16 @@ def test_the_last_epoch_needs_nothing_held_out(tmp_path):
     assert choice.clips == {"train": 24, "valid": 0, "test": 12}
     assert choice.valid is None
     assert finished.result.calibration["temperature"] == 1
+
+
+@pytest.mark.parametrize(("shots", "clips"), [(1, (3, 0)), (5, (12, 3))])
+def test_few_labels(tmp_path, shots, clips):
+    work = dataclasses.replace(job(tone_task(48), tmp_path, "max_epochs=1"), few=Few(shots=shots))
+    result = finetune(work, "own").result
+    assert (result.chosen[0].clips["train"], result.chosen[0].clips["valid"]) == clips
+    assert result.chosen_on.startswith("nothing" if shots == 1 else "20% of the 5 training clips")
+    assert result.trained_on == result.kept
+    assert result.trained_on.startswith(f"{shots} training clip")
 
 
 def test_early_stop_keeps_the_best_epoch(tmp_path):
@@ -212,6 +223,8 @@ def test_unreadable_clips_are_counted_and_a_whole_part_is_an_error(tmp_path):
         (["--set", "batch_size=9", "--set", "accumulate=2"], "batch_size (9) must be a multiple"),
         (["--protocol", "paper"], "the authors have no values for"),
         (["--fold", "1"], "has splits, not folds"),
+        (["--shots", "0"], "--shots must be 1 or more"),
+        (["--shots", "2", "--fraction", "0.5"], "give one"),
         (["--model", "logmel"], "--model logmel: has no weights to train"),
     ],
 )

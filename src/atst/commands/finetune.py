@@ -15,6 +15,7 @@ from atst import device as devices_of
 from atst import model as models
 from atst.atomic import new_file
 from atst.errors import TrainingError, UsageError
+from atst.evaluation.parts import Few
 from atst.finetuning import recipe as recipes
 from atst.finetuning import run as runs
 from atst.finetuning.clips import Clips
@@ -40,6 +41,8 @@ def finetune(
     protocol: Literal["paper", "own"] | None = None,
     set: Annotated[Sequence[str], Parameter(name="--set")] = (),
     fold: int | None = None,
+    shots: int | None = None,
+    fraction: float | None = None,
     resume: Flag = False,
     workers: int | None = None,
     seed: int | None = None,
@@ -67,6 +70,8 @@ def finetune(
             `own`: best epoch by validation, early stop; the default elsewhere.
         set: A recipe key to change, as key=value; may be repeated.
         fold: Train and test on this fold alone.
+        shots: Use only so many training clips of each class, drawn by the seed.
+        fraction: Use only this share of the training clips of each class.
         resume: Continue in --out from the newest checkpoint, or start if there is none.
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
@@ -80,12 +85,14 @@ def finetune(
     _check_folder(folder, resume)
     labelled = load_task(task, data)
     runs.check_fold(labelled, fold)
+    few = _few(labelled, shots, fraction)
     before = _stored(folder) if resume else None
     chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
     recipe = _recipe(labelled.name, chosen, [*set, *_shorthand(workers=workers, seed=seed)], before)
     where = devices_of.resolve(device)
     start = _encoder(model, recipe, devices)
     about = {"protocol": chosen, "fold": fold, "task": _fingerprint(labelled), "model": start.fingerprint}
+    about["labels"] = "all" if few is None else few.words
     if before is not None:
         _check_same(before, about | asdict(recipe))
         if (finished := read_result(folder)) is not None:
@@ -93,7 +100,7 @@ def finetune(
             return finished
     if is_first_process():
         _write_start(folder, recipe, about)
-    job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices)
+    job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few)
     return _run(job, chosen, fold, resume)
 
 
@@ -155,6 +162,18 @@ def _write_start(folder: Path, recipe: Recipe, about: dict[str, Any]) -> None:
         path.write_text(recipe.dump())
     with new_file(folder / "start.json") as path:
         path.write_text(json.dumps(about, indent=2) + "\n")
+
+
+def _few(task: Task, shots: int | None, fraction: float | None) -> Few | None:
+    if shots is not None and fraction is not None:
+        raise UsageError("--shots and --fraction both say how many labels are used; give one.")
+    if shots is not None and shots < 1:
+        raise UsageError(f"--shots must be 1 or more, not {shots}.")
+    if shots is not None and task.multi_label:
+        raise UsageError(f"--shots counts clips of one class; {task.name} is multi-label: give --fraction.")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise UsageError(f"--fraction must be more than 0 and at most 1, not {fraction:g}.")
+    return None if shots is None and fraction is None else Few(shots, fraction)
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from atst import interrupts
 from atst.atomic import new_file
+from atst.evaluation.parts import Few
 from atst.finetuning import data
 from atst.finetuning.clips import Clips
 from atst.finetuning.epochs import Epochs, History
@@ -45,6 +46,7 @@ class Job:
     folder: Path
     device: torch.device
     devices: int = 1
+    few: Few | None = None  # how many labels may be used, drawn by the recipe's seed
 
     def conditions(self) -> dict[str, Any]:
         """What a bit-exact resumption needs to stay as it was, besides recipe, model and task."""

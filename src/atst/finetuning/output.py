@@ -145,6 +145,7 @@ def _settings(finetuned: Finetuned) -> Table:
         ["task", f"{result.task}. {finetuned.task.source}".strip(". ")],
         ["model", f"{result.model} ({result.fingerprint})"],
         ["protocol", result.protocol],
+        ["labels", result.trained_on],
         ["features", f"last block, pooling {result.pooling}"],
         ["classifier", f"kept: trained on {result.kept}"],
         *[[key.replace("_", " "), str(value)] for key, value in result.settings.items()],

@@ -53,6 +53,7 @@ class FinetuneResult:
     chosen_on: str  # which epoch is tested, in words
     chosen: list[Choice]  # one for each fold
     calibration: dict[str, float]  # temperature; expected calibration error of test clips before and after it
+    trained_on: str  # how many labels were used at most, in words
     kept: str  # what the kept model was trained on, in words
     clips: int
     skipped: list[tuple[str, str]]  # (clip, reason)
@@ -77,8 +78,8 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
     """Fine-tune on every fold of a task, or its one split, and test each once.
 
     None if it was stopped, and in all processes but the first. `fold` runs that one alone. With all folds
-    the network to keep is trained again on all labelled clips, for the median of the folds' epochs. Raises
-    `AtstError` when a part of the task has no readable clip.
+    the network to keep is trained again on all labelled clips, for the median of the folds' epochs; with few
+    labels it is the first fold's. Raises `AtstError` when a part of the task has no readable clip.
     """
     parts, chosen_on = _parts(job, fold)
     _read_ahead(job, parts)
@@ -88,14 +89,14 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
         if outcome is None:
             return None
         outcomes.append(outcome)
-    kept, kept_on = parts[0], "training clips"
-    if len(parts) > 1:
+    kept, kept_on = parts[0], "all training clips" if job.few is None else job.few.words
+    if len(parts) > 1 and job.few is None:
         kept = _refit(job, parts, outcomes)
         kept_on = "all labelled clips, test folds included: the metric was measured on other networks"
         if fit(job, kept, resume) is None:
             return None
-    elif fold is not None:
-        kept_on = f"training clips of fold {fold}"
+    elif kept.fold is not None:
+        kept_on += f", none of them in fold {kept.fold}"
     if not is_first_process():
         return None
     classes = len(job.task.label_names)
@@ -123,7 +124,7 @@ def _parts(job: Job, fold: int | None) -> tuple[list[Part], str]:
     """
     task, last = job.task, job.recipe.select == "last"
     rows = np.arange(len(task))
-    divided = divide(task, rows, job.recipe.seed)
+    divided = divide(task, rows, job.recipe.seed, job.few)
     train, valid = divided.train, divided.valid
     if last and divided.held_out:
         train, valid = train | valid, np.zeros_like(valid)
@@ -133,8 +134,8 @@ def _parts(job: Job, fold: int | None) -> tuple[list[Part], str]:
         for name, own, choose, test in zip(names, train.T, valid.T, divided.test.T, strict=True)
         if fold is None or name == fold
     ]
-    if last:
-        return parts, "nothing: the last epoch is tested"
+    if last or not valid.any():
+        return parts, "nothing (the last epoch is tested)"
     return parts, f"{divided.held_out}, held out" if divided.held_out else "the validation split"
 
 
@@ -202,6 +203,7 @@ def _result(
         chosen_on=chosen_on,
         chosen=chosen,
         calibration=calibration,
+        trained_on="all training clips" if job.few is None else job.few.words,
         kept=kept,
         clips=len(task) - len(faults),
         skipped=[(task.names[index], reason) for index, reason in faults],
