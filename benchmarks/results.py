@@ -158,8 +158,8 @@ def write_page(path: Path, rows: dict, runs: list[Path], size: str, compared: st
         "# Results",
         "Written by `benchmarks/results.py` from measured runs. Accuracy on test clips of a linear probe "
         "(`atst probe`, protocol `paper`: all blocks' CLS and mean tokens, rate and epoch chosen on "
-        "validation clips), with a 95% bootstrap interval over test clips. Seeds are those of pre-training or "
-        "of the untrained weights.",
+        "validation clips), with a 95% bootstrap interval over test clips. Seeds are those of pre-training "
+        "or of the untrained weights.",
         "\n".join([head, *table]),
         "## What pre-training adds",
         "Differences in accuracy on the same test clips, with the 95% interval of a paired bootstrap.",
