@@ -38,6 +38,16 @@ def test_converted_folder_equals_the_checkpoint(
 def test_command_line_and_python_embed_a_file_identically(checkpoint: Path, tmp_path: Path) -> None:
     sound = tmp_path / "sound.wav"
     soundfile.write(sound, 0.1 * np.random.default_rng(1).standard_normal((22_050 * 7, 2)), 22_050)
+    _assert_identical(checkpoint, sound, tmp_path)
+
+
+def test_command_line_and_python_embed_a_real_recording_identically(
+    checkpoint: Path, tmp_path: Path, shared_data: Path
+) -> None:
+    _assert_identical(checkpoint, min((shared_data / "tasks" / "esc10" / "audio").iterdir()), tmp_path)
+
+
+def _assert_identical(checkpoint: Path, sound: Path, tmp_path: Path) -> None:
     commands = [
         ["convert", str(checkpoint), "--out", str(tmp_path / "model")],
         ["embed", str(sound), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "folder.npz")],
