@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atst.commands.convert import convert
     from atst.commands.demo import demo
     from atst.commands.embed import embed
+    from atst.commands.evaluate import evaluate
     from atst.commands.finetune import finetune
     from atst.commands.predict import predict
     from atst.commands.pretrain import pretrain
@@ -36,6 +37,7 @@ __all__ = [
     "convert",
     "demo",
     "embed",
+    "evaluate",
     "finetune",
     "load",
     "load_classifier",
@@ -51,7 +53,7 @@ _HOMES = {
     "load_classifier": "atst.classifier",
 } | {
     name: f"atst.commands.{name}"
-    for name in ("convert", "demo", "embed", "finetune", "predict", "pretrain", "probe")
+    for name in ("convert", "demo", "embed", "evaluate", "finetune", "predict", "pretrain", "probe")
 }
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "probe",
     "finetune",
     "predict",
+    "evaluate",
     "convert",
 )  # in the order of first use
 

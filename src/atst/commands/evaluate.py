@@ -1,0 +1,182 @@
+"""`atst evaluate`: models x tasks becomes one table."""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from atst import model as models
+from atst.atomic import new_file
+from atst.errors import AtstError, TrainingError, UsageError, unknown
+from atst.evaluation.output import write_probe
+from atst.evaluation.probe import linear_probe
+from atst.report import Alert, Part, Section, Table, write_report
+from atst.tasks import load_task, published, task_names
+
+KEYS = ("models", "tasks", "seed")
+COLUMNS = ("task", "model", "protocol", "metric", "value", "low", "high", "knn", "source")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured or published figure; `value` and its interval in 0..1."""
+
+    task: str
+    model: str
+    protocol: str
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+    knn: float | None
+    source: str
+
+
+def evaluate(
+    plan: Path | str,
+    /,
+    *,
+    out: Path | str,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    cache: bool = True,
+) -> list[Row]:
+    """Probe several models on several tasks and put all figures into one table.
+
+    For example:
+
+        atst evaluate plan.yaml --out results
+
+    where plan.yaml says, for instance:
+
+        models: {mine: runs/mine, untrained: "random:tiny", log-mel: logmel}
+        tasks: {esc50: data/ESC-50, my sounds: labelled/meta.csv}
+        seed: 0
+
+    Both may also be plain lists. A probe that is in the folder already, of a model with the same weights and
+    of the same seed, is not measured again, so an interrupted call goes on where it stopped. A model or task
+    that fails is listed at the end, with exit code 1; the table holds the rest. The files are table.md,
+    table.csv and report.html, with published figures beside ours, and a probe's folder for each pair.
+
+    Args:
+        plan: A YAML file with models, tasks and, if not 0, the seed.
+        out: The folder for the table and the probes.
+        device: Where to compute.
+        cache: Keep features on disk and read them back.
+
+    Returns:
+        The rows of the table.
+    """
+    named, tasks, seed = _read(Path(plan))
+    folder = Path(out)
+    rows: list[Row] = []
+    faults: list[str] = []
+    for title, source in tasks.items():
+        for name, model in named.items():
+            try:
+                rows.append(_measure(title, source, name, model, seed, folder, device, cache))
+            except AtstError as error:
+                faults.append(f"{name} on {title}: {error}")
+        rows += _published(title)
+        _write(folder, rows, faults)
+    print(_markdown(rows))
+    if faults:
+        some = "\n  ".join(faults)
+        raise TrainingError(f"{len(faults)} of {len(tasks) * len(named)} could not be measured:\n  {some}")
+    return rows
+
+
+def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], int]:
+    try:
+        values = yaml.safe_load(plan.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{plan}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{plan}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{plan}: give 'models:' and 'tasks:'.")
+    for key in values:
+        if key not in KEYS:
+            raise unknown(f"key in {plan}", str(key), KEYS)
+    seed = values.get("seed", 0)
+    if not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"{plan}: seed must be a whole number, not '{seed}'.")
+    return _named(plan, values, "models"), _named(plan, values, "tasks"), seed
+
+
+def _named(plan: Path, values: dict[str, Any], key: str) -> dict[str, str]:
+    """Entries by the name they bear in the table; a list's entries bear their own."""
+    entries = values.get(key)
+    if isinstance(entries, list):
+        entries = {str(entry): entry for entry in entries}
+    if not isinstance(entries, dict) or not entries:
+        raise UsageError(f"{plan}: '{key}' must be a list, or 'name: value' lines, and not empty.")
+    return {str(name): str(value) for name, value in entries.items()}
+
+
+def _measure(
+    title: str, source: str, name: str, model: str, seed: int, folder: Path, device: str, cache: bool
+) -> Row:
+    where = folder / _plain(title) / _plain(name)
+    encoder = models.load(model, device=device, seed=seed)
+    result = _stored(where / "results.json", encoder.fingerprint, seed)
+    if result is None:
+        print(f"{name} on {title}", file=sys.stderr, flush=True)
+        # A known task's name goes with the folder of its data; else the source is the task itself.
+        known = title != source and Path(source).is_dir() and title in task_names()
+        labelled = load_task(title, source) if known else load_task(source)
+        write_probe(linear_probe(encoder, labelled, seed=seed, cache=cache, device=device), encoder, where)
+        result = json.loads((where / "results.json").read_text())
+    low, high = result["ci"]
+    protocol = f"linear: {result['layers']} blocks, {result['pooling']} pooling"
+    return Row(
+        title, name, protocol, result["metric"], result["value"], low, high, result["knn"]["value"], "here"
+    )
+
+
+def _stored(path: Path, fingerprint: str, seed: int) -> dict[str, Any] | None:
+    try:
+        result = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return result if result.get("fingerprint") == fingerprint and result.get("seed") == seed else None
+
+
+def _plain(name: str) -> str:
+    """A name as a folder's: what could mean a path is replaced."""
+    return "".join(c if c.isalnum() or c in " ._-" else "-" for c in name).strip(" .") or "unnamed"
+
+
+def _published(task: str) -> list[Row]:
+    return [
+        Row(task, f.model, f.protocol, f.metric, f.value / 100, None, None, None, f.source)
+        for f in published(task)
+    ]
+
+
+def _write(folder: Path, rows: list[Row], faults: list[str]) -> None:
+    with new_file(folder / "table.md") as path:
+        path.write_text(_markdown(rows), encoding="utf-8")
+    with new_file(folder / "table.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(["" if (v := getattr(row, c)) is None else v for c in COLUMNS] for row in rows)
+    parts: list[Part] = [Table(_HEADER, [_cells(row) for row in rows]), *(Alert(fault) for fault in faults)]
+    write_report(folder / "report.html", "Models and tasks", [Section("", parts)])
+
+
+_HEADER = ("task", "model", "metric", "value", "95% interval", "kNN", "protocol", "source")
+
+
+def _cells(row: Row) -> list[str]:
+    interval = "" if row.low is None else f"{row.low:.3f} to {row.high:.3f}"
+    knn = "" if row.knn is None else f"{row.knn:.3f}"
+    return [row.task, row.model, row.metric, f"{row.value:.3f}", interval, knn, row.protocol, row.source]
+
+
+def _markdown(rows: list[Row]) -> str:
+    lines = [_HEADER, ["---"] * len(_HEADER), *(_cells(row) for row in rows)]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines) + "\n"

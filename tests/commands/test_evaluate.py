@@ -1,0 +1,74 @@
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+
+from atst.commands.evaluate import evaluate
+from atst.errors import TrainingError, UsageError
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Tones of two pitches in three splits."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rows = ["path,label,split"]
+    for i in range(36):
+        pitch, split = (300, 2000)[i % 2], ("train", "valid", "test")[i // 2 % 3]
+        noise = np.random.default_rng(i).standard_normal(8000) * 0.05
+        tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(8000) / 16000) + noise
+        soundfile.write(folder / f"{i}.wav", tone, 16000)
+        rows.append(f"{i}.wav,{pitch} Hz,{split}")
+    (folder / "meta.csv").write_text("\n".join(rows))
+    return folder
+
+
+def plan(tmp_path, text):
+    (tmp_path / "plan.yaml").write_text(text)
+    return tmp_path / "plan.yaml"
+
+
+def test_one_table_of_models_and_tasks_measured_once(tmp_path, labelled, capsys):
+    text = (
+        f"models: {{log-mel: logmel, untrained: 'random:nano'}}\ntasks: {{two | tones: {labelled}/meta.csv}}"
+    )
+    rows = evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False)
+    assert [(row.task, row.model) for row in rows] == [
+        ("two | tones", "log-mel"),
+        ("two | tones", "untrained"),
+    ]
+    assert rows[0].value == 1.0
+    assert "two \\| tones" in (tmp_path / "out" / "table.md").read_text()
+    with (tmp_path / "out" / "table.csv").open(newline="") as file:
+        assert [float(row["value"]) for row in csv.DictReader(file)] == [row.value for row in rows]
+    assert "untrained" in (tmp_path / "out" / "report.html").read_text()
+    assert "log-mel on two" in capsys.readouterr().err
+    assert evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False) == rows
+    assert "log-mel on two" not in capsys.readouterr().err
+
+
+def test_what_fails_is_listed_and_the_rest_is_there(tmp_path, labelled):
+    text = f"models: [logmel, runs/none]\ntasks: ['{labelled}/meta.csv']"
+    with pytest.raises(TrainingError, match=r"1 of 2 could not be measured(?s:.*)runs/none"):
+        evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False)
+    assert (tmp_path / "out" / "table.csv").read_text().count("logmel") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: [logmel]", "Did you mean 'models'"),
+        ("models: []\ntasks: [esc50]", "'models' must be"),
+        ("- logmel", "give 'models:'"),
+        ("models: [", "not valid YAML"),
+        ("models: [logmel]\ntasks: [esc50]\nseed: -1", "seed must be"),
+    ],
+)
+def test_a_wrong_plan_is_named(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate(plan(tmp_path, text), out=tmp_path / "out")
+
+
+def test_a_missing_plan(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        evaluate(tmp_path / "none.yaml", out=tmp_path / "out")
