@@ -1,8 +1,11 @@
 """Two gloo processes equal one process with the same global batch."""
 
+import socket
+import subprocess
+import sys
+
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from atst.pretraining.method import TeacherStudent
 
@@ -41,7 +44,12 @@ def train(rank, world, port, path):
 
 
 def test_two_processes_equal_one(tmp_path):
-    mp.spawn(train, args=(2, _free_port(), tmp_path / "two.pt"), nprocs=2)
+    port = _free_port()
+    shares = [
+        subprocess.Popen([sys.executable, __file__, str(rank), "2", str(port), str(tmp_path / "two.pt")])
+        for rank in (0, 1)
+    ]
+    assert [share.wait(timeout=120) for share in shares] == [0, 0]
     train(0, 1, 0, tmp_path / "one.pt")
     one, two = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
     torch.testing.assert_close(two["losses"], one["losses"], atol=1e-9, rtol=0)
@@ -50,8 +58,11 @@ def test_two_processes_equal_one(tmp_path):
 
 
 def _free_port():
-    import socket
-
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
+
+
+if __name__ == "__main__":
+    rank, world, port, path = sys.argv[1:]
+    train(int(rank), int(world), int(port), path)
