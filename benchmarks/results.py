@@ -107,7 +107,7 @@ class Bench:
 
 
 def draw_curves(curves: list[dict], rows: dict, path: Path) -> None:
-    figure, axes = plt.subplots(1, len(CURVE_TASKS), figsize=(11, 3.4), layout="constrained")
+    figure, axes = plt.subplots(1, len(CURVE_TASKS), figsize=(11, 3.7), layout="constrained")
     for axis, task in zip(axes, CURVE_TASKS, strict=True):
         for seed, curve in enumerate(curves):
             clips, values = zip(*curve[task], strict=True)
@@ -116,7 +116,8 @@ def draw_curves(curves: list[dict], rows: dict, path: Path) -> None:
             mean = np.mean([m[task].value for m in measured])
             axis.axhline(mean, ls=style, c="0.4", lw=1, label=name.replace("`", ""))
         axis.set(title=TITLES[task], xlabel="thousand clips seen", ylabel="accuracy")
-    axes[0].legend(fontsize=7)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
 
