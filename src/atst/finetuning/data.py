@@ -14,7 +14,7 @@ from atst.finetuning.augment import mask, mix
 from atst.finetuning.clips import Clips
 from atst.finetuning.recipe import Recipe
 from atst.pretraining.augment import draw_crops, resize_crop
-from atst.pretraining.data import BatchPositions, default_workers, start_worker
+from atst.pretraining.data import BatchPositions, load
 
 ATTEMPTS = 20
 KEPT_ORDERS = 4_000_000  # entries of epochs' orders to keep, for partners from epochs before
@@ -85,16 +85,7 @@ class Stream(Dataset[dict[str, Any]]):
 
 def loader(stream: Stream, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
     """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `faults`."""
-    count = default_workers() if workers == -1 else workers
-    return DataLoader(
-        stream,
-        batch_sampler=positions,
-        num_workers=count,
-        collate_fn=_collate,
-        worker_init_fn=start_worker,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if count else None,
-    )
+    return load(stream, positions, workers, _collate)
 
 
 def one_hot(labels: NDArray, classes: int) -> Tensor:

@@ -6,7 +6,7 @@ all devices and workers share. So the stream is the same whatever loads it, and 
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -134,12 +134,19 @@ class BatchPositions(Sampler[list[int]]):
 
 def loader(dataset: PairDataset, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
     """Batches of the stream; `workers` of -1 takes as many processes as the machine's cores allow."""
+    return load(dataset, positions, workers, _collate)
+
+
+def load(
+    dataset: Dataset[Any], positions: BatchPositions, workers: int, collate: Callable[[list[Any]], Any]
+) -> DataLoader[dict[str, Any]]:
+    """Collated batches of any stream that is read by position."""
     count = default_workers() if workers == -1 else workers
     return DataLoader(
         dataset,
         batch_sampler=positions,
         num_workers=count,
-        collate_fn=_collate,
+        collate_fn=collate,
         worker_init_fn=start_worker,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if count else None,
