@@ -42,9 +42,9 @@ def probe(
     Parameters
     ----------
     task
-        A registered task (esc10, fsdd, fsdd-speaker, gmnotes, gmnotes-pitch, synthetic), or the path of a
-        CSV file with the columns `path`, `label`, and `split` (train, valid, test) or `fold`; several labels
-        in a cell are separated by `;`.
+        A registered task (`atst tasks` lists them), a folder of class folders, or the path of a CSV file with
+        the columns `path`, `label`, and `split` (train, valid, test) or `fold`; several labels in a cell are
+        separated by `;`.
     model
         A model folder, a run folder, an authors' `.ckpt`, `random:SIZE`, `logmel` or `opensmile`.
     data
