@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ class Classifier:
     """Sounds in, a score for each label out. `scores` is the fast way, `predict` the convenient one."""
 
     encoder: Any  # an AudioModel or a feature baseline
-    weight: Tensor  # (C, D)
+    weight: Tensor  # (C, D), or (C, H) after hidden layers
     bias: Tensor  # (C,)
     labels: list[str]
     multi_label: bool
     features: dict[str, Any]  # how a clip becomes a vector: layers, pooling, clip_seconds
     temperature: float = 1.0  # fitted on validation clips; logits are divided by it
     name: str = "classifier"  # where it came from
+    hidden: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # weight (H, D), bias (H,); then ReLU
 
     @property
     def clip_seconds(self) -> float | None:
@@ -70,8 +71,10 @@ class Classifier:
             pooling=self.features["pooling"],
             batch_size=batch_size,
         )
-        logits = torch.from_numpy(vectors).double() @ self.weight.T.double() + self.bias.double()
-        logits /= self.temperature
+        x = torch.from_numpy(vectors).double()
+        for weight, bias in self.hidden:
+            x = (x @ weight.T.double() + bias.double()).relu()
+        logits = (x @ self.weight.T.double() + self.bias.double()) / self.temperature
         return (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
 
 
@@ -93,18 +96,39 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
             features=dict(about["features"]),
             temperature=float(about.get("temperature", 1.0)),
             name=str(folder),
+            hidden=_hidden(head),
         )
         layers = int(classifier.features["layers"])
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"{folder}: its classifier cannot be loaded: {type(error).__name__} {error}"
         ) from None
-    encoder = classifier.encoder
-    width = 2 * layers * encoder.width if isinstance(encoder, AudioModel) else classifier.weight.shape[-1]
-    if classifier.weight.shape != (len(classifier.labels), width):
-        shape, needed = tuple(classifier.weight.shape), (len(classifier.labels), width)
-        raise ModelError(f"{folder}: the head's weight is {shape}; labels and encoder need {needed}.")
+    _check_shapes(classifier, layers)
     return classifier
+
+
+def _hidden(head: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of each hidden layer: `hidden.0.weight`, `hidden.0.bias` and so on; mostly none."""
+    count = sum(name.startswith("hidden.") for name in head) // 2
+    layers = [(head[f"hidden.{i}.weight"], head[f"hidden.{i}.bias"]) for i in range(count)]
+    return [(weight.double(), bias.double()) for weight, bias in layers]  # as `scores` uses them
+
+
+def _check_shapes(classifier: Classifier, layers: int) -> None:
+    """Raise `ModelError` where the head's layers do not fit the encoder, each other or the labels."""
+    chain = [*classifier.hidden, (classifier.weight, classifier.bias)]
+    encoder = classifier.encoder
+    width = 2 * layers * encoder.width if isinstance(encoder, AudioModel) else chain[0][0].shape[-1:].numel()
+    for i, (weight, bias) in enumerate(chain):
+        last = i == len(chain) - 1
+        outputs = len(classifier.labels) if last else bias.numel()
+        if weight.shape != (outputs, width) or bias.shape != (outputs,):
+            name = "" if last else f" hidden layer {i}:"
+            raise ModelError(
+                f"{classifier.name}: the head's{name} weight is {tuple(weight.shape)}, its bias "
+                f"{tuple(bias.shape)}; labels and encoder need {(outputs, width)} and {(outputs,)}."
+            )
+        width = outputs
 
 
 def _find(folder: Path) -> Path:

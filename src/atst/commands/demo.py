@@ -8,7 +8,7 @@ from typing import Literal
 
 from atst.commands.pretrain import pretrain
 from atst.commands.probe import probe
-from atst.evaluation.probe import ProbeResult
+from atst.evaluation.results import ProbeResult
 
 TASK = "synthetic"
 

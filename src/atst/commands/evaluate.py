@@ -12,12 +12,15 @@ import yaml
 from atst import model as models
 from atst.atomic import new_file
 from atst.errors import AtstError, TrainingError, UsageError, unknown
+from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
+from atst.evaluation.results import protocol_words
 from atst.report import Alert, Part, Section, Table, write_report
 from atst.tasks import load_task, published, task_names
 
-KEYS = ("models", "tasks", "seed")
+KEYS = ("models", "tasks", "seed", "protocol")
+PROTOCOLS = {"paper": linear_probe, "hear": hear_probe}
 COLUMNS = ("task", "model", "protocol", "metric", "value", "low", "high", "knn", "source")
 
 
@@ -56,13 +59,14 @@ def evaluate(
         tasks: {esc50: data/ESC-50, my sounds: labelled/meta.csv}
         seed: 0
 
-    Both may also be plain lists. A probe that is in the folder already, of a model with the same weights and
-    of the same seed, is not measured again, so an interrupted call goes on where it stopped. A model or task
+    Both may also be plain lists; `protocol: hear` probes by HEAR's protocol. A probe that is in the folder
+    already, of a model with the same weights, of the same seed and protocol, is not measured again, so an
+    interrupted call goes on where it stopped. A model or task
     that fails is listed at the end, with exit code 1; the table holds the rest. The files are table.md,
     table.csv and report.html, with published figures beside ours, and a probe's folder for each pair.
 
     Args:
-        plan: A YAML file with models, tasks and, if not 0, the seed.
+        plan: A YAML file with models, tasks and, if not 0, the seed, if not `paper`, the protocol.
         out: The folder for the table and the probes.
         device: Where to compute.
         cache: Keep features on disk and read them back.
@@ -70,14 +74,14 @@ def evaluate(
     Returns:
         The rows of the table.
     """
-    named, tasks, seed = _read(Path(plan))
+    named, tasks, seed, protocol = _read(Path(plan))
     folder = Path(out)
     rows: list[Row] = []
     faults: list[str] = []
     for title, source in tasks.items():
         for name, model in named.items():
             try:
-                rows.append(_measure(title, source, name, model, seed, folder, device, cache))
+                rows.append(_measure(title, source, name, model, seed, protocol, folder, device, cache))
             except AtstError as error:
                 faults.append(f"{name} on {title}: {error}")
         rows += _published(title)
@@ -89,7 +93,7 @@ def evaluate(
     return rows
 
 
-def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], int]:
+def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], int, str]:
     try:
         values = yaml.safe_load(plan.read_text(encoding="utf-8"))
     except OSError as error:
@@ -104,7 +108,10 @@ def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], int]:
     seed = values.get("seed", 0)
     if not isinstance(seed, int) or seed < 0:
         raise UsageError(f"{plan}: seed must be a whole number, not '{seed}'.")
-    return _named(plan, values, "models"), _named(plan, values, "tasks"), seed
+    protocol = str(values.get("protocol", "paper"))
+    if protocol not in PROTOCOLS:
+        raise unknown(f"protocol in {plan}", protocol, PROTOCOLS)
+    return _named(plan, values, "models"), _named(plan, values, "tasks"), seed, protocol
 
 
 def _named(plan: Path, values: dict[str, Any], key: str) -> dict[str, str]:
@@ -118,31 +125,41 @@ def _named(plan: Path, values: dict[str, Any], key: str) -> dict[str, str]:
 
 
 def _measure(
-    title: str, source: str, name: str, model: str, seed: int, folder: Path, device: str, cache: bool
+    title: str,
+    source: str,
+    name: str,
+    model: str,
+    seed: int,
+    protocol: str,
+    folder: Path,
+    device: str,
+    cache: bool,
 ) -> Row:
     where = folder / _plain(title) / _plain(name)
     encoder = models.load(model, device=device, seed=seed)
-    result = _stored(where / "results.json", encoder.fingerprint, seed)
+    result = _stored(where / "results.json", encoder.fingerprint, seed, protocol)
     if result is None:
         print(f"{name} on {title}", file=sys.stderr, flush=True)
         # A known task's name goes with the folder of its data; else the source is the task itself.
         known = title != source and Path(source).is_dir() and title in task_names()
         labelled = load_task(title, source) if known else load_task(source)
-        write_probe(linear_probe(encoder, labelled, seed=seed, cache=cache, device=device), encoder, where)
+        probed = PROTOCOLS[protocol](encoder, labelled, seed=seed, cache=cache, device=device)
+        write_probe(probed, encoder, where)
         result = json.loads((where / "results.json").read_text())
     low, high = result["ci"]
-    protocol = f"linear: {result['layers']} blocks, {result['pooling']} pooling"
+    words = protocol_words(result, "linear" if protocol == "paper" else protocol)
     return Row(
-        title, name, protocol, result["metric"], result["value"], low, high, result["knn"]["value"], "here"
+        title, name, words, result["metric"], result["value"], low, high, result["knn"]["value"], "here"
     )
 
 
-def _stored(path: Path, fingerprint: str, seed: int) -> dict[str, Any] | None:
+def _stored(path: Path, fingerprint: str, seed: int, protocol: str) -> dict[str, Any] | None:
     try:
         result = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return result if result.get("fingerprint") == fingerprint and result.get("seed") == seed else None
+    wanted = {"fingerprint": fingerprint, "seed": seed, "protocol": protocol}
+    return result if wanted.items() <= {key: result.get(key) for key in wanted}.items() else None
 
 
 def _plain(name: str) -> str:

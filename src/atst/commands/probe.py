@@ -9,6 +9,7 @@ from rich.table import Table
 from atst import model as models
 from atst.errors import UsageError
 from atst.evaluation.few import SEEDS, few_label_probe
+from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
 from atst.evaluation.parts import Few
 from atst.evaluation.probe import linear_probe
@@ -23,7 +24,7 @@ def probe(
     model: str | Path,
     data: Path | str | None = None,
     out: Path | str | None = None,
-    protocol: Literal["paper"] = "paper",
+    protocol: Literal["paper", "hear"] = "paper",
     shots: int | None = None,
     fraction: float | None = None,
     seeds: int | None = None,
@@ -31,7 +32,7 @@ def probe(
     seed: int = 0,
     cache: bool = True,
 ) -> ProbeResult:
-    """Measure how well a linear classifier does on a model's frozen features.
+    """Measure how well a linear classifier, or a shallow network, does on a model's frozen features.
 
     Learning rate and epoch are chosen on validation clips, held out of the training clips where the task has
     none, never on test clips. The metric comes with a 95% bootstrap interval over test clips. With `--shots`
@@ -52,7 +53,9 @@ def probe(
     out
         Folder for results.json, predictions.csv, report.html and model/ (the encoder with the classifier).
     protocol
-        `paper`: all blocks' CLS and mean tokens, BatchNorm and a linear layer, SGD for 100 epochs.
+        What is trained on all blocks' CLS and mean tokens. `paper`: BatchNorm and a linear layer, SGD for 100
+        epochs. `hear`: networks of 1 or 2 hidden layers of 1024, Adam with early stopping, at 8 random points
+        of HEAR's grid, of which validation clips choose one; much slower.
     shots
         Training clips of each class, drawn at random, for all that needs labels: of 2 or more a fifth (one at
         least) is held out to choose rate and epoch, and then trained on too; with 1 the middle rate is taken.
@@ -69,9 +72,13 @@ def probe(
         Keep features on disk ($ATST_CACHE, else the user's cache folder) and read them back.
     """
     few = _few(shots, fraction, seeds)
+    if protocol == "hear" and few is not None:
+        raise UsageError("--shots and --fraction go with --protocol paper: HEAR has no few-label setting.")
     labelled = load_task(task, data)
     encoder = models.load(model, device=device, seed=seed)
-    if few is None:
+    if protocol == "hear":
+        finished = hear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
+    elif few is None:
         finished = linear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
     else:
         finished = few_label_probe(
@@ -104,8 +111,9 @@ def _show(result: ProbeResult, out: Path | None) -> None:
     )
     low, high = result.ci
     interval, knn = f"{low:.3f} to {high:.3f}", f"{result.knn['value']:.3f}"
-    protocol = f"{result.protocol}: {result.layers} blocks, {result.pooling} pooling"
-    table.add_row(result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn, protocol)
+    table.add_row(
+        result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn, result.words
+    )
     for figure in published(result.task):
         cells = (f"{figure.value / 100:.3f}", "", "", f"published: {figure.protocol}")
         table.add_row(result.task, figure.model, figure.metric, *cells)

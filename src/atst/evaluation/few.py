@@ -8,8 +8,9 @@ from scipy import stats
 
 from atst.errors import UsageError
 from atst.evaluation.features import extract
+from atst.evaluation.measured import Probe
 from atst.evaluation.parts import Few
-from atst.evaluation.probe import Probe, linear_probe
+from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import SeedResult
 from atst.tasks import Task
 

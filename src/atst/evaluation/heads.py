@@ -1,6 +1,6 @@
-"""Linear heads on a task's features: trained, applied and measured on some of the rows."""
+"""Heads on a task's features: trained, applied and measured on some of the rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -8,19 +8,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atst import device as devices
 from atst.evaluation import sweep
+from atst.evaluation.features import Features, extract
 from atst.evaluation.knn import knn_scores
 from atst.evaluation.metrics import bootstrap_values, score
+from atst.evaluation.parts import Few, Parts, divide
 from atst.tasks import Task
 
 
 @dataclass
 class Head:
-    """A linear classifier: logits = features @ weight.T + bias."""
+    """A classifier: logits = x @ weight.T + bias.
 
-    weight: Tensor  # (C, D)
+    x is the features, or what the hidden layers, each relu(x @ weight.T + bias), make of them.
+    """
+
+    weight: Tensor  # (C, D), or (C, H) after hidden layers
     bias: Tensor  # (C,)
     trained_on: str  # in words
+    hidden: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # weight (H, D or H), bias (H,)
 
 
 @dataclass
@@ -46,8 +53,10 @@ class Labelled:
 
     def logits(self, head: Head, rows: NDArray[np.bool_]) -> Tensor:
         """(m, C) of the m rows."""
-        features = self.features[self._index(rows)]
-        return (features @ head.weight.T.to(features.device) + head.bias.to(features.device)).cpu()
+        x = self.features[self._index(rows)]
+        for weight, bias in head.hidden:
+            x = (x @ weight.T.to(x.device) + bias.to(x.device)).relu()
+        return (x @ head.weight.T.to(x.device) + head.bias.to(x.device)).cpu()
 
     def labels_of(self, rows: NDArray[np.bool_]) -> Tensor:
         """(m,) or (m, C)."""
@@ -69,6 +78,23 @@ class Labelled:
 
     def _index(self, rows: NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(np.flatnonzero(rows)).to(self.features.device)
+
+
+def prepare(
+    model: Any,
+    task: Task,
+    seed: int,
+    cache: bool,
+    device: str,
+    few: Few | None = None,
+    features: Features | None = None,
+) -> tuple[Labelled, Parts, Features]:
+    """A task's features on the device, and what to do with which; `features` if they are there already."""
+    where = devices.resolve(device)
+    features = features or extract(model, task, cache)
+    labels = torch.from_numpy(task.labels[features.rows]).to(where)
+    data = Labelled(torch.from_numpy(features.values).to(where), labels, task, seed)
+    return data, divide(task, features.rows, seed, few), features
 
 
 def kept_head(heads: sweep.Heads, fold: int, rate: int, trained_on: str) -> Head:

@@ -9,7 +9,7 @@ from safetensors.torch import save as as_safetensors
 
 from atst.atomic import new_file, new_folder
 from atst.evaluation.classes import write_predictions
-from atst.evaluation.probe import Probe
+from atst.evaluation.measured import Probe
 from atst.evaluation.report import probe_report
 
 
@@ -28,13 +28,16 @@ def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:
     """Write the encoder, `head.safetensors` (weight (C, D), bias (C,)) and `labels.json`.
 
     Logits are features @ weight.T + bias, and scores those of logits / temperature; `labels.json` says how
-    the features are made. BatchNorm is part of the weight. Baselines have no files of their own; their name
-    says it all.
+    the features are made. Hidden layers, `hidden.0.weight` (H, D), `hidden.0.bias` (H,) and so on, are
+    applied to the features first, each as relu(x @ weight.T + bias). BatchNorm is part of the weights.
+    Baselines have no files of their own; their name says it all.
     """
     with new_folder(folder) as temporary:
         if hasattr(model, "save"):
             model.save(temporary)
         head = {"weight": probe.head.weight, "bias": probe.head.bias}
+        for i, (weight, bias) in enumerate(probe.head.hidden):
+            head |= {f"hidden.{i}.weight": weight, f"hidden.{i}.bias": bias}
         (temporary / "head.safetensors").write_bytes(as_safetensors(head))
         labels = {
             "labels": probe.task.label_names,

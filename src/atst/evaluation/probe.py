@@ -1,41 +1,18 @@
 """The linear probe of the paper: how much a linear layer gets out of frozen features."""
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from atst import device as devices
 from atst.evaluation import sweep
-from atst.evaluation.calibration import expected_calibration_error, fit_temperature
-from atst.evaluation.features import CLIP_SECONDS, POOLING, Features, extract
-from atst.evaluation.heads import Head, Labelled, kept_head
-from atst.evaluation.knn import NEIGHBOURS
-from atst.evaluation.metrics import interval
-from atst.evaluation.parts import Few, Parts, divide
-from atst.evaluation.results import Choice, ProbeResult
+from atst.evaluation.features import Features
+from atst.evaluation.heads import Head, Labelled, kept_head, prepare
+from atst.evaluation.measured import Chosen, Probe, measure
+from atst.evaluation.parts import Few, Parts
 from atst.tasks import Task
 
 RATES = tuple(float(f"{rate:.2g}") for rate in np.logspace(-5, 0, 12))  # for a batch of 256
-
-
-@dataclass
-class Probe:
-    """A finished probe: its result, and what its files and report are made from."""
-
-    result: ProbeResult
-    task: Task
-    features: Features
-    parts: Parts
-    sweep: sweep.Sweep
-    tested: NDArray[np.int64]  # (m,) rows of `features`, fold by fold
-    logits: Tensor  # (m, C) of them
-    calibrated: Tensor  # (m, C) divided by the temperature of their fold
-    head: Head
 
 
 def linear_probe(
@@ -65,49 +42,30 @@ def linear_probe(
             one of each class, none is left to choose on: the middle rate is taken, and all epochs.
         features: those of the task's clips, if they have been extracted already.
     """
-    where = devices.resolve(device)
-    features = features or extract(model, task, cache)
-    parts = divide(task, features.rows, seed, few)
-    labels = torch.from_numpy(task.labels[features.rows]).to(where)
-    data = Labelled(torch.from_numpy(features.values).to(where), labels, task, seed)
+    data, parts, features = prepare(model, task, seed, cache, device, few, features)
     grid, swept = _sweep(data, parts, list(task.rates or RATES))
     best = [swept.best(fold) for fold in range(parts.count)]  # (index of the rate, epoch)
-    heads = _heads_to_test(data, parts, swept, [grid[rate] for rate, _ in best], best)
-    logits = [data.logits(head, test) for head, test in zip(heads, parts.test.T, strict=True)]
-    chosen = _choices(data, parts, swept, grid, best, logits)
-    calibrated = torch.cat([own / choice.temperature for own, choice in zip(logits, chosen, strict=True)])
-    one_fold = parts.folds is None or few is not None  # else the kept head is trained on all of them
-    draws = [data.bootstrap(logits[fold], test, fold) for fold, test in enumerate(parts.test.T)]
-    result = ProbeResult(
-        task=task.name,
-        model=model.name,
+    chosen = _chosen(data, parts, swept, grid, best)
+    # With few labels the kept head has seen no more of them: it is that of the first fold.
+    refit = None if parts.folds is None or few is not None else _refit(data, parts, swept, grid, best)
+    probe = measure(
+        model,
+        data,
+        parts,
+        features,
+        swept,
+        chosen,
+        refit,
+        {"epochs": sweep.EPOCHS, "batch": sweep.BATCH},
+        _edges(task, [rate for rate, _ in best], grid) + _scarce(data, parts, few),
         protocol="paper",
-        pooling=POOLING,
-        layers=model.depth,
-        metric=task.metric,
-        value=float(np.mean([choice.value for choice in chosen])),
-        ci=interval(np.mean(draws, axis=0)),
-        seed=seed,
         chosen_on=_chosen_on(parts, few),
         rates=grid,
-        chosen=chosen,
-        knn=_knn(data, parts),
-        clips=len(features.rows),
-        skipped=features.skipped,
-        warnings=_warnings(features, task, [rate for rate, _ in best], grid) + _scarce(data, parts, few),
-        fingerprint=model.fingerprint,
-        settings={"clip_seconds": CLIP_SECONDS, "epochs": sweep.EPOCHS, "batch": sweep.BATCH},
-        calibration={
-            "temperature": _kept_temperature(data, parts, swept, grid, chosen, one_fold),
-            **_calibration(data, parts, torch.cat(logits), calibrated),
-        },
         trained_on="all training clips" if few is None else few.words,
     )
-    order = np.concatenate([np.flatnonzero(test) for test in parts.test.T])
-    head = heads[0] if one_fold else _head_of_all(data, chosen)
     if few is not None:
-        head.trained_on = _drawn(few, parts, seed)
-    return Probe(result, task, features, parts, swept, order, torch.cat(logits), calibrated, head)
+        probe.head.trained_on = _drawn(few, parts, seed)
+    return probe
 
 
 def _sweep(data: Labelled, parts: Parts, grid: list[float]) -> tuple[list[float], sweep.Sweep]:
@@ -119,44 +77,20 @@ def _sweep(data: Labelled, parts: Parts, grid: list[float]) -> tuple[list[float]
     return grid, data.train(parts.train, [grid] * parts.count, stop=stop)
 
 
-def _validation_logits(data: Labelled, parts: Parts, swept: sweep.Sweep, rates: list[int]) -> list[Tensor]:
-    """(n, C) of each fold's validation clips, by its head of that rate."""
-    heads = [kept_head(swept.heads, fold, rate, "") for fold, rate in enumerate(rates)]
-    return [data.logits(head, valid) for head, valid in zip(heads, parts.valid.T, strict=True)]
-
-
-def _kept_temperature(
-    data: Labelled, parts: Parts, swept: sweep.Sweep, grid: list[float], chosen: list[Choice], one_fold: bool
-) -> float:
-    """Of the head that is kept: the fold's own, or fitted on all folds' heads of nearly its rate.
-
-    Logits of other rates are of other sizes: one temperature for all of them would fit none.
-    """
-    if one_fold:
-        return chosen[0].temperature
-    nearest = int(np.abs(np.log(grid) - np.log(_middle_rate(chosen))).argmin())
-    logits = _validation_logits(data, parts, swept, [nearest] * parts.count)
-    return fit_temperature(torch.cat(logits), torch.cat([data.labels_of(valid) for valid in parts.valid.T]))
-
-
-def _calibration(data: Labelled, parts: Parts, logits: Tensor, calibrated: Tensor) -> dict[str, float]:
-    """What the folds' temperatures did to their scores of the test clips."""
-    truth = torch.cat([data.labels_of(test) for test in parts.test.T])
-    return {
-        "expected_calibration_error_before": expected_calibration_error(logits, truth),
-        "expected_calibration_error_after": expected_calibration_error(calibrated, truth),
-    }
-
-
-def _middle_rate(chosen: list[Choice]) -> float:
-    return float(np.exp(np.median(np.log([choice.rate for choice in chosen]))))
-
-
-def _knn(data: Labelled, parts: Parts) -> dict[str, Any]:
-    """Nearest neighbours among the training clips (and those held out of them), on the test clips."""
-    known = parts.train | parts.valid if parts.held_out else parts.train
-    values = [data.knn(train, test) for train, test in zip(known.T, parts.test.T, strict=True)]
-    return {"value": float(np.mean(values)), "k": NEIGHBOURS, "distance": "cosine of the plain features"}
+def _chosen(
+    data: Labelled, parts: Parts, swept: sweep.Sweep, grid: list[float], best: list[tuple[int, int]]
+) -> list[Chosen]:
+    heads = _heads_to_test(data, parts, swept, [grid[rate] for rate, _ in best], best)
+    return [
+        Chosen(
+            grid[rate],
+            epoch,
+            float(swept.valid_metric[epoch - 1, fold, rate]),
+            kept_head(swept.heads, fold, rate, "training clips"),
+            heads[fold],
+        )
+        for fold, (rate, epoch) in enumerate(best)
+    ]
 
 
 def _heads_to_test(
@@ -170,41 +104,22 @@ def _heads_to_test(
     return [kept_head(heads, fold, 0, "training and held-out clips") for fold in range(parts.count)]
 
 
-def _head_of_all(data: Labelled, chosen: list[Choice]) -> Head:
-    """A head for use, trained on all clips with the folds' median rate and epoch."""
+def _refit(
+    data: Labelled, parts: Parts, swept: sweep.Sweep, grid: list[float], best: list[tuple[int, int]]
+) -> tuple[Head, list[Head]]:
+    """A head for use, of all clips at the folds' median rate and epoch; the folds' of nearly that rate.
+
+    Logits of other rates are of other sizes: one temperature for all of them would fit none.
+    """
+    rate = float(np.exp(np.median(np.log([grid[rate] for rate, _ in best]))))
+    epoch = round(float(np.median([epoch for _, epoch in best])))
     everything = np.ones((len(data.labels), 1), dtype=bool)
-    epoch = round(float(np.median([choice.epoch for choice in chosen])))
-    heads = data.train(everything, [[_middle_rate(chosen)]], stop=torch.tensor([[epoch]])).heads
-    return kept_head(
-        heads, 0, 0, "all labelled clips, test folds included: the metric was measured on other heads"
-    )
-
-
-def _choices(
-    data: Labelled,
-    parts: Parts,
-    swept: sweep.Sweep,
-    grid: list[float],
-    best: list[tuple[int, int]],
-    logits: list[Tensor],
-) -> list[Choice]:
-    validation = _validation_logits(data, parts, swept, [rate for rate, _ in best])
-    return [
-        Choice(
-            fold=parts.folds[fold] if parts.folds else None,
-            rate=grid[rate],
-            epoch=epoch,
-            valid=_rounded(float(swept.valid_metric[epoch - 1, fold, rate])),
-            value=data.score(logits[fold], parts.test[:, fold]),
-            temperature=fit_temperature(validation[fold], data.labels_of(parts.valid[:, fold])),
-            clips={part: int(getattr(parts, part)[:, fold].sum()) for part in ("train", "valid", "test")},
-        )
-        for fold, (rate, epoch) in enumerate(best)
+    heads = data.train(everything, [[rate]], stop=torch.tensor([[epoch]])).heads
+    nearest = int(np.abs(np.log(grid) - np.log(rate)).argmin())
+    words = "all labelled clips, test folds included: the metric was measured on other heads"
+    return kept_head(heads, 0, 0, words), [
+        kept_head(swept.heads, fold, nearest, "training clips") for fold in range(parts.count)
     ]
-
-
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)
 
 
 def _chosen_on(parts: Parts, few: Few | None) -> str:
@@ -217,20 +132,16 @@ def _chosen_on(parts: Parts, few: Few | None) -> str:
     return f"{parts.held_out}, held out; then trained again on all training clips"
 
 
-def _warnings(features: Features, task: Task, best: list[int], grid: list[float]) -> list[str]:
-    warnings = []
-    if features.skipped:
-        warnings.append(f"{len(features.skipped)} of {len(task)} clips could not be read and were skipped.")
-    if task.missing:
-        warnings.append(f"{len(task.missing)} labelled clips have no file and were left out.")
+def _edges(task: Task, best: list[int], grid: list[float]) -> list[str]:
+    """A rate beyond those tried may be better."""
     edges = sorted({grid[rate] for rate in best if rate in (0, len(grid) - 1)})
     if edges and not task.rates and len(grid) > 1:
         where = (
             f" in {sum(grid[rate] in edges for rate in best)} of {len(best)} folds" if len(best) > 1 else ""
         )
         tried = ", ".join(f"{rate:g}" for rate in edges)
-        warnings.append(f"The best learning rate is at the edge of those tried ({tried}){where}.")
-    return warnings
+        return [f"The best learning rate is at the edge of those tried ({tried}){where}."]
+    return []
 
 
 def _drawn(few: Few, parts: Parts, seed: int) -> str:

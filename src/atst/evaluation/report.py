@@ -4,14 +4,15 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from atst.evaluation.classes import chance, class_parts
-from atst.evaluation.probe import Probe
+from atst.evaluation.learning import learning_plot
+from atst.evaluation.measured import Probe
+from atst.evaluation.results import ProbeResult
 from atst.report import Alert, Headline, Plot, Section, Table, write_report
 
 MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyond
@@ -21,28 +22,26 @@ MAP = (
     "Near is alike; distances between groups mean little."
 )
 DRAWS = "Each seed draws its own training clips. All below is of the first seed."
-LEARNING = (
-    "Left: validation metric of each learning rate at its best epoch; dots: what was chosen. Right: "
-    "validation metric and training loss by epoch at the chosen rate. Thin: each fold; thick: the mean."
-)
 
 
 def probe_report(probe: Probe, path: str | Path) -> None:
     """Write the report of a probe as one HTML file."""
     result = probe.result
-    chosen = f"Learning rate and epoch were chosen on {result.chosen_on}."
+    grid = f"Of the grid's points {len(result.tried)} were tried. Layers, rate, initialisation"
+    chosen = f"{grid if result.tried else 'Learning rate'} and epoch were chosen on {result.chosen_on}."
     sections = [
         Section("", [_headline(probe), *[Alert(text) for text in result.warnings]]),
         *([Section("Draws of training clips", [DRAWS, _draws(probe)])] if result.seeds else []),
-        Section("What validation chose", [chosen, _choices(probe)]),
-        Section("Learning", [Plot(_curves(probe), LEARNING)]),
+        Section("What validation chose", [chosen, _choices(probe), *_tried(result)]),
+        Section("Learning", [learning_plot(probe.learning, result)]),
         Section("Classes", class_parts(probe.task, probe.features.rows[probe.tested], probe.logits)),
         Section("Map of the embeddings", [_map(probe)]),
         Section("Settings", [_settings(probe)]),
     ]
     if result.skipped:
         sections.append(Section("Skipped clips", [Table(["clip", "reason"], result.skipped)]))
-    write_report(path, f"Linear probe: {result.model} on {result.task}", sections)
+    kind = "Linear probe" if result.protocol == "paper" else "HEAR's protocol"
+    write_report(path, f"{kind}: {result.model} on {result.task}", sections)
 
 
 def _headline(probe: Probe) -> Headline:
@@ -72,6 +71,16 @@ def _choices(probe: Probe) -> Table:
     )
 
 
+def _tried(result: ProbeResult) -> list[Table]:
+    """The points of the grid, best first; none where only rates were swept."""
+    order = sorted(result.tried, key=lambda own: -own.valid)
+    rows: list[list[object]] = [
+        [own.hidden, f"{own.rate:g}", own.init, own.epoch, _number(own.valid if own.valid >= 0 else None)]
+        for own in order
+    ]
+    return [Table(["hidden layers", "rate", "initialisation", "epoch", "validation"], rows)] if rows else []
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
@@ -79,40 +88,6 @@ def _number(value: float | None) -> str:
 def _draws(probe: Probe) -> Table:
     rows = [[run.seed, f"{run.value:.3f}", f"{run.knn:.3f}"] for run in probe.result.seeds]
     return Table(["seed", probe.result.metric, "nearest neighbours"], rows)
-
-
-def _curves(probe: Probe) -> Figure:
-    figure = Figure(figsize=(9.5, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    swept, result = probe.sweep, probe.result
-    at = (swept.epochs - 1)[None]
-    metric = swept.valid_metric.gather(0, at)[0].numpy()  # (F, R)
-    _lines(left, np.array(result.rates), metric, "C0")
-    for choice in result.chosen:
-        if choice.valid is not None:
-            left.plot(choice.rate, choice.valid, "o", color="C1", markersize=5)
-    left.set(xscale="log", xlabel="learning rate (batch of 256)", ylabel=f"validation {result.metric}")
-    best = np.array([result.rates.index(choice.rate) for choice in result.chosen])
-    folds = np.arange(len(best))
-    epochs = np.arange(1, len(swept.train_loss) + 1)
-    _lines(right, epochs, swept.valid_metric.numpy()[:, folds, best].T, "C0")
-    right.set(xlabel="epoch", ylabel=f"validation {result.metric}")
-    right.yaxis.label.set_color("C0")
-    loss = right.twinx()
-    _lines(loss, epochs, swept.train_loss.numpy()[:, folds, best].T, "C3")
-    loss.set_ylabel("training loss", color="C3")
-    for axes in (left, right, loss):
-        axes.spines[["top"]].set_visible(False)
-    left.spines[["right"]].set_visible(False)
-    left.grid(alpha=0.25)
-    return figure
-
-
-def _lines(axes: Axes, x: NDArray, lines: NDArray, colour: str) -> None:
-    """Thin lines (F, n), and a thick one for their mean."""
-    if len(lines) > 1:
-        axes.plot(x, lines.T, color=colour, alpha=0.25, linewidth=0.8)
-    axes.plot(x, lines.mean(0), color=colour, linewidth=2)
 
 
 def _map(probe: Probe) -> Plot:
@@ -160,7 +135,7 @@ def _settings(probe: Probe) -> Table:
             "features",
             f"{probe.features.values.shape[1]} values: {result.layers} blocks, pooling {result.pooling}",
         ],
-        ["classifier", f"kept: trained on {probe.head.trained_on}"],
+        ["classifier", f"{result.classifier}; kept: trained on {probe.head.trained_on}"],
         ["seed", str(result.seed)],
         *[[key.replace("_", " "), f"{value:.4g}"] for key, value in result.calibration.items()],
         *[[key.replace("_", " "), str(value)] for key, value in result.settings.items()],

@@ -1,0 +1,157 @@
+"""What every protocol does with the classifiers that it trained: measure them on the test clips."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atst.evaluation.calibration import expected_calibration_error, fit_temperature
+from atst.evaluation.features import CLIP_SECONDS, POOLING, Features
+from atst.evaluation.heads import Head, Labelled
+from atst.evaluation.knn import NEIGHBOURS
+from atst.evaluation.metrics import interval
+from atst.evaluation.mlp import Trained
+from atst.evaluation.parts import Parts
+from atst.evaluation.results import Choice, ProbeResult
+from atst.evaluation.sweep import Sweep
+from atst.tasks import Task
+
+
+@dataclass
+class Search:
+    """How the networks of HEAR's protocol were trained."""
+
+    tried: list[Trained]  # each grid point, on the first fold
+    folds: list[Trained]  # the chosen one, on each fold
+
+
+@dataclass
+class Probe:
+    """A finished probe: its result, and what its files and report are made from."""
+
+    result: ProbeResult
+    task: Task
+    features: Features
+    parts: Parts
+    learning: Sweep | Search
+    tested: NDArray[np.int64]  # (m,) rows of `features`, fold by fold
+    logits: Tensor  # (m, C) of them
+    calibrated: Tensor  # (m, C) divided by the temperature of their fold
+    head: Head
+
+
+@dataclass
+class Chosen:
+    """What validation chose for one fold."""
+
+    rate: float
+    epoch: int
+    valid: float  # the metric on the validation clips; NaN without
+    validated: Head  # the temperature is fitted on its validation clips
+    tested: Head  # the same, or trained again on more clips
+    network: dict[str, Any] = field(default_factory=dict)  # of a `Choice`, where the head is not linear
+
+
+def measure(
+    model: Any,
+    data: Labelled,
+    parts: Parts,
+    features: Features,
+    learning: Sweep | Search,
+    chosen: list[Chosen],
+    refit: tuple[Head, list[Head]] | None,
+    settings: dict[str, Any],
+    warnings: list[str],
+    **about: Any,
+) -> Probe:
+    """Test the chosen heads, once each; calibrate them; compare with nearest neighbours.
+
+    Args:
+        model: what the features are of.
+        data: features and labels of n clips.
+        parts: which of them train, choose and test.
+        features: the same features, with what was skipped.
+        learning: how the heads came about.
+        chosen: one for each fold.
+        refit: a head for use that was trained on all clips, and the heads, one a fold, on whose validation
+            logits its temperature is fitted; without it the first fold's head is for use.
+        settings: more than those of the features.
+        warnings: the protocol's own.
+        about: further fields of the `ProbeResult`.
+    """
+    logits = [data.logits(own.tested, test) for own, test in zip(chosen, parts.test.T, strict=True)]
+    choices = [_choice(data, parts, fold, own, logits[fold]) for fold, own in enumerate(chosen)]
+    calibrated = torch.cat([own / choice.temperature for own, choice in zip(logits, choices, strict=True)])
+    draws = [data.bootstrap(logits[fold], test, fold) for fold, test in enumerate(parts.test.T)]
+    temperature = choices[0].temperature if refit is None else _temperature(data, parts, refit[1])
+    result = ProbeResult(
+        task=data.task.name,
+        model=model.name,
+        pooling=POOLING,
+        layers=model.depth,
+        metric=data.task.metric,
+        value=float(np.mean([choice.value for choice in choices])),
+        ci=interval(np.mean(draws, axis=0)),
+        seed=data.seed,
+        chosen=choices,
+        knn=_knn(data, parts),
+        clips=len(features.rows),
+        skipped=features.skipped,
+        warnings=_left_out(features, data.task) + warnings,
+        fingerprint=model.fingerprint,
+        settings={"clip_seconds": CLIP_SECONDS, **settings},
+        calibration={"temperature": temperature, **_errors(data, parts, torch.cat(logits), calibrated)},
+        **about,
+    )
+    order = np.concatenate([np.flatnonzero(test) for test in parts.test.T])
+    head = chosen[0].tested if refit is None else refit[0]
+    return Probe(result, data.task, features, parts, learning, order, torch.cat(logits), calibrated, head)
+
+
+def _choice(data: Labelled, parts: Parts, fold: int, chosen: Chosen, logits: Tensor) -> Choice:
+    valid = parts.valid[:, fold]
+    return Choice(
+        fold=parts.folds[fold] if parts.folds else None,
+        rate=chosen.rate,
+        epoch=chosen.epoch,
+        valid=None if math.isnan(chosen.valid) else round(chosen.valid, 6),
+        value=data.score(logits, parts.test[:, fold]),
+        temperature=fit_temperature(data.logits(chosen.validated, valid), data.labels_of(valid)),
+        clips={part: int(getattr(parts, part)[:, fold].sum()) for part in ("train", "valid", "test")},
+        **chosen.network,
+    )
+
+
+def _temperature(data: Labelled, parts: Parts, heads: list[Head]) -> float:
+    """Of all folds' validation clips, each by its own head."""
+    logits = [data.logits(head, valid) for head, valid in zip(heads, parts.valid.T, strict=True)]
+    return fit_temperature(torch.cat(logits), torch.cat([data.labels_of(valid) for valid in parts.valid.T]))
+
+
+def _errors(data: Labelled, parts: Parts, logits: Tensor, calibrated: Tensor) -> dict[str, float]:
+    """What the folds' temperatures did to their scores of the test clips."""
+    truth = torch.cat([data.labels_of(test) for test in parts.test.T])
+    return {
+        "expected_calibration_error_before": expected_calibration_error(logits, truth),
+        "expected_calibration_error_after": expected_calibration_error(calibrated, truth),
+    }
+
+
+def _knn(data: Labelled, parts: Parts) -> dict[str, Any]:
+    """Nearest neighbours among the training clips (and those held out of them), on the test clips."""
+    known = parts.train | parts.valid if parts.held_out else parts.train
+    values = [data.knn(train, test) for train, test in zip(known.T, parts.test.T, strict=True)]
+    return {"value": float(np.mean(values)), "k": NEIGHBOURS, "distance": "cosine of the plain features"}
+
+
+def _left_out(features: Features, task: Task) -> list[str]:
+    warnings = []
+    if features.skipped:
+        warnings.append(f"{len(features.skipped)} of {len(task)} clips could not be read and were skipped.")
+    if task.missing:
+        warnings.append(f"{len(task.missing)} labelled clips have no file and were left out.")
+    return warnings

@@ -1,0 +1,184 @@
+"""A shallow network on frozen features, trained until its validation metric stops rising.
+
+As HEAR trains it (Turian et al. 2022, arXiv 2203.03022, downstream training): 1 or 2 hidden layers of
+1024, each linear, BatchNorm, ReLU, dropout, then a linear output; Adam; Xavier initialisation.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from atst.errors import TrainingError
+from atst.evaluation.metrics import score
+from atst.evaluation.sweep import epoch_batches
+
+WIDTH = 1024
+DROPOUT = 0.1
+BATCH = 1024
+EPOCHS = 500  # at most
+EVERY = 3  # epochs from one validation to the next
+PATIENCE = 20  # validations without a better metric, after which training stops
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is searched for: a point of the grid."""
+
+    hidden: int  # layers of WIDTH
+    rate: float  # of Adam
+    init: Literal["xavier_uniform", "xavier_normal"]
+
+
+GRID = tuple(
+    Point(hidden, rate, init)
+    for hidden in (1, 2)
+    for rate in (3.2e-3, 1e-3, 3.2e-4, 1e-4)
+    for init in ("xavier_uniform", "xavier_normal")
+)
+
+
+@dataclass
+class Trained:
+    """A network as it was at its best validation, and how it came about."""
+
+    point: Point
+    layers: list[tuple[Tensor, Tensor]]  # weight (out, in) and bias (out,), ReLU between; on the CPU
+    epoch: int  # epochs behind them
+    metric: float  # on the validation clips, NaN without
+    loss: float  # on the validation clips, NaN without
+    train_loss: list[float]  # of each epoch that was trained
+    valid_metric: list[float]  # of every third of them; -1 if it diverged
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Larger is better: the metric, and of equal ones the smaller loss."""
+        return self.metric, -self.loss
+
+
+def train(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    point: Point,
+    train_rows: Tensor,
+    valid_rows: Tensor | None = None,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+) -> Trained:
+    """Train one network; keep its best validated state, or without validation the one after `epochs`.
+
+    Args:
+        features: (n, D) float32, on the device that trains; they go in as they are.
+        labels: (n,) classes for cross-entropy and accuracy, or multi-hot (n, C) for binary cross-entropy
+            and mAP; on the same device.
+        classes: C.
+        point: layers, rate and initialisation.
+        train_rows, valid_rows: (n,) bool.
+        epochs: most epochs; by default 500. An epoch is cut into the fewest batches of 1024 at most.
+        seed: of the initial weights, the order of the data and dropout.
+
+    Raises:
+        TrainingError: there are fewer than two training clips, so no batch statistics.
+    """
+    rows = train_rows.nonzero()[:, 0].to(features.device)
+    known = None if valid_rows is None else valid_rows.nonzero()[:, 0].to(features.device)
+    if len(rows) < 2:
+        raise TrainingError("BatchNorm needs two training clips at least; there is one.")
+    steps = math.ceil(len(rows) / BATCH)
+    with _seeded(seed, features.device):
+        network = _network(features.shape[1], classes, point).to(features.device)
+        optimiser = torch.optim.Adam(network.parameters(), lr=point.rate)
+        best = Trained(point, [], 0, -math.inf, math.nan, [], [])
+        since = 0  # validations without a better metric
+        for epoch in range(1, (epochs or EPOCHS) + 1):
+            batches = epoch_batches(rows, steps, epoch, seed)
+            best.train_loss.append(
+                sum(_step(network, optimiser, features, labels, own) for own in batches) / steps
+            )
+            if known is None or epoch % EVERY:
+                continue
+            metric, loss = _validate(network, features[known], labels[known])
+            best.valid_metric.append(metric)
+            since = 0 if metric > best.metric else since + 1
+            if since == 0:
+                best.layers, best.epoch, best.metric, best.loss = folded(network), epoch, metric, loss
+            elif since == PATIENCE:
+                break
+    if known is None:
+        best.layers, best.epoch, best.metric = folded(network), epoch, math.nan
+    return best
+
+
+def folded(network: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
+    """Its affine layers on the CPU, each BatchNorm in eval mode made part of the linear layer before it."""
+    layers: list[tuple[Tensor, Tensor]] = []
+    for layer, following in itertools.pairwise([*network, nn.Identity()]):
+        if not isinstance(layer, nn.Linear):
+            continue
+        weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+        if isinstance(following, nn.BatchNorm1d):
+            mean, var = following.running_mean, following.running_var
+            assert isinstance(mean, Tensor), "BatchNorm keeps running statistics"
+            assert isinstance(var, Tensor), "BatchNorm keeps running statistics"
+            scale = following.weight.detach() * (var + following.eps).rsqrt()  # (out,)
+            weight, bias = weight * scale[:, None], (bias - mean) * scale + following.bias.detach()
+        layers.append((weight.cpu(), bias.cpu()))
+    return layers
+
+
+def _network(width: int, classes: int, point: Point) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(point.hidden):
+        layers += [nn.Linear(width, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU(), nn.Dropout(DROPOUT)]
+        width = WIDTH
+    layers.append(nn.Linear(width, classes))
+    initialise = nn.init.xavier_uniform_ if point.init == "xavier_uniform" else nn.init.xavier_normal_
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            initialise(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers)
+
+
+def _step(
+    network: nn.Sequential, optimiser: torch.optim.Optimizer, features: Tensor, labels: Tensor, rows: Tensor
+) -> float:
+    network.train()
+    loss = _loss(network(features[rows]), labels[rows])
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.ndim == 1:
+        return nn.functional.cross_entropy(logits, labels)
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+
+@torch.no_grad()
+def _validate(network: nn.Sequential, features: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Metric and loss of these clips; -1 and inf where there is none."""
+    network.eval()
+    logits = network(features)
+    loss = _loss(logits, labels).item()
+    metric = float(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels))
+    if not math.isfinite(loss):
+        return -1.0, math.inf
+    return (-1.0 if math.isnan(metric) else metric), loss
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Chance by `seed` within the block, as before after it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
