@@ -55,7 +55,7 @@ def probe(
     protocol
         What is trained on all blocks' CLS and mean tokens. `paper`: BatchNorm and a linear layer, SGD for 100
         epochs. `hear`: networks of 1 or 2 hidden layers of 1024, Adam with early stopping, at 8 random points
-        of HEAR's grid, of which validation clips choose one; much slower.
+        of HEAR's grid, of which validation clips choose one (with folds those of the first); much slower.
     shots
         Training clips of each class, drawn at random, for all that needs labels: of 2 or more a fifth (one at
         least) is held out to choose rate and epoch, and then trained on too; with 1 the middle rate is taken.
