@@ -130,3 +130,11 @@ def test_clips_beyond_the_memory_are_read_when_asked_for():
 def test_steps_as_the_authors_and_small_tasks_in_small_batches(clips, devices, expected):
     size = sizes(recipes.resolve("spcv2", "paper"), clips, devices)
     assert (size.micro, size.accumulate, size.steps_per_epoch) == expected
+
+
+def test_an_epoch_of_few_clips_has_steps_enough_to_learn_from():
+    size = sizes(recipes.resolve("mine", "own"), 40, 1)
+    assert (size.micro, size.steps_per_epoch) == (32, 8)
+    orders = stream(rows=np.arange(5), per_epoch=16)
+    seen = [orders.row(position) for position in range(16)]
+    assert np.bincount(seen).min() == 3

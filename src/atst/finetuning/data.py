@@ -24,7 +24,7 @@ ORDER, AUGMENT, REPLACEMENT = range(3)  # kinds of draw, so that no two share a 
 class Stream(Dataset[dict[str, Any]]):
     """Position in the endless stream to an augmented log-mel (64, T) and its label (C,).
 
-    An epoch is `per_epoch` positions: every clip once in a new order, and the first ones again until the
+    An epoch is `per_epoch` positions: every clip once in a new order, then again in that order until the
     last batch is full; or, balanced, clips drawn in proportion to the rarity of their labels.
     """
 

@@ -128,7 +128,8 @@ def sizes(recipe: Recipe, clips: int, devices: int) -> Sizes:
     """The sizes for so many training clips."""
     micro = min(recipe.batch_size // (recipe.accumulate * devices), max(2, clips))
     accumulate = min(recipe.accumulate, -(-clips // (micro * devices)))
-    return Sizes(micro, accumulate, -(-clips // (micro * accumulate * devices)), devices)
+    steps = max(-(-clips // (micro * accumulate * devices)), recipe.epoch_steps)
+    return Sizes(micro, accumulate, steps, devices)
 
 
 def fit(job: Job, part: Part, resume: bool) -> Outcome | None:

@@ -22,6 +22,7 @@ class Recipe:
 
     max_epochs: int
     warmup_epochs: int  # the learning rate rises from 0
+    epoch_steps: int  # fewest optimiser steps of an epoch: a few clips are seen several times in one
     batch_size: int  # clips an optimiser step, of all devices together
     accumulate: int  # micro-batches a step, one after the other; BatchNorm sees one of them
     learning_rate: float
@@ -48,7 +49,7 @@ class Recipe:
         for key, valid in (("loss", LOSSES), ("precision", PRECISIONS), ("select", SELECTIONS)):
             if getattr(self, key) not in valid:
                 raise unknown(key, getattr(self, key), valid)
-        for key in ("max_epochs", "accumulate"):
+        for key in ("max_epochs", "accumulate", "epoch_steps"):
             if getattr(self, key) < 1:
                 raise UsageError(f"{key} must be at least 1, not {getattr(self, key)}.")
         if self.learning_rate <= 0:
