@@ -3,9 +3,10 @@
     python benchmarks/results.py --data DATA --runs RUN [RUN ...] [--compare RUN ...] [--work DIR]
 
 DATA holds tasks/esc10, tasks/fsdd and tasks/gmnotes; each RUN is a folder of `atst pretrain`: after --runs
-the same recipe with different seeds, after --compare short runs of different recipes. Every probe is kept in
---work, so that an interrupted or repeated call measures only what is missing. Audio that is slow to decode
-is best given to `atst pretrain` as WAV: a run sees every clip many times.
+long runs, of one recipe for each encoder size and with different seeds, after --compare short runs of
+different recipes. Every probe is kept in --work, so that an interrupted or repeated call measures only what
+is missing. Audio that is slow to decode is best given to `atst pretrain` as WAV: a run sees every clip many
+times.
 """
 
 import argparse
@@ -16,17 +17,22 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from atst import model as models
-from atst.evaluation.metrics import paired_bootstrap
+from atst.evaluation.features import Features, extract
+from atst.evaluation.metrics import interval, paired_bootstrap
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.pretraining.run import model_at, stored_recipe
-from atst.tasks import load_task
+from atst.tasks import Task, load_task
 
 TASKS = {"esc10": "esc10", "fsdd": "fsdd", "fsdd-speaker": "fsdd", "gmnotes": "gmnotes"}
 TITLES = {"esc10": "ESC-10", "fsdd": "digits", "fsdd-speaker": "speakers", "gmnotes": "families"}
 CURVE_TASKS = ("esc10", "fsdd", "gmnotes")
+PENALTY = 0.01  # C of the logistic regression
 
 
 @dataclass
@@ -36,7 +42,6 @@ class Measured:
     value: float
     low: float
     high: float
-    knn: float
     correct: np.ndarray
 
 
@@ -45,25 +50,60 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, nargs="*", default=[])
+    parser.add_argument("--runs", type=Path, nargs="+", required=True)
     parser.add_argument("--compare", type=Path, nargs="*", default=[])
     parser.add_argument("--work", type=Path, default=Path("runs/results"))
     parser.add_argument("--docs", type=Path, default=Path("docs"))
-    parser.add_argument("--note", type=Path, help="Markdown put under the tables, word for word")
+    parser.add_argument("--append", type=Path, nargs="*", default=[], help="Markdown put under the tables")
     options = parser.parse_args()
     bench = Bench(options.data / "tasks", options.work)
-    size = stored_recipe(options.runs[0]).size if options.runs else "tiny"
-    rows = {
-        "log-mel mean and deviation": [bench.all("logmel")],
-        "openSMILE ComParE": [bench.all("opensmile")],
+    runs: dict[str, list[Path]] = {}
+    for run in options.runs:
+        runs.setdefault(stored_recipe(run).size, []).append(run)
+    baselines, untrained, trained = rows(bench.all, bench.run, runs)
+    regressed = rows(bench.regressions, bench.regressions, runs)
+    figure = options.docs / "images" / "learning-curve.png"
+    draw_curves([(run, bench.curve(run)) for run in options.runs], *regressed[:2], figure)
+    sections = [
+        INTRODUCTION,
+        main_table(baselines, untrained, trained),
+        "## What pre-training adds",
+        "Differences in accuracy on the same test clips, with the 95% interval of a paired bootstrap. An "
+        "untrained encoder is that of the same seed.",
+        differences(baselines, untrained, trained),
+        "## The same features, another classifier",
+        f"Logistic regression on standardised features, C = {PENALTY:g} for all: nothing is chosen on "
+        "validation clips, of which ESC-10 has 80 a fold, so chance has less room.",
+        main_table(*regressed),
+        "Differences, as above:",
+        differences(*regressed),
+        "## The runs",
+        *[describe(run) for run in options.runs],
+        "![Accuracy over clips seen](images/learning-curve.png)",
+        "One point a checkpoint, by logistic regression; horizontal lines are the baselines.",
+        "## Other recipes",
+        "One seed each, probed like the first table: differences of a point or two are within chance.",
+        compare(bench, options.compare),
+        *[part.read_text().strip() for part in options.append],
+    ]
+    (options.docs / "results.md").write_text("\n\n".join(sections) + "\n")
+
+
+def rows(baseline, run, runs: dict[str, list[Path]]) -> tuple[dict, dict, dict]:
+    """Baselines by name; untrained and pre-trained encoders by size, a list of seeds each."""
+    baselines = {
+        "log-mel mean and deviation": baseline("logmel"),
+        "openSMILE ComParE": baseline("opensmile"),
     }
-    rows[f"`{size}`, untrained"] = [bench.all(f"random:{size}", seed) for seed in range(2)]
-    if options.runs:
-        rows[f"`{size}`, pre-trained"] = [bench.run(run) for run in options.runs]
-        curves = [bench.curve(run) for run in options.runs]
-        draw_curves(curves, rows, options.docs / "images" / "learning-curve.png")
-        compared = compare(bench, options.compare)
-        write_page(options.docs / "results.md", rows, options.runs, size, compared, options.note)
+    untrained = {size: [baseline(f"random:{size}", seed) for seed in range(2)] for size in runs}
+    return baselines, untrained, {size: [run(folder) for folder in own] for size, own in runs.items()}
+
+
+INTRODUCTION = """# Results
+
+Written by `benchmarks/results.py` from measured runs. Accuracy on test clips of a linear probe (`atst probe`,
+protocol `paper`: all blocks' CLS and mean tokens, rate and epoch chosen on validation clips), with a 95%
+bootstrap interval over test clips. Seeds are those of pre-training or of the untrained weights."""
 
 
 class Bench:
@@ -73,13 +113,27 @@ class Bench:
         self.data, self.work = data, work
 
     def all(self, name: str, seed: int = 0) -> dict[str, Measured]:
-        return {
-            task: self.probe(task, f"{name}-{seed}".replace(":", "-"), lambda: models.load(name, seed=seed))
-            for task in TASKS
-        }
+        label = f"{name}-{seed}".replace(":", "-")
+        return {task: self.probe(task, label, lambda: models.load(name, seed=seed)) for task in TASKS}
 
     def run(self, folder: Path, tasks=TASKS) -> dict[str, Measured]:
         return {task: self.probe(task, f"{folder.name}-end", lambda: models.load(folder)) for task in tasks}
+
+    def regressions(self, name: str | Path, seed: int = 0) -> dict[str, Measured]:
+        label = f"{name.name}-end" if isinstance(name, Path) else f"{name}-{seed}".replace(":", "-")
+        return {task: self.regression(task, label, lambda: models.load(name, seed=seed)) for task in TASKS}
+
+    def regression(self, task: str, name: str, load) -> Measured:
+        """Logistic regression with a fixed penalty on the same features."""
+        path = self.work / name / task / "regression.json"
+        if not path.is_file():
+            labelled = load_task(task, self.data / TASKS[task])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(regression(extract(load(), labelled), labelled)))
+        correct = np.array(json.loads(path.read_text()))
+        low, high = interval(np.random.default_rng(0).choice(correct, (2000, len(correct))).mean(1))
+        print(f"{name:30} {task:14} {correct.mean():.3f} by logistic regression", flush=True)
+        return Measured(float(correct.mean()), low, high, correct)
 
     def curve(self, folder: Path) -> dict[str, list[tuple[int, float]]]:
         """For each task (clips seen, metric) of every kept checkpoint."""
@@ -89,7 +143,7 @@ class Bench:
             step = int(checkpoint.stem.split("-")[1])
             for task, line in points.items():
                 name = f"{folder.name}-{step}"
-                value = self.probe(task, name, lambda path=checkpoint: model_at(path)).value
+                value = self.regression(task, name, lambda path=checkpoint: model_at(path)).value
                 line.append((step * recipe.batch_size * recipe.accumulate, value))
         return points
 
@@ -103,18 +157,37 @@ class Bench:
         with (folder / "predictions.csv").open(newline="") as file:
             correct = np.array([float(row["correct"]) for row in csv.DictReader(file)])
         print(f"{name:30} {task:14} {result['value']:.3f}", flush=True)
-        return Measured(result["value"], *result["ci"], result["knn"]["value"], correct)
+        return Measured(result["value"], *result["ci"], correct)
 
 
-def draw_curves(curves: list[dict], rows: dict, path: Path) -> None:
-    figure, axes = plt.subplots(1, len(CURVE_TASKS), figsize=(11, 3.7), layout="constrained")
+def regression(features: Features, task: Task) -> list[float]:
+    """Whether each test clip is right, fold by fold, trained on the other folds or on the training split."""
+    labels = task.labels[features.rows]
+    if task.folds is not None:
+        tests = [task.folds[features.rows] == fold for fold in np.unique(task.folds)]
+        divided = [(~test, test) for test in tests]
+    else:
+        divided = [(task.splits[features.rows] == "train", task.splits[features.rows] == "test")]
+    correct: list[float] = []
+    for train, test in divided:
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))
+        guesses = classifier.fit(features.values[train], labels[train]).predict(features.values[test])
+        correct += (guesses == labels[test]).astype(float).tolist()
+    return correct
+
+
+def draw_curves(curves: list, baselines: dict, untrained: dict, path: Path) -> None:
+    figure, axes = plt.subplots(1, len(CURVE_TASKS), figsize=(11, 3.9), layout="constrained")
+    levels = {name: [measured] for name, measured in baselines.items()}
+    levels |= {f"{size}, untrained": seeds for size, seeds in untrained.items()}
     for axis, task in zip(axes, CURVE_TASKS, strict=True):
-        for seed, curve in enumerate(curves):
+        for run, curve in curves:
+            recipe = stored_recipe(run)
             clips, values = zip(*curve[task], strict=True)
-            axis.plot(np.array(clips) / 1000, values, "o-", ms=3, label=f"pre-trained, seed {seed}")
-        for (name, measured), style in zip(rows.items(), (":", "-.", "--"), strict=False):
-            mean = np.mean([m[task].value for m in measured])
-            axis.axhline(mean, ls=style, c="0.4", lw=1, label=name.replace("`", ""))
+            label = f"{recipe.size}, pre-trained, seed {recipe.seed}"
+            axis.plot(np.array(clips) / 1000, values, "o-", ms=3, label=label)
+        for (name, seeds), style in zip(levels.items(), (":", "-.", "--", (0, (1, 4))), strict=False):
+            axis.axhline(np.mean([m[task].value for m in seeds]), ls=style, c="0.4", lw=1, label=name)
         axis.set(title=TITLES[task], xlabel="thousand clips seen", ylabel="accuracy")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
@@ -146,60 +219,41 @@ def seen(run: Path) -> tuple[int, float, float]:
     return len(metrics) * recipe.batch_size * recipe.accumulate, float(padding), float(differing)
 
 
-def write_page(path: Path, rows: dict, runs: list[Path], size: str, compared: str, note: Path | None) -> None:
-    head = "| features | seed | " + " | ".join(TITLES.values()) + " |\n|---|---|" + "---|" * len(TASKS)
-    table = [
-        f"| {name} | {seed if len(seeds) > 1 or 'trained' in name else '-'} | "
-        + " | ".join(f"{m[t].value:.3f} ({m[t].low:.3f} to {m[t].high:.3f})" for t in TASKS)
-        + " |"
-        for name, seeds in rows.items()
-        for seed, m in enumerate(seeds)
-    ]
-    sections = [
-        "# Results",
-        "Written by `benchmarks/results.py` from measured runs. Accuracy on test clips of a linear probe "
-        "(`atst probe`, protocol `paper`: all blocks' CLS and mean tokens, rate and epoch chosen on "
-        "validation clips), with a 95% bootstrap interval over test clips. Seeds are those of pre-training "
-        "or of the untrained weights.",
-        "\n".join([head, *table]),
-        "## What pre-training adds",
-        "Differences in accuracy on the same test clips, with the 95% interval of a paired bootstrap.",
-        differences(rows, size),
-        "## The runs",
-        *[describe(run, seed) for seed, run in enumerate(runs)],
-        "![Accuracy over clips seen](images/learning-curve.png)",
-        "One point a checkpoint, probed like the rest; horizontal lines are the baselines.",
-        f"## How the segments of `{size}` were chosen",
-        "Short runs of a small encoder, one seed each, probed like the rest: differences of a point or two "
-        "are within chance.",
-        compared,
-    ]
-    path.write_text("\n\n".join(sections) + "\n" + (f"\n{note.read_text()}" if note else ""))
-
-
-def differences(rows: dict, size: str) -> str:
-    lines = ["| against | seed | " + " | ".join(TITLES.values()) + " |", "|---|---|" + "---|" * len(TASKS)]
-    for other, baseline in rows.items():
-        for seed, trained in enumerate(rows[f"`{size}`, pre-trained"]):
-            if other == f"`{size}`, pre-trained":
-                continue
-            reference = baseline[min(seed, len(baseline) - 1)]
-            cells = []
-            for task in TASKS:
-                mean, low, high = paired_bootstrap(trained[task].correct, reference[task].correct)
-                cells.append(f"{mean:+.3f} ({low:+.3f} to {high:+.3f})")
-            lines.append(f"| {other} | {seed} | " + " | ".join(cells) + " |")
+def main_table(baselines: dict, untrained: dict, trained: dict) -> str:
+    rows = [(name, "-", measured) for name, measured in baselines.items()]
+    for size in trained:
+        rows += [(f"`{size}`, untrained", seed, m) for seed, m in enumerate(untrained[size])]
+        rows += [(f"`{size}`, pre-trained", seed, m) for seed, m in enumerate(trained[size])]
+    lines = ["| features | seed | " + " | ".join(TITLES.values()) + " |", "|---" * (2 + len(TASKS)) + "|"]
+    for name, seed, m in rows:
+        cells = [f"{m[task].value:.3f} ({m[task].low:.3f} to {m[task].high:.3f})" for task in TASKS]
+        lines.append(f"| {name} | {seed} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def describe(run: Path, seed: int) -> str:
+def differences(baselines: dict, untrained: dict, trained: dict) -> str:
+    titles = " | ".join(TITLES.values())
+    lines = [f"| pre-trained | seed | against | {titles} |", "|---" * (3 + len(TASKS)) + "|"]
+    for size, seeds in trained.items():
+        for seed, ours in enumerate(seeds):
+            for name, other in (baselines | {"untrained": untrained[size][min(seed, 1)]}).items():
+                cells = []
+                for task in TASKS:
+                    mean, low, high = paired_bootstrap(ours[task].correct, other[task].correct)
+                    cells.append(f"{mean:+.3f} ({low:+.3f} to {high:+.3f})")
+                lines.append(f"| `{size}` | {seed} | {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def describe(run: Path) -> str:
     recipe, (clips, padding, differing) = stored_recipe(run), seen(run)
     steps = clips // (recipe.batch_size * recipe.accumulate)
     with (run / "metrics.csv").open(newline="") as file:
         speeds = [float(row["clips_per_second"]) for row in csv.DictReader(file)]
     hours = sum(clips / steps / speed for speed in speeds) / 3600
     return (
-        f"Seed {seed}: {steps} of {recipe.max_steps} steps, {clips} clips seen in {hours:.1f} h. "
+        f"`{recipe.size}`, seed {recipe.seed}: {steps} of {recipe.max_steps} steps of {recipe.batch_size} "
+        f"clips, {clips} clips seen in {hours:.1f} h; learning rate {recipe.learning_rate:g} for 256 clips. "
         f"Segments of {recipe.segment_seconds:g} s from clips of {recipe.min_seconds:g} s and more, drawn "
         f"{recipe.sampling}; {padding:.1%} of the segments is padding, {differing:.1%} of the pairs have two "
         f"different segments."
