@@ -122,6 +122,18 @@ def test_files_of_a_probe(tmp_path):
     assert accuracy(logits, torch.from_numpy(load_task(table).labels)) == 1
 
 
+def test_an_interrupted_probe_leaves_no_results(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    probe = run(tone_task())
+    for step in ("write_classifier", "write_predictions", "probe_report"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(f"atst.evaluation.output.{step}", interrupted)
+            write_probe(probe, SpectrumModel(), tmp_path)
+        assert not (tmp_path / "results.json").exists()
+
+
 def test_unreadable_clips_are_skipped_and_listed(tmp_path):
     table = tone_files(tmp_path, column="fold")
     (tmp_path / "3.wav").write_bytes(b"not audio")

@@ -14,14 +14,14 @@ from atst.evaluation.report import probe_report
 
 
 def write_probe(probe: Probe, model: Any, folder: str | Path) -> None:
-    """Write `results.json`, `predictions.csv`, `report.html` and `model/`; each whole or not at all."""
+    """Write `model/`, `predictions.csv`, `report.html` and last `results.json`; each whole or not at all."""
     folder = Path(folder)
-    with new_file(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps(asdict(probe.result), indent=2) + "\n")
+    write_classifier(probe, model, folder / "model")
     tested = probe.features.rows[probe.tested]
     write_predictions(probe.task, tested, probe.calibrated, folder / "predictions.csv")
     probe_report(probe, folder / "report.html")
-    write_classifier(probe, model, folder / "model")
+    with new_file(folder / "results.json") as temporary:  # whoever finds it takes the rest to be there
+        temporary.write_text(json.dumps(asdict(probe.result), indent=2) + "\n")
 
 
 def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:
