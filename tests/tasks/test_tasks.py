@@ -3,6 +3,7 @@ import pytest
 
 from atst.errors import UsageError
 from atst.tasks import KNOWN, load_task, task_names
+from atst.tasks.listing import read_rows
 
 
 def table(folder, text, files=("a.wav", "b.wav", "c.wav")):
@@ -60,6 +61,22 @@ def test_what_is_wrong_with_a_table_is_said_in_one_line(tmp_path, text, message)
     with pytest.raises(UsageError, match=message) as error:
         load_task(table(tmp_path, text))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label,split\na.wav,caf\xe9,train\nb.wav,y,test\n",
+        "path,label,split,\xe9\na.wav,x,train,1\nb.wav,y,test,1\n",
+    ],
+)
+def test_a_table_that_is_not_in_utf8(tmp_path, text):
+    path = table(tmp_path, "")
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"meta\.csv is not in UTF-8 .*: save it as UTF-8\.$"):
+        load_task(path)
+    with pytest.raises(UsageError, match=r"meta\.csv is not in UTF-8 .*: save it as UTF-8\.$"):
+        list(read_rows(path, ("path",)))
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,18 +85,26 @@ def audio_under(folder: Path, within: Iterable[str] = ("",)) -> set[str]:
 
 def read_rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
     """The rows of a CSV file that must have the columns `needed`; values stripped. Raises `UsageError`."""
-    with open_table(path) as stream:
-        reader = csv.DictReader(stream)
+    with csv_reader(path) as reader:
         header = reader.fieldnames or []
         for column in needed:
             if column not in header:
                 shown = ", ".join(header) or "none"
                 raise UsageError(f"{path} has no column '{column}'; its columns are: {shown}.")
+        for row in reader:
+            yield {column: (row[column] or "").strip() for column in needed}
+
+
+@contextmanager
+def csv_reader(path: Path) -> Iterator[csv.DictReader]:
+    """The rows of a CSV file, header included. Raises `UsageError`, also while they are read."""
+    with open_table(path) as stream:
         try:
-            for row in reader:
-                yield {column: (row[column] or "").strip() for column in needed}
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not a CSV file in UTF-8: {error}.") from error
+            yield csv.DictReader(stream)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not in UTF-8 ({error}): save it as UTF-8.") from error
+        except csv.Error as error:
+            raise UsageError(f"{path} is not a CSV file: {error}.") from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -104,7 +113,7 @@ def read_lines(path: Path) -> list[str]:
         try:
             return [line.strip() for line in stream if line.strip()]
         except UnicodeDecodeError as error:
-            raise UsageError(f"{path} is not text in UTF-8: {error}.") from error
+            raise UsageError(f"{path} is not in UTF-8 ({error}): save it as UTF-8.") from error
 
 
 def open_table(path: Path) -> Any:

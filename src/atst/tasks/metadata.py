@@ -1,11 +1,10 @@
 """A `meta.csv` becomes a task."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from atst.errors import UsageError
-from atst.tasks.listing import SHOWN, Listing, build_task, open_table
+from atst.tasks.listing import SHOWN, Listing, build_task, csv_reader
 from atst.tasks.task import SPLITS, Task
 
 
@@ -46,8 +45,7 @@ def read_table(path: Path) -> Listing:
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
     """(column of the part, file, label, part) of each row, stripped and checked."""
-    with open_table(path) as stream:
-        reader = csv.DictReader(stream)
+    with csv_reader(path) as reader:
         header = reader.fieldnames or []
         column = "split" if "split" in header else "fold"
         for needed in ("path", "label", column):
@@ -56,18 +54,15 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
                 raise UsageError(
                     f"{path} has no column {wanted}; its columns are: {', '.join(header) or 'none'}."
                 )
-        try:
-            for row in reader:
-                values = [(row[key] or "").strip() for key in ("path", "label", column)]
-                if not all(values):
-                    empty = ("path", "label", column)[values.index("")]
-                    raise UsageError(f"{path}, line {reader.line_num}: empty '{empty}'.")
-                if column == "split" and values[2] not in SPLITS:
-                    where = f"{path}, line {reader.line_num}"
-                    raise UsageError(f"{where}: unknown split '{values[2]}'. Valid: {', '.join(SPLITS)}.")
-                yield column, values[0], values[1], values[2]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not a CSV file in UTF-8: {error}.") from error
+        for row in reader:
+            values = [(row[key] or "").strip() for key in ("path", "label", column)]
+            if not all(values):
+                empty = ("path", "label", column)[values.index("")]
+                raise UsageError(f"{path}, line {reader.line_num}: empty '{empty}'.")
+            if column == "split" and values[2] not in SPLITS:
+                where = f"{path}, line {reader.line_num}"
+                raise UsageError(f"{where}: unknown split '{values[2]}'. Valid: {', '.join(SPLITS)}.")
+            yield column, values[0], values[1], values[2]
 
 
 def _check_files(path: Path, paths: list[Path]) -> None:
