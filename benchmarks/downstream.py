@@ -104,6 +104,15 @@ class Bench:
         result = json.loads((folder / "results.json").read_text())
         return Point(result["value"], *result["ci"])
 
+    def probed(self, task: str) -> list[int]:
+        """The shots for which all features have been probed."""
+        folder = self.work / "probe" / task
+        return [
+            shots
+            for shots in SHOTS
+            if all((folder / str(shots or "all") / name / "results.json").is_file() for name in PROBED)
+        ]
+
     def tuned(self, task: str, shots: int, name: str) -> Tuned:
         """All draws, with the rate that is best on their validation clips."""
         draws = range(DRAWS[shots])
@@ -191,7 +200,7 @@ def write(bench: Bench, size: str, path: Path) -> None:
 def probe_table(bench: Bench) -> str:
     lines = ["| task | clips a class | " + " | ".join(PROBED) + " |", "|---" * (2 + len(PROBED)) + "|"]
     for task, (_, title) in TASKS.items():
-        for shots in SHOTS:
+        for shots in bench.probed(task):
             points = [bench.probe(task, shots, name) for name in PROBED]
             lines.append(f"| {title} | {shots or 'all'} | " + " | ".join(map(cell, points)) + " |")
     return "\n".join(lines)
@@ -221,13 +230,13 @@ def cell(point: Point) -> str:
 def draw(bench: Bench, path: Path) -> None:
     figure, axes = plt.subplots(1, len(TASKS), figsize=(14, 3.4), layout="constrained", sharey=True)
     for axis, (task, (_, title)) in zip(axes, TASKS.items(), strict=True):
+        known = bench.probed(task)
         for name, style in zip(PROBED, (":", "--", "-"), strict=True):
-            points = [bench.probe(task, shots, name) for shots in SHOTS]
+            points = [bench.probe(task, shots, name) for shots in known]
             bars = [[p.value - p.low for p in points], [p.high - p.value for p in points]]
-            axis.errorbar(
-                range(len(SHOTS)), [p.value for p in points], bars, ls=style, marker="o", ms=3, label=name
-            )
-        axis.set_xticks(range(len(SHOTS)), [str(shots or "all") for shots in SHOTS])
+            values = [p.value for p in points]
+            axis.errorbar(range(len(known)), values, bars, ls=style, marker="o", ms=3, label=name)
+        axis.set_xticks(range(len(known)), [str(shots or "all") for shots in known])
         axis.set(title=title, xlabel="training clips a class")
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("accuracy")
