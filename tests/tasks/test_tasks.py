@@ -79,6 +79,35 @@ def test_a_table_that_is_not_in_utf8(tmp_path, text):
         list(read_rows(path, ("path",)))
 
 
+def test_a_file_in_two_parts_is_refused(tmp_path):
+    (tmp_path / "sub").mkdir()
+    rows = "a.wav,x,train\nb.wav,y,train\nsub/../a.wav,x,test\nc.wav,y,test\n"
+    path = table(tmp_path, f"path,label,split\n{rows}")
+    with pytest.raises(UsageError, match=r"1 file is in several splits, .*a\.wav in test and train"):
+        load_task(path)
+    (tmp_path / "c.wav").unlink()
+    (tmp_path / "c.wav").symlink_to("b.wav")
+    path.write_text("path,label,fold\na.wav,x,1\na.wav,x,2\nb.wav,y,1\nc.wav,y,2\n")
+    with pytest.raises(UsageError, match=r"2 files are in several folds, the first .*a\.wav in 1 and 2"):
+        load_task(path)
+    path.write_text("path,label,fold\na.wav,x,1\na.wav,x,1\nb.wav,y,1\nc.wav,y,1\nsub/d.wav,y,2\n")
+    (tmp_path / "sub" / "d.wav").write_bytes(b"")
+    assert len(load_task(path)) == 5
+
+
+def test_a_table_in_the_working_folder_is_named_after_it(tmp_path, monkeypatch):
+    path = table(tmp_path, "path,label,fold\na.wav,x,1\nb.wav,y,2\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_task(path.name).name == f"{tmp_path.name}/meta.csv"
+
+
+def test_data_is_refused_beside_a_path(tmp_path):
+    path = table(tmp_path, "path,label,fold\na.wav,x,1\nb.wav,y,2\n")
+    for task in (path, tmp_path):
+        with pytest.raises(UsageError, match=r"--data elsewhere is for registered tasks; .* is a path"):
+            load_task(task, "elsewhere")
+
+
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UsageError, match="Did you mean 'esc10'"):
         load_task("esc-10")

@@ -31,6 +31,8 @@ def load_task(task: str | Path, data: str | Path | None = None) -> Task:
     if name in KNOWN:
         return load_known(name, data)
     path = Path(task)
+    if data is not None and (name.endswith(".csv") or path.exists()):
+        raise UsageError(f"--data {data} is for registered tasks; {name} is a path, so leave it out.")
     if path.is_dir() and not (path / "meta.csv").is_file():
         return folder_task(path)
     if name.endswith(".csv") or path.exists():

@@ -1,5 +1,6 @@
 """A `meta.csv` becomes a task."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +19,13 @@ def read_task(
     wins if both are there.
 
     Raises `UsageError` naming what is wrong: a missing file or column, an unknown split, an empty label,
-    missing audio files, fewer than two labels, no clip to train on or to test on.
+    missing audio files, a file in two parts, fewer than two labels, no clip to train on or to test on.
     """
     listing = read_table(path)
-    _check_files(path, [path.parent / file for file in listing.files])
-    name = name or f"{path.parent.name}/{path.name}"
+    files = [path.parent / file for file in listing.files]
+    _check_files(path, files)
+    _check_apart(path, files, listing)
+    name = name or f"{path.parent.resolve().name}/{path.name}"
     return build_task(path, path.parent, listing, name=name, rates=rates, source=source)
 
 
@@ -70,3 +73,18 @@ def _check_files(path: Path, paths: list[Path]) -> None:
     if missing:
         listed = ", ".join(str(file) for file in missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         raise UsageError(f"{path}: {len(missing)} of {len(paths)} files are missing: {listed}")
+
+
+def _check_apart(path: Path, files: list[Path], listing: Listing) -> None:
+    """No file, by whatever path or link, is in two parts: what is trained on must not test."""
+    parts: dict[str, set[str]] = {}
+    for file, part in zip(files, listing.parts, strict=True):
+        parts.setdefault(os.path.realpath(file), set()).add(part)
+    twice = [file for file, own in parts.items() if len(own) > 1]
+    if twice:
+        where = " and ".join(sorted(parts[twice[0]]))
+        kind = "splits" if listing.by == "split" else "folds"
+        count = "1 file is" if len(twice) == 1 else f"{len(twice)} files are"
+        raise UsageError(
+            f"{path}: {count} in several {kind}, the first {twice[0]} in {where}: list each in one."
+        )
