@@ -47,6 +47,25 @@ def test_one_table_of_models_and_tasks_measured_once(tmp_path, labelled, capsys)
     assert "log-mel on two" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("old", "new"), [("300 Hz", "low"), ("0.wav,300 Hz,train", "0.wav,300 Hz,test")])
+def test_a_task_whose_labels_or_parts_changed_is_measured_again(tmp_path, labelled, capsys, old, new):
+    meta = labelled / f"{tmp_path.name}.csv"
+    meta.write_text((labelled / "meta.csv").read_text())
+    path = plan(tmp_path, f"models: {{log-mel: logmel}}\ntasks: {{tones: {meta}}}")
+    evaluate(path, out=tmp_path / "out", cache=False)
+    evaluate(path, out=tmp_path / "out", cache=False)
+    assert capsys.readouterr().err.count("log-mel on tones") == 1
+    meta.write_text(meta.read_text().replace(old, new))
+    evaluate(path, out=tmp_path / "out", cache=False)
+    assert "log-mel on tones" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["models: [a/b, a-b]\ntasks: [x]", "models: [x]\ntasks: {a/b: x, a-b: y}"])
+def test_two_names_of_one_folder_are_refused(tmp_path, text):
+    with pytest.raises(UsageError, match="'a/b' and 'a-b' would share the folder 'a-b'"):
+        evaluate(plan(tmp_path, text), out=tmp_path / "out")
+
+
 def test_what_fails_is_listed_and_the_rest_is_there(tmp_path, labelled):
     text = f"models: [logmel, runs/none]\ntasks: ['{labelled}/meta.csv']"
     with pytest.raises(TrainingError, match=r"1 of 2 could not be measured(?s:.*)runs/none"):

@@ -15,7 +15,7 @@ from atst.errors import AtstError, TrainingError, UsageError, unknown
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
-from atst.evaluation.results import protocol_words
+from atst.evaluation.results import protocol_words, task_fingerprint
 from atst.report import Alert, Part, Section, Table, write_report
 from atst.tasks import load_task, published, task_names
 
@@ -60,8 +60,8 @@ def evaluate(
         seed: 0
 
     Both may also be plain lists; `protocol: hear` probes by HEAR's protocol. A probe that is in the folder
-    already, of a model with the same weights, of the same seed and protocol, is not measured again, so an
-    interrupted call goes on where it stopped. A model or task
+    already, of a model with the same weights, of the same clips, labels and parts, of the same seed and
+    protocol, is not measured again, so an interrupted call goes on where it stopped. A model or task
     that fails is listed at the end, with exit code 1; the table holds the rest. The files are table.md,
     table.csv and report.html, with published figures beside ours, and a probe's folder for each pair.
 
@@ -121,6 +121,14 @@ def _named(plan: Path, values: dict[str, Any], key: str) -> dict[str, str]:
         entries = {str(entry): entry for entry in entries}
     if not isinstance(entries, dict) or not entries:
         raise UsageError(f"{plan}: '{key}' must be a list, or 'name: value' lines, and not empty.")
+    folders: dict[str, object] = {}
+    for name in entries:
+        other = folders.setdefault(_plain(str(name)), name)
+        if other != name:
+            raise UsageError(
+                f"{plan}: {key}: '{other}' and '{name}' would share the folder '{_plain(str(name))}'; "
+                "name one otherwise ('name: value')."
+            )
     return {str(name): str(value) for name, value in entries.items()}
 
 
@@ -137,12 +145,18 @@ def _measure(
 ) -> Row:
     where = folder / _plain(title) / _plain(name)
     encoder = models.load(model, device=device, seed=seed)
-    result = _stored(where / "results.json", encoder.fingerprint, seed, protocol)
+    # A known task's name goes with the folder of its data; else the source is the task itself.
+    known = title != source and Path(source).is_dir() and title in task_names()
+    labelled = load_task(title, source) if known else load_task(source)
+    wanted = {
+        "fingerprint": encoder.fingerprint,
+        "task_fingerprint": task_fingerprint(labelled),
+        "seed": seed,
+        "protocol": protocol,
+    }
+    result = _stored(where / "results.json", wanted)
     if result is None:
         print(f"{name} on {title}", file=sys.stderr, flush=True)
-        # A known task's name goes with the folder of its data; else the source is the task itself.
-        known = title != source and Path(source).is_dir() and title in task_names()
-        labelled = load_task(title, source) if known else load_task(source)
         probed = PROTOCOLS[protocol](encoder, labelled, seed=seed, cache=cache, device=device)
         write_probe(probed, encoder, where)
         result = json.loads((where / "results.json").read_text())
@@ -153,12 +167,11 @@ def _measure(
     )
 
 
-def _stored(path: Path, fingerprint: str, seed: int, protocol: str) -> dict[str, Any] | None:
+def _stored(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     try:
         result = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    wanted = {"fingerprint": fingerprint, "seed": seed, "protocol": protocol}
     return result if wanted.items() <= {key: result.get(key) for key in wanted}.items() else None
 
 

@@ -16,7 +16,7 @@ from atst.evaluation.knn import NEIGHBOURS
 from atst.evaluation.metrics import interval
 from atst.evaluation.mlp import Trained
 from atst.evaluation.parts import Parts
-from atst.evaluation.results import Choice, ProbeResult
+from atst.evaluation.results import Choice, ProbeResult, task_fingerprint
 from atst.evaluation.sweep import Sweep
 from atst.tasks import Task
 
@@ -103,6 +103,7 @@ def measure(
         skipped=features.skipped,
         warnings=_left_out(features, data.task) + warnings,
         fingerprint=model.fingerprint,
+        task_fingerprint=task_fingerprint(data.task),
         settings={"clip_seconds": CLIP_SECONDS, **settings},
         calibration={"temperature": temperature, **_errors(data, parts, torch.cat(logits), calibrated)},
         **about,

@@ -1,7 +1,11 @@
 """A probe's numbers, as `results.json` holds them."""
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from atst.tasks import Task
 
 
 @dataclass
@@ -70,11 +74,21 @@ class ProbeResult:
     ci_over: str = "test clips"
     trained_on: str = "all training clips"  # or how many labels were used at most
     seeds: list[SeedResult] = field(default_factory=list)  # of few labels; `chosen` is that of the first
+    task_fingerprint: str = ""
 
     @property
     def words(self) -> str:
         """How it was measured, for tables."""
         return protocol_words(asdict(self), self.protocol)
+
+
+def task_fingerprint(task: Task) -> str:
+    """A hash of the task's clips, labels and parts."""
+    parts = task.splits if task.splits is not None else task.folds
+    assert parts is not None, "a task has splits or folds"
+    digest = hashlib.sha256(json.dumps([task.names, task.label_names, parts.tolist()]).encode())
+    digest.update(task.labels.tobytes())
+    return f"{task.name} {digest.hexdigest()[:16]}"
 
 
 def protocol_words(result: dict[str, Any], name: str) -> str:
