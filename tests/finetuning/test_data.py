@@ -74,6 +74,48 @@ def test_balanced_drawing_brings_rare_classes_as_often():
     assert (np.abs(drawn - 200) < 50).all()
 
 
+@pytest.mark.parametrize("balanced", ["true", "false"])
+def test_partners_from_all_clips_cost_no_more_orders(monkeypatch, balanced):
+    monkeypatch.setattr("atst.finetuning.data.KEPT_ORDERS", 24)
+    options = {"mixup": 10, "mixup_probability": 1, "mixup_bank": 0, "balanced": balanced}
+    mixed, computed = stream(**options), []
+    order = mixed._order
+    monkeypatch.setattr(mixed, "_order", lambda epoch: computed.append(epoch) or order(epoch))
+    items = [mixed[position] for position in range(24 * 6)]
+    assert computed == list(range(6))
+    again = stream(**options)
+    for position in (100, 7, 143):
+        assert torch.equal(items[position]["logmel"], again[position]["logmel"])
+        assert torch.equal(items[position]["label"], again[position]["label"])
+
+
+def test_partners_from_all_clips_come_from_all_of_the_training_rows_rare_classes_as_often():
+    task, rows = tone_task(24), np.arange(1, 24)
+    task.labels[:] = [0] * 20 + [1] * 3 + [2]
+    draws = np.linspace(0, 1, 600, endpoint=False)
+    plain = stream(task, rows, mixup_bank=0)
+    partners = {plain._partner(5, draw, {})[0] for draw in draws}
+    assert partners == set(rows.tolist())
+    balanced = stream(task, rows, mixup_bank=0, balanced="true")
+    drawn = np.bincount([task.labels[balanced._partner(5, draw, {})[0]] for draw in draws])
+    assert (np.abs(drawn - 200) < 5).all()
+
+
+def test_an_unreadable_partner_is_replaced_by_the_same_one_each_time(monkeypatch):
+    mixed, good = stream(mixup_bank=0), Clips.__getitem__
+
+    def item(self, index):
+        if index == 7:
+            raise AudioError("clip 7 is broken")
+        return good(self, index)
+
+    monkeypatch.setattr(Clips, "__getitem__", item)
+    faults = {}
+    first, again = (mixed._partner(5, 7.5 / 24, faults)[0] for _ in range(2))
+    assert faults == {7: "clip 7 is broken"}
+    assert first == again != 7
+
+
 def test_class_weights_count_every_class_alike_and_are_one_on_average():
     labels = one_hot(np.array([0] * 6 + [1] * 2 + [2]), 4)
     weights = balancing_weights(labels)

@@ -18,14 +18,15 @@ from atst.pretraining.data import BatchPositions, load
 
 ATTEMPTS = 20
 KEPT_ORDERS = 4_000_000  # entries of epochs' orders to keep, for partners from epochs before
-ORDER, AUGMENT, REPLACEMENT = range(3)  # kinds of draw, so that no two share a random stream
+ORDER, AUGMENT, REPLACEMENT, PARTNER = range(4)  # kinds of draw, so that no two share a random stream
 
 
 class Stream(Dataset[dict[str, Any]]):
     """Position in the endless stream to an augmented log-mel (64, T) and its label (C,).
 
     An epoch is `per_epoch` positions: every clip once in a new order, then again in that order until the
-    last batch is full; or, balanced, clips drawn in proportion to the rarity of their labels.
+    last batch is full; or, balanced, clips drawn in proportion to the rarity of their labels. Partners are
+    the clips of earlier positions, or, of no bank, drawn from all in the same proportion.
     """
 
     def __init__(
@@ -34,16 +35,16 @@ class Stream(Dataset[dict[str, Any]]):
         self.clips, self.labels, self.rows = clips, labels, rows
         self.recipe, self.per_epoch = recipe, per_epoch
         self.weights = rarity(labels[rows]) if recipe.balanced else None
+        self.upto = None if self.weights is None else self.weights.cumsum()
         self.orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         recipe, faults = self.recipe, dict[int, str]()
         rng = np.random.default_rng((recipe.seed, AUGMENT, position))
-        index, logmel = self._clip(position, faults)
+        index, logmel = self._clip(self.row(position), (REPLACEMENT, position), faults)
         label = self.labels[index]
         if recipe.mixup and position > 0 and rng.random() < recipe.mixup_probability:
-            back = int(rng.random() * min(position, recipe.mixup_bank or position)) + 1
-            other, partner = self._clip(position - back, faults)
+            other, partner = self._partner(position, rng.random(), faults)
             weight = rng.beta(recipe.mixup, recipe.mixup)
             logmel, label = mix(logmel, label, partner, self.labels[other], weight, rng.random())
         if recipe.resize_crop:
@@ -68,18 +69,28 @@ class Stream(Dataset[dict[str, Any]]):
             return rng.choice(self.rows, self.per_epoch, p=self.weights)
         return np.resize(rng.permutation(self.rows), self.per_epoch)
 
-    def _clip(self, position: int, faults: dict[int, str]) -> tuple[int, Tensor]:
-        """The clip at `position`, or another in its place, the same one each time, if it cannot be read."""
-        for index in self._candidates(position):
+    def _partner(self, position: int, draw: float, faults: dict[int, str]) -> tuple[int, Tensor]:
+        """What the clip at `position` is mixed with, by a draw from [0, 1)."""
+        if self.recipe.mixup_bank:
+            before = position - 1 - int(draw * min(position, self.recipe.mixup_bank))
+            return self._clip(self.row(before), (REPLACEMENT, before), faults)
+        place = int(draw * len(self.rows))
+        if self.upto is not None:
+            place = int(np.searchsorted(self.upto, draw * self.upto[-1], side="right"))
+        return self._clip(int(self.rows[place]), (PARTNER, position), faults)
+
+    def _clip(self, first: int, draw: tuple[int, int], faults: dict[int, str]) -> tuple[int, Tensor]:
+        """The clip `first`, or another in its place, the same one for each `draw`, if it cannot be read."""
+        for index in self._candidates(first, draw):
             try:
                 return index, self.clips[index]
             except AudioError as error:
                 faults[index] = str(error)
         raise CorpusError(f"{ATTEMPTS} clips in a row could not be read, the last: {faults[index]}")
 
-    def _candidates(self, position: int) -> Iterator[int]:
-        yield self.row(position)
-        rng = np.random.default_rng((self.recipe.seed, REPLACEMENT, position))
+    def _candidates(self, first: int, draw: tuple[int, int]) -> Iterator[int]:
+        yield first
+        rng = np.random.default_rng((self.recipe.seed, *draw))
         yield from rng.choice(self.rows, ATTEMPTS - 1).tolist()
 
 
