@@ -215,6 +215,24 @@ def test_unreadable_clips_are_counted_and_a_whole_part_is_an_error(tmp_path):
         finetune(job(dataclasses.replace(task, waveform=waveform), tmp_path / "two"), "own")
 
 
+def test_an_unreadable_test_split_is_tested_by_resume_once_it_is_repaired(tmp_path, monkeypatch):
+    table = tone_files(tmp_path)
+    tests = [line.split(",")[0] for line in table.read_text().splitlines() if ",test," in line]
+    sounds = {name: (tmp_path / name).read_bytes() for name in tests}
+    for name in tests:
+        (tmp_path / name).write_bytes(b"not audio")
+    with pytest.raises(AtstError, match="no test clip can be read, the first: .*--resume"):
+        run(table, tmp_path / "out", "max_epochs=2")
+    for name, sound in sounds.items():
+        (tmp_path / name).write_bytes(sound)
+
+    def no_training(*arguments):
+        raise AssertionError("it was trained")
+
+    monkeypatch.setattr(FinetuningModule, "training_step", no_training)
+    assert run(table, tmp_path / "out", "max_epochs=2", resume=True).chosen[0].clips["test"] == len(tests)
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

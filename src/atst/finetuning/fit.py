@@ -18,6 +18,7 @@ from torch import Tensor
 
 from atst import interrupts
 from atst.atomic import new_file
+from atst.errors import AtstError
 from atst.evaluation.parts import Few
 from atst.finetuning import data
 from atst.finetuning.clips import Clips
@@ -136,7 +137,8 @@ def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
     """Train on a part, keep the last or best epoch in its folder, test that once; None if it was stopped.
 
     A finished part is read back. Of several processes only the first tests. The network that was kept is
-    `network.safetensors` in the part's folder.
+    `network.safetensors` in the part's folder. Raises `AtstError`, and keeps the checkpoint, when no test
+    clip can be read.
     """
     folder = job.folder / "training" / part.name
     if (done := load_outcome(folder)) is not None:
@@ -156,6 +158,12 @@ def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
     network.to(job.device)
     valid, valid_rows = predict(network, job.clips, part.valid.tolist())
     test, test_rows = predict(network, job.clips, part.test.tolist())
+    if len(part.test) and not test_rows:  # nothing is saved, so that a resumed one tests again
+        first = job.clips.faults[int(part.test[0])]
+        raise AtstError(
+            f"task {job.task.name}: no test clip can be read, the first: {first}; repair the files, and the "
+            "same command with --resume tests what was trained."
+        )
     outcome = Outcome(history, epoch, valid_rows, valid, test_rows, test, dict(job.clips.faults))
     network.save(folder / "network.safetensors")
     outcome.save(folder)
