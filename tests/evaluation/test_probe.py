@@ -122,6 +122,18 @@ def test_files_of_a_probe(tmp_path):
     assert accuracy(logits, torch.from_numpy(load_task(table).labels)) == 1
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_classes_of_any_name_are_drawn_and_written(tmp_path, many):
+    task = dataclasses.replace(tone_task(), label_names=["b$^$", "a $ b", "caf\udce9"])
+    if many:
+        task = dataclasses.replace(task, labels=np.eye(3, dtype=np.uint8)[task.labels])
+    write_probe(run(task), SpectrumModel(), tmp_path)
+    rows = (tmp_path / "predictions.csv").read_text(encoding="utf-8")
+    assert "b$^$" in rows
+    assert "caf\\udce9" in rows
+    assert len(rows.splitlines()) == 1 + (task.splits == "test").sum()
+
+
 def test_an_interrupted_probe_leaves_no_results(tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt

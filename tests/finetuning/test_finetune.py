@@ -221,7 +221,7 @@ def test_an_unreadable_test_split_is_tested_by_resume_once_it_is_repaired(tmp_pa
     sounds = {name: (tmp_path / name).read_bytes() for name in tests}
     for name in tests:
         (tmp_path / name).write_bytes(b"not audio")
-    with pytest.raises(AtstError, match="no test clip can be read, the first: .*--resume"):
+    with pytest.raises(AtstError, match=r"no test clip can be read, the first: .*--resume"):
         run(table, tmp_path / "out", "max_epochs=2")
     for name, sound in sounds.items():
         (tmp_path / name).write_bytes(sound)

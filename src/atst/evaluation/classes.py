@@ -46,20 +46,30 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
     many = task.multi_label
     scores = (logits.sigmoid() if many else logits.softmax(-1)).numpy()  # (n, C)
     header = ["path", "fold" if task.folds is not None else "split", "label", "prediction"]
-    header += [f"score {name}" for name in task.label_names] if many else ["score", "correct"]
+    labels = [written(name) for name in task.label_names]
+    header += [f"score {name}" for name in labels] if many else ["score", "correct"]
     parts = task.folds if task.folds is not None else task.splits
     assert parts is not None, "a task has splits or folds"
     with new_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         for row, score in zip(rows.tolist(), scores, strict=True):
-            label = _text(task.labels[row], task.label_names)
-            guess = _text(score >= 0.5, task.label_names) if many else task.label_names[int(score.argmax())]
+            label = _text(task.labels[row], labels)
+            guess = _text(score >= 0.5, labels) if many else labels[int(score.argmax())]
             rest = (
                 [f"{value:.6g}" for value in score] if many else [f"{score.max():.6g}", int(guess == label)]
             )
-            name = task.names[row].encode(errors="backslashreplace").decode()  # it may be no UTF-8
-            writer.writerow([name, parts[row], label, guess, *rest])
+            writer.writerow([written(task.names[row]), parts[row], label, guess, *rest])
+
+
+def written(name: str) -> str:
+    """A name as UTF-8 can hold it: that of a file or folder may be no UTF-8."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def drawn(name: str) -> str:
+    """A name for matplotlib, which takes what stands between two dollars for mathematics."""
+    return written(name).replace("$", r"\$")
 
 
 def _confusion(matrix: NDArray[np.int64], names: list[str]) -> Figure:
@@ -67,6 +77,7 @@ def _confusion(matrix: NDArray[np.int64], names: list[str]) -> Figure:
     side = float(np.clip(0.42 * len(names) + 1.8, 4, 9.5))
     figure = Figure(figsize=(side, side * 0.92), layout="constrained")
     axes = figure.subplots()
+    names = [drawn(name) for name in names]
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if len(names) <= NAMED_CLASSES:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)

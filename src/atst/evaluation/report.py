@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from atst.evaluation.classes import chance, class_parts
+from atst.evaluation.classes import chance, class_parts, drawn
 from atst.evaluation.learning import learning_plot
 from atst.evaluation.measured import Probe
 from atst.evaluation.results import ProbeResult
@@ -108,7 +108,8 @@ def _map(probe: Probe) -> Plot:
         if not own.any():
             continue
         x, y = points[own].T
-        axes.scatter(x, y, s=14, color=shade, alpha=0.8, linewidths=0, label=probe.task.label_names[label])
+        name = drawn(probe.task.label_names[label])
+        axes.scatter(x, y, s=14, color=shade, alpha=0.8, linewidths=0, label=name)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=2)
     axes.set_axis_off()
     return Plot(figure, MAP)
