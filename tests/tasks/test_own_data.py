@@ -1,6 +1,7 @@
 """One's own data: class folders, and data sets of Hugging Face (a stand-in, and the real library)."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -75,6 +76,59 @@ def test_folders_that_cannot_be_meant(tmp_path, make, message):
         load_task(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (("train", "val"), r"looks like splits \(train, val\) but there is no test folder"),
+        (("Test", "dev"), r"splits \(Test, dev\) but there is no train folder"),
+        (
+            ("train", "test", "extra"),
+            r"splits \(test, train\) but no split is called extra; give it train/CLASS",
+        ),
+        (("val",), "no train folder with audio and there is no test folder"),
+    ],
+)
+def test_splits_that_are_not_complete_are_no_classes(tmp_path, parts, message):
+    for part in parts:
+        class_folders(tmp_path, split=part)
+    with pytest.raises(UsageError, match=message):
+        load_task(tmp_path)
+
+
+def test_splits_may_be_capitalised(tmp_path):
+    for split in ("Train", "TEST"):
+        class_folders(tmp_path, 3, split=split)
+    task = load_task(tmp_path)
+    assert task.label_names == ["cat", "dog"]
+    assert set(task.splits) == {"train", "test"}
+
+
+def test_files_in_no_class_folder_are_counted(tmp_path, capsys):
+    class_folders(tmp_path)
+    for take in (0, 1):
+        tone(tmp_path / f"{take}.wav", 0, take)
+    task = load_task(tmp_path)
+    assert len(task) == 20
+    assert capsys.readouterr().err == f"{tmp_path}: Left out: audio files in no class folder, 2.\n"
+    assert task.source.endswith("Left out: audio files in no class folder, 2.")
+
+
+def test_class_folders_that_are_not_utf8(tmp_path):
+    class_folders(tmp_path / "one", classes=("cafe", "dog"))
+    class_folders(tmp_path / "two", classes=("cafe", "coffee", "dog"))
+    try:
+        (tmp_path / "one" / "cafe").rename(tmp_path / "one" / os.fsdecode(b"caf\xe8"))
+        (tmp_path / "two" / "cafe").rename(tmp_path / "two" / os.fsdecode(b"caf\xe8"))
+        (tmp_path / "two" / "coffee").rename(tmp_path / "two" / os.fsdecode(b"caf\xe9"))
+    except OSError:
+        pytest.skip("this file system takes only names in UTF-8")
+    task = load_task(tmp_path / "one")
+    assert task.label_names == ["caf\ufffd", "dog"]
+    assert task.read(0).shape == (4000,)
+    with pytest.raises(UsageError, match=r"'caf\\udce8' and 'caf\\udce9' are not UTF-8 and read the same"):
+        load_task(tmp_path / "two")
+
+
 class ClassLabel:
     def __init__(self, names):
         self.names = names
@@ -138,6 +192,15 @@ def test_lists_of_labels_make_it_multi_label():
     assert task.labels[:6].tolist() == [[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 0]]
 
 
+def test_unlabelled_clips_of_a_single_data_set_are_divided_too():
+    made = rows(4)
+    made.columns["label"] = [[0]] * 3 + [[]] + [[0, 1]] + [[1]] * 3
+    made.features["label"] = ListOf(ClassLabel(["low", "high"]))
+    task = task_from_dataset(made)
+    assert task.labels[3].tolist() == [0, 0]
+    assert {"train", "valid", "test"} == set(task.splits)
+
+
 def test_names_instead_of_indices():
     made = rows(3)
     made.columns["label"] = ["b"] * 3 + ["a"] * 3
@@ -169,7 +232,12 @@ def test_audio_as_bytes_as_a_path_and_not_as_audio(tmp_path):
         (lambda: task_from_dataset({"train": rows(), "extra": rows()}), "unknown split 'extra'"),
         (lambda: task_from_dataset({"train": rows(), "valid": rows()}), "no clip whose split is 'test'"),
         (lambda: task_from_dataset({"train": rows(), "test": rows()}, fold="fold"), "single data set"),
-        (lambda: task_from_dataset(rows(label=[0, None] * 5)), "is empty"),
+        (lambda: task_from_dataset(rows(label=[0, None] * 5)), "row 1 of column 'label' is empty"),
+        (
+            lambda: task_from_dataset({"train": rows(), "test": rows(2, label=[0, 1, -1, 1])}),
+            "split 'test': label -1 of row 2 is not 0 to 1; filter out",
+        ),
+        (lambda: task_from_dataset(rows(label=[0, 2] * 5)), "label 2 of row 1 is not 0 to 1"),
     ],
 )
 def test_data_sets_that_cannot_be_meant(call, message):

@@ -1,12 +1,14 @@
 """A folder of class folders becomes a task."""
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from atst.errors import UsageError
-from atst.tasks.listing import Listing, audio_under, build_task
+from atst.tasks.listing import SHOWN, Listing, audio_under, build_task
 from atst.tasks.task import Task
 
 # What others call the three parts.
@@ -28,38 +30,77 @@ def folder_task(folder: Path, seed: int = 0) -> Task:
 
     Where the folders are named like splits (train, valid, test) the classes are below them. Otherwise the
     clips are divided by class: a fifth to test, a fifth for choosing, the rest to train, drawn with `seed`.
-    Raises `UsageError` for no audio, one class only, or a class of fewer than three clips.
+    Files beside the class folders are left out, which is said. Raises `UsageError` for no audio, one class
+    only, a class of fewer than three clips, or splits that are not complete.
     """
-    files = sorted(file for file in audio_under(folder) if "/" in file)
+    found = audio_under(folder)
+    files = sorted(file for file in found if "/" in file)
     if not files:
         raise UsageError(
             f"{folder} is no task: it has no meta.csv and no folders of audio, one for each class."
         )
-    tops = {file.split("/")[0] for file in files}
-    if tops <= set(SPLIT_NAMES) and {"train", "test"} <= {SPLIT_NAMES[top] for top in tops}:
+    source = ""
+    if splits := _split_folders(folder, {file.split("/")[0] for file in files}):
         loose = next((file for file in files if file.count("/") < 2), None)
         if loose is not None:
             raise UsageError(f"{folder}: {loose} is in no class folder.")
-        parts = [SPLIT_NAMES[file.split("/")[0]] for file in files]
-        labels = [[file.split("/")[1]] for file in files]
-        source = ""
+        parts = [splits[file.split("/")[0]] for file in files]
+        labels = _labels(folder, [file.split("/")[1] for file in files])
     else:
-        labels = [[file.split("/")[0]] for file in files]
+        labels = _labels(folder, [file.split("/")[0] for file in files])
         parts = divide_by_class(folder, labels, seed)
         source = DIVIDED.format(seed)
+    if len(found) > len(files):
+        left_out = f"Left out: audio files in no class folder, {len(found) - len(files)}."
+        print(f"{folder}: {left_out}", file=sys.stderr, flush=True)
+        source = f"{source} {left_out}".strip()
     return build_task(
         folder, folder, Listing(files, labels, parts), name=f"{folder.resolve().name}/", source=source
     )
 
 
+def _split_folders(folder: Path, tops: set[str]) -> dict[str, str]:
+    """The split that each top folder is; none if no folder is named like one. Raises `UsageError`."""
+    named = {top: SPLIT_NAMES[top.lower()] for top in sorted(tops) if top.lower() in SPLIT_NAMES}
+    absent = [split for split in ("train", "test") if split not in named.values()]
+    lacking = [f"there is no {split} folder with audio" for split in absent]
+    others = sorted(tops - set(named))
+    if others:
+        shown = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
+        lacking.append(f"no split is called {shown}")
+    if named and lacking:
+        found = f"{folder} looks like splits ({', '.join(named)}) but {' and '.join(lacking)}"
+        raise UsageError(f"{found}; give it train/CLASS, test/CLASS and maybe valid/CLASS, or a meta.csv.")
+    return named
+
+
+def _labels(folder: Path, classes: list[str]) -> list[list[str]]:
+    """The label of each clip: its class folder's name, as UTF-8. Raises `UsageError` if two are the same."""
+    folders: dict[str, str] = {}
+    for name in sorted(set(classes)):
+        label = _utf8(name)
+        if label in folders:
+            both = f"{folders[label]!a} and {name!a}"
+            raise UsageError(f"{folder}: class folders {both} are not UTF-8 and read the same: rename one.")
+        folders[label] = name
+    return [[_utf8(name)] for name in classes]
+
+
+def _utf8(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def divide_by_class(where: object, labels: Sequence[Sequence[str]], seed: int) -> list[str]:
-    """The part of each clip: of each class (the first label) a fifth test, a fifth valid, the rest train."""
-    first = np.array([own[0] for own in labels])
+    """The part of each clip: of each class (the first label) a fifth test, a fifth valid, the rest train.
+
+    Clips without a label are divided like a class, however few they are.
+    """
+    first = np.array([own[0] if own else "" for own in labels])
     parts = np.full(len(first), "train", dtype=object)
     rng = np.random.default_rng(seed)
     for label in np.unique(first):
         own = rng.permutation(np.flatnonzero(first == label))
-        if len(own) < 3:
+        if label and len(own) < 3:
             raise UsageError(f"{where}: class '{label}' has {len(own)} clips; without a split 3 are needed.")
         fifth = max(1, round(len(own) / 5))
         parts[own[:fifth]] = "test"

@@ -50,7 +50,7 @@ def task_from_dataset(
         for column in columns:
             if column not in rows.column_names:
                 raise unknown("column", column, rows.column_names)
-        listing.classes, values = _labels(rows, label, name)
+        listing.classes, values = _labels(rows, label, f"{name}, split '{split}'")
         listing.multi_label |= any(many for _, many in values)
         listing.labels += [labels for labels, _ in values]
         listing.files += [f"{split}/{i}" for i in range(len(rows))]
@@ -81,16 +81,22 @@ def _splits(dataset: Any, fold: str | None) -> Mapping[str, Any]:
     return dataset
 
 
-def _labels(rows: Any, column: str, name: str) -> tuple[list[str] | None, list[tuple[list[str], bool]]]:
+def _labels(rows: Any, column: str, where: str) -> tuple[list[str] | None, list[tuple[list[str], bool]]]:
     """Names of the classes, if the data set has them, and (labels, whether they were a list) of each row."""
     feature = rows.features[column]
     names = getattr(getattr(feature, "feature", feature), "names", None)  # a list's feature is inside it
     found = []
-    for value in rows[column]:
+    for row, value in enumerate(rows[column]):
         many = isinstance(value, list | tuple | np.ndarray)
         values = list(value) if many else [value]
         if any(one is None for one in values):
-            raise UsageError(f"{name}: a row of column '{column}' is empty.")
+            raise UsageError(f"{where}: row {row} of column '{column}' is empty.")
+        wrong = next((one for one in values if names and not 0 <= int(one) < len(names)), None)
+        if wrong is not None:  # -1 stands for no label
+            valid = f"0 to {len(names) - 1}"
+            raise UsageError(
+                f"{where}: label {wrong} of row {row} is not {valid}; filter out unlabelled rows."
+            )
         found.append(([names[int(one)] if names else str(one) for one in values], many))
     return (list(names) if names else None), found
 
