@@ -14,6 +14,7 @@ from atst import cli
 from atst import model as models
 from atst.errors import AtstError, AudioError, UsageError
 from atst.evaluation.parts import Few
+from atst.finetuning import data
 from atst.finetuning import recipe as recipes
 from atst.finetuning.clips import Clips
 from atst.finetuning.fit import Job
@@ -174,6 +175,15 @@ def test_early_stop_keeps_the_best_epoch(tmp_path):
     options = ("max_epochs=40", "warmup_epochs=0", "patience=1", "mixup=0", "resize_crop=false")
     [choice] = finetune(job(tone_task(36), tmp_path, *options), "own").result.chosen
     assert choice.epochs == choice.epoch + 1 < 40
+
+
+@pytest.mark.parametrize(("weighted", "times"), [("false", 1), ("true", 2)])
+def test_labels_of_all_clips_are_laid_out_only_for_what_asks_for_them(tmp_path, monkeypatch, weighted, times):
+    made, one_hot = [], data.one_hot
+    monkeypatch.setattr(data, "one_hot", lambda *given: made.append(len(given[0])) or one_hot(*given))
+    work = job(tone_task(24), tmp_path, "max_epochs=1", "select=last", f"class_weights={weighted}")
+    finetune(work, "own")
+    assert sum(clips >= 12 for clips in made) == times  # not those of the 6 validation clips
 
 
 def test_frozen_blocks_stay_as_they_were(tmp_path):

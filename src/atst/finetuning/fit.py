@@ -236,6 +236,7 @@ def _module(job: Job, part: Part, network: Network, size: Sizes) -> FinetuningMo
     peak = schedules.scaled_learning_rate(recipe.learning_rate, size.batch)
     steps = size.steps_per_epoch
     rates = schedules.learning_rate(peak, recipe.max_epochs * steps, recipe.warmup_epochs * steps)
-    labels = data.one_hot(job.task.labels[part.train], len(job.task.label_names))
-    weights = balancing_weights(labels) if recipe.class_weights else None
+    weights = None
+    if recipe.class_weights:
+        weights = balancing_weights(data.one_hot(job.task.labels[part.train], len(job.task.label_names)))
     return FinetuningModule(network, recipe, rates, job.task.multi_label or recipe.loss == "bce", weights)
