@@ -74,6 +74,16 @@ def test_bootstrap_of_map_surrounds_it_and_is_seeded():
     assert (low, high) == interval(bootstrap_values("mAP", scores, labels, 5, 200))
 
 
+@given(st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 4), st.sampled_from([2, 5, 1000]))
+def test_bootstrap_of_map_is_that_of_each_resample(seed, n, classes, levels):
+    rng = np.random.default_rng(seed)
+    scores = torch.from_numpy(rng.integers(0, levels, (n, classes)) / levels).float()
+    labels = torch.from_numpy(rng.integers(0, 2, (n, classes)))
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), 5)
+    expected = [average_precision(scores, labels, torch.from_numpy(row)).nanmean().item() for row in counts]
+    np.testing.assert_array_equal(bootstrap_values("mAP", scores, labels, seed, 5), expected)
+
+
 def test_pairing_sees_a_difference_that_single_intervals_hide():
     rng = np.random.default_rng(3)
     b = rng.random(300) < 0.6

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atst.progress import track
+
 RESAMPLES = 2000
 
 
@@ -35,14 +37,24 @@ def average_precision(scores: Tensor, labels: Tensor, weights: Tensor | None = N
     Equal to scikit-learn's, equal scores included; but of many score columns at once. `weights` (n,) counts
     clips several times, or not at all.
     """
+    weight = torch.ones(len(scores), dtype=torch.float64, device=scores.device)
+    return _weighted(*_ranked(scores, labels), weight if weights is None else weights.to(weight))
+
+
+def _ranked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """By class, best first, (..., C, n): clips, their labels, and the place of the last with each score."""
     n = len(scores)
     targets = labels.reshape(n, *[1] * (scores.ndim - 2), labels.shape[-1]).expand_as(scores)
     ordered, order = (-scores).movedim(0, -1).contiguous().sort(-1)  # (..., C, n), best first
-    weight = torch.ones(n, dtype=torch.float64) if weights is None else weights.double()
-    weight = weight.to(scores.device)[order]
-    positive = targets.movedim(0, -1).gather(-1, order).double() * weight
     # Clips of one score stand or fall together: each is ranked where the last of them is.
     last = torch.searchsorted(ordered, ordered, right=True) - 1
+    return order, targets.movedim(0, -1).gather(-1, order), last
+
+
+def _weighted(order: Tensor, hit: Tensor, last: Tensor, weights: Tensor) -> Tensor:
+    """Average precision (..., C) of what `_ranked` gave, for weights (n,) of clips."""
+    weight = weights[order]
+    positive = hit.double() * weight
     precision = (positive.cumsum(-1) / weight.cumsum(-1).clamp_min(1e-300)).gather(-1, last)
     return (precision * positive).sum(-1) / positive.sum(-1)
 
@@ -60,11 +72,11 @@ def bootstrap_values(
     """
     if metric == "accuracy":
         return resampled_means((logits.argmax(-1) == labels).numpy(), seed, resamples)
-    n = len(logits)
+    n, ranked = len(logits), _ranked(logits, labels)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)
-    return np.array(
-        [average_precision(logits, labels, torch.from_numpy(row)).nanmean().item() for row in counts]
-    )
+    draws = (torch.from_numpy(row).double().to(logits.device) for row in counts)
+    values = [_weighted(*ranked, row).nanmean().item() for row in track(draws, "mAP interval", resamples)]
+    return np.array(values)
 
 
 def paired_bootstrap(
