@@ -84,7 +84,7 @@ def _splits(dataset: Any, fold: str | None) -> Mapping[str, Any]:
 def _labels(rows: Any, column: str, where: str) -> tuple[list[str] | None, list[tuple[list[str], bool]]]:
     """Names of the classes, if the data set has them, and (labels, whether they were a list) of each row."""
     feature = rows.features[column]
-    names = getattr(getattr(feature, "feature", feature), "names", None)  # a list's feature is inside it
+    names: Any = getattr(getattr(feature, "feature", feature), "names", None)  # a list's feature is inside it
     found = []
     for row, value in enumerate(rows[column]):
         many = isinstance(value, list | tuple | np.ndarray)
