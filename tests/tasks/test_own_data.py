@@ -9,6 +9,8 @@ import soundfile
 from tones import SpectrumModel
 from trees import tone
 
+import atst
+from atst import cli
 from atst.errors import AudioError, UsageError
 from atst.evaluation.probe import linear_probe
 from atst.tasks import load_task
@@ -172,6 +174,42 @@ def test_a_dictionary_of_splits(tmp_path):
     assert task.names[-1] == "test/5"
     result = linear_probe(SpectrumModel(), task, cache=False).result
     assert result.value == 1.0
+
+
+def test_a_ready_task_is_probed(tmp_path):
+    task = task_from_dataset({"train": rows(6), "validation": rows(2), "test": rows(3)}, name="tones")
+    assert load_task(task) is task
+    result = atst.probe(task, model="logmel", out=tmp_path / "out", device="cpu", cache=False)
+    assert result.task == "tones"
+    assert result.value == 1.0
+    with pytest.raises(UsageError, match="--data elsewhere is for registered tasks; tones is ready"):
+        atst.probe(task, model="logmel", data="elsewhere")
+
+
+def test_a_ready_task_is_fine_tuned(tmp_path):
+    task = task_from_dataset({"train": rows(6), "validation": rows(2), "test": rows(3)}, name="tones")
+    result = atst.finetune(
+        task,
+        model="random:tiny",
+        out=tmp_path,
+        set=["max_epochs=1", "warmup_epochs=0", "batch_size=4", "epoch_steps=1", "workers=0"],
+        device="cpu",
+    )
+    assert result.task == "tones"
+
+
+@pytest.mark.parametrize("command", ["probe", "finetune"])
+def test_the_command_line_takes_a_task_by_its_name(command, capsys):
+    for arguments, said in (
+        (["--help"], "A registered task"),
+        (["esc-10", "--model", "logmel", "--out", "never"], "Did you mean 'esc10'"),
+        (["--model", "logmel", "--out", "never"], "arameter TASK requires an argument"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main([command, *arguments])
+        shown = capsys.readouterr()
+        assert said in shown.out + shown.err
+        assert "LABEL-NAMES" not in shown.out
 
 
 def test_a_single_data_set_is_divided_or_has_folds():

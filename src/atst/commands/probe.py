@@ -1,8 +1,9 @@
 """`atst probe`: how good a model's features are for a labelled task."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -14,11 +15,11 @@ from atst.evaluation.output import write_probe
 from atst.evaluation.parts import Few
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import ProbeResult
-from atst.tasks import load_task, published
+from atst.tasks import Task, load_task, published
 
 
 def probe(
-    task: str | Path,
+    task: Annotated[str | Path | Task, Parameter(accepts_keys=False, n_tokens=1)],
     /,
     *,
     model: str | Path,
@@ -45,7 +46,7 @@ def probe(
     task
         A registered task (`atst tasks` lists them), a folder of class folders, or the path of a CSV file with
         the columns `path`, `label`, and `split` (train, valid, test) or `fold`; several labels in a cell are
-        separated by `;`.
+        separated by `;`. From Python also a `Task`.
     model
         A model folder, a run folder, an authors' `.ckpt`, `random:SIZE`, `logmel` or `opensmile`.
     data

@@ -14,17 +14,22 @@ from atst.tasks.task import Metric, Task
 __all__ = ["KNOWN", "Figure", "Known", "Metric", "Task", "load_task", "published", "task_names"]
 
 
-def load_task(task: str | Path, data: str | Path | None = None) -> Task:
+def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
     """The task of that name, or the one that a CSV file or a folder describes.
 
     Args:
         task: a registered name (`task_names()`); or the path of a CSV file with the columns `path`,
-            `label`, and `split` or `fold`; or of a folder with a `meta.csv` or with a folder for each class.
+            `label`, and `split` or `fold`; or of a folder with a `meta.csv` or with a folder for each class;
+            or a `Task`, which is returned.
         data: the folder that holds a registered task's files; by default `$ATST_DATA/<its folder>`.
 
     Raises:
         UsageError: the name is unknown, its folder is not given, or the files cannot be meant.
     """
+    if isinstance(task, Task):
+        if data is not None:
+            raise UsageError(f"--data {data} is for registered tasks; {task.name} is ready, so leave it out.")
+        return task
     name = str(task)
     if name == "synthetic":
         return synthetic_task()
