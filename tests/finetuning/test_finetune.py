@@ -117,7 +117,7 @@ def test_resume_of_a_finished_one_does_nothing_and_refuses_changes(table, whole,
     assert atst.finetune(table, **options).value == result.value
     assert (out / "results.json").stat().st_mtime_ns == before
     assert "accuracy 1.000" in capsys.readouterr().out
-    with pytest.raises(UsageError, match=r"learning_rate \(0\.5 -> 0\.1\)"):
+    with pytest.raises(UsageError, match=r"learning_rate \(0\.3 -> 0\.1\)"):
         atst.finetune(table, set=["learning_rate=0.1"], **options)
     with pytest.raises(UsageError, match="cannot change model"):
         atst.finetune(table, **options | {"model": "random:tiny"})
