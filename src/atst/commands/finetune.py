@@ -1,6 +1,5 @@
 """`atst finetune`: an encoder trained further on labelled sound."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from atst import model as models
 from atst.atomic import new_file
 from atst.errors import TrainingError, UsageError
 from atst.evaluation.parts import Few
+from atst.evaluation.results import task_fingerprint
 from atst.finetuning import recipe as recipes
 from atst.finetuning import run as runs
 from atst.finetuning.clips import Clips
@@ -92,7 +92,7 @@ def finetune(
     recipe = _recipe(labelled.name, chosen, [*set, *_shorthand(workers=workers, seed=seed)], before)
     where = devices_of.resolve(device)
     start = _encoder(model, recipe, devices)
-    about = {"protocol": chosen, "fold": fold, "task": _fingerprint(labelled), "model": start.fingerprint}
+    about = {"protocol": chosen, "fold": fold, "task": task_fingerprint(labelled), "model": start.fingerprint}
     about["labels"] = "all" if few is None else few.words
     if before is not None:
         _check_same(before, about | asdict(recipe))
@@ -147,15 +147,6 @@ def _encoder(name: str | Path, recipe: Recipe, devices: int) -> AudioModel:
             f"({recipe.accumulate}) times --devices ({devices})."
         )
     return model
-
-
-def _fingerprint(task: Task) -> str:
-    """A hash of the task's clips, labels and parts."""
-    parts = task.splits if task.splits is not None else task.folds
-    assert parts is not None, "a task has splits or folds"
-    digest = hashlib.sha256(json.dumps([task.names, task.label_names, parts.tolist()]).encode())
-    digest.update(task.labels.tobytes())
-    return f"{task.name} {digest.hexdigest()[:16]}"
 
 
 def _write_start(folder: Path, recipe: Recipe, about: dict[str, Any]) -> None:
