@@ -1,3 +1,7 @@
+import resource
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import soundfile
 from tones import SpectrumModel, tone, tone_files, tone_task
@@ -68,3 +72,18 @@ def test_long_clips_are_cut_to_their_middle_12_seconds(tmp_path):
     task = load_task(tmp_path / "meta.csv")
     np.testing.assert_allclose(task.read(0, 12.0), waveform[2 * 16000 : 14 * 16000], atol=1e-6)
     assert len(task.read(1, 12.0)) == 8000
+
+
+def test_a_cache_of_many_shards_needs_few_open_files(tmp_path):
+    model = SimpleNamespace(fingerprint="many", depth=1)
+    store = Store(model, tmp_path)
+    for number in range(80):
+        store.add({f"key{number}": np.full(4, number, np.float32)})
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 30, limits[1]))
+    try:
+        again = Store(model, tmp_path)
+        values = [again.get(f"key{number}") for number in range(80)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [None if value is None else value[0] for value in values] == list(range(80))

@@ -1,5 +1,6 @@
 """Frozen features of a task's clips, computed once and kept on disk."""
 
+import functools
 import hashlib
 import os
 import sys
@@ -84,22 +85,23 @@ class Store:
         settings = f"{VERSION} {model.fingerprint} {model.depth} {POOLING} {CLIP_SECONDS}"
         name = hashlib.sha256(settings.encode()).hexdigest()[:24]
         self.folder = (root or cache_folder()) / "features" / name
-        self.found: dict[str, tuple[NDArray[np.float32], int]] = {}
+        self.found: dict[str, tuple[Path, int]] = {}  # shard and row
         for listing in sorted(self.folder.glob("*.txt")):
+            shard = listing.with_suffix(".npy")
             try:
-                vectors = np.load(listing.with_suffix(".npy"), mmap_mode="r")
                 keys = listing.read_text().split()
+                whole = len(keys) == len(_vectors(shard))
             except (OSError, ValueError):
                 continue  # a damaged shard is computed again
-            if len(keys) == len(vectors):
-                self.found |= {key: (vectors, row) for row, key in enumerate(keys)}
+            if whole:
+                self.found |= {key: (shard, row) for row, key in enumerate(keys)}
 
     def get(self, key: str) -> NDArray[np.float32] | None:
         """The vector (D,) of that audio, if it is there."""
         if key not in self.found:
             return None
-        vectors, row = self.found[key]
-        return np.array(vectors[row])
+        shard, row = self.found[key]
+        return np.array(_vectors(shard)[row])
 
     def add(self, vectors: dict[str, NDArray[np.float32]]) -> None:
         """Keep more vectors, by key."""
@@ -108,6 +110,12 @@ class Store:
             np.save(stream, np.stack(list(vectors.values())))
         with new_file(path.with_suffix(".txt")) as temporary:
             temporary.write_text("\n".join(vectors) + "\n")
+
+
+@functools.lru_cache(maxsize=16)  # each keeps a file open, and a system allows some hundred
+def _vectors(shard: Path) -> NDArray[np.float32]:
+    """The vectors (n, D) of a shard, read when looked at."""
+    return np.load(shard, mmap_mode="r")
 
 
 def cache_folder() -> Path:
