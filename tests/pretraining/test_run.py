@@ -119,7 +119,7 @@ def test_resume_of_a_finished_run_does_nothing_and_of_none_starts_one(sounds, wh
 
 
 def test_resume_refuses_another_recipe_and_needs_none(sounds, whole):
-    with pytest.raises(UsageError, match=r"learning_rate \(0\.002 -> 0\.1\)"):
+    with pytest.raises(UsageError, match=r"learning_rate \(.* -> 0\.1\)"):
         run(sounds, whole, 8, "learning_rate=0.1", "checkpoint_steps=3", "keep_checkpoints=5", resume=True)
     assert atst.pretrain([sounds], out=whole, resume=True, device="cpu").steps == 8
 
