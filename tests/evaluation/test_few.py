@@ -120,6 +120,7 @@ def test_multi_label_tasks_take_fractions():
         ({"shots": 1, "fraction": 0.5}, "give one"),
         ({"shots": 0}, "--shots"),
         ({"fraction": 1.5}, "--fraction"),
+        ({"seed": -1}, "--seed must"),
         ({"seeds": 3}, "--seeds"),
         ({"shots": 1, "seeds": 0}, "--seeds"),
     ],

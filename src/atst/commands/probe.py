@@ -72,6 +72,8 @@ def probe(
     cache
         Keep features on disk ($ATST_CACHE, else the user's cache folder) and read them back.
     """
+    if seed < 0:
+        raise UsageError(f"--seed must be 0 or more, not {seed}.")
     few = _few(shots, fraction, seeds)
     if protocol == "hear" and few is not None:
         raise UsageError("--shots and --fraction go with --protocol paper: HEAR has no few-label setting.")
