@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,8 @@ def audio_under(folder: Path, within: Iterable[str] = ("",)) -> set[str]:
 
 def read_rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
     """The rows of a CSV file that must have the columns `needed`; values stripped. Raises `UsageError`."""
-    with csv_reader(path) as reader:
+    with open_table(path) as stream:
+        reader = csv.DictReader(stream)
         header = reader.fieldnames or []
         for column in needed:
             if column not in header:
@@ -95,33 +96,24 @@ def read_rows(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
             yield {column: (row[column] or "").strip() for column in needed}
 
 
-@contextmanager
-def csv_reader(path: Path) -> Iterator[csv.DictReader]:
-    """The rows of a CSV file, header included. Raises `UsageError`, also while they are read."""
-    with open_table(path) as stream:
-        try:
-            yield csv.DictReader(stream)
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path} is not in UTF-8 ({error}): save it as UTF-8.") from error
-        except csv.Error as error:
-            raise UsageError(f"{path} is not a CSV file: {error}.") from error
-
-
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, stripped, without empty ones. Raises `UsageError`."""
     with open_table(path) as stream:
-        try:
-            return [line.strip() for line in stream if line.strip()]
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path} is not in UTF-8 ({error}): save it as UTF-8.") from error
+        return [line.strip() for line in stream if line.strip()]
 
 
-def open_table(path: Path) -> Any:
-    """An open text file. Raises `UsageError`."""
+@contextmanager
+def open_table(path: Path) -> Iterator[TextIO]:
+    """A text file to read. Raises `UsageError`, also while it is read."""
     try:
-        return path.open(newline="", encoding="utf-8-sig")
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            yield stream
     except OSError as error:
         raise UsageError(f"cannot read the task's table {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not in UTF-8 ({error}): save it as UTF-8.") from error
+    except csv.Error as error:
+        raise UsageError(f"{path} is not a CSV file: {error}.") from error
 
 
 def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:

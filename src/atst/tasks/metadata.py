@@ -1,11 +1,12 @@
 """A `meta.csv` becomes a task."""
 
+import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from atst.errors import UsageError
-from atst.tasks.listing import SHOWN, Listing, build_task, csv_reader
+from atst.tasks.listing import SHOWN, Listing, build_task, open_table
 from atst.tasks.task import SPLITS, Task
 
 
@@ -48,7 +49,8 @@ def read_table(path: Path) -> Listing:
 
 def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
     """(column of the part, file, label, part) of each row, stripped and checked."""
-    with csv_reader(path) as reader:
+    with open_table(path) as stream:
+        reader = csv.DictReader(stream)
         header = reader.fieldnames or []
         column = "split" if "split" in header else "fold"
         for needed in ("path", "label", column):
