@@ -88,7 +88,10 @@ def train(
         TrainingError: there are fewer than two training clips, so no batch statistics.
     """
     rows = train_rows.nonzero()[:, 0].to(features.device)
-    known = None if valid_rows is None else valid_rows.nonzero()[:, 0].to(features.device)
+    known = None
+    if valid_rows is not None:
+        held_out = valid_rows.nonzero()[:, 0].to(features.device)
+        known = features[held_out], labels[held_out]
     if len(rows) < 2:
         raise TrainingError("BatchNorm needs two training clips at least; there is one.")
     steps = math.ceil(len(rows) / BATCH)
@@ -104,7 +107,7 @@ def train(
             )
             if known is None or epoch % EVERY:
                 continue
-            metric, loss = _validate(network, features[known], labels[known])
+            metric, loss = _validate(network, *known)
             best.valid_metric.append(metric)
             since = 0 if metric > best.metric else since + 1
             if since == 0:
