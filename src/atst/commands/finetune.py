@@ -14,7 +14,7 @@ from atst import device as devices_of
 from atst import model as models
 from atst.atomic import new_file
 from atst.errors import TrainingError, UsageError
-from atst.evaluation.parts import Few
+from atst.evaluation.parts import few_labels
 from atst.evaluation.results import task_fingerprint
 from atst.finetuning import recipe as recipes
 from atst.finetuning import run as runs
@@ -86,7 +86,9 @@ def finetune(
     _check_folder(folder, resume)
     labelled = load_task(task, data)
     runs.check_fold(labelled, fold)
-    few = _few(labelled, shots, fraction)
+    few = few_labels(shots, fraction)
+    if few is not None:
+        few.check(labelled)
     before = _stored(folder) if resume else None
     chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
     recipe = _recipe(labelled.name, chosen, [*set, *_shorthand(workers=workers, seed=seed)], before)
@@ -154,18 +156,6 @@ def _write_start(folder: Path, recipe: Recipe, about: dict[str, Any]) -> None:
         path.write_text(recipe.dump())
     with new_file(folder / "start.json") as path:
         path.write_text(json.dumps(about, indent=2) + "\n")
-
-
-def _few(task: Task, shots: int | None, fraction: float | None) -> Few | None:
-    if shots is not None and fraction is not None:
-        raise UsageError("--shots and --fraction both say how many labels are used; give one.")
-    if shots is not None and shots < 1:
-        raise UsageError(f"--shots must be 1 or more, not {shots}.")
-    if shots is not None and task.multi_label:
-        raise UsageError(f"--shots counts clips of one class; {task.name} is multi-label: give --fraction.")
-    if fraction is not None and not 0 < fraction <= 1:
-        raise UsageError(f"--fraction must be more than 0 and at most 1, not {fraction:g}.")
-    return None if shots is None and fraction is None else Few(shots, fraction)
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

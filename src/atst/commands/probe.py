@@ -12,7 +12,7 @@ from atst.errors import UsageError
 from atst.evaluation.few import SEEDS, few_label_probe
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
-from atst.evaluation.parts import Few
+from atst.evaluation.parts import Few, few_labels
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import ProbeResult
 from atst.tasks import Task, load_task, published
@@ -94,17 +94,12 @@ def probe(
 
 
 def _few(shots: int | None, fraction: float | None, seeds: int | None) -> Few | None:
-    if shots is not None and fraction is not None:
-        raise UsageError("--shots and --fraction both say how many labels are used; give one.")
-    if shots is not None and shots < 1:
-        raise UsageError(f"--shots must be 1 or more, not {shots}.")
-    if fraction is not None and not 0 < fraction <= 1:
-        raise UsageError(f"--fraction must be more than 0 and at most 1, not {fraction:g}.")
-    if seeds is not None and shots is None and fraction is None:
+    few = few_labels(shots, fraction)
+    if seeds is not None and few is None:
         raise UsageError("--seeds counts the draws of --shots or --fraction; for another seed give --seed.")
     if seeds is not None and seeds < 1:
         raise UsageError(f"--seeds must be 1 or more, not {seeds}.")
-    return None if shots is None and fraction is None else Few(shots, fraction)
+    return few
 
 
 def _show(result: ProbeResult, out: Path | None) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from atst.errors import UsageError
 from atst.evaluation.features import extract
 from atst.evaluation.measured import Probe
 from atst.evaluation.parts import Few
@@ -35,8 +34,7 @@ def few_label_probe(
     result (logits, curves, head) is that of the first seed. Raises `UsageError` for shots of a multi-label
     task, whose clips belong to no one class.
     """
-    if few.shots is not None and task.multi_label:
-        raise UsageError(f"--shots counts clips of one class; {task.name} is multi-label: give --fraction.")
+    few.check(task)
     features = extract(model, task, cache)
     probes = [
         linear_probe(model, task, seed=seed + more, device=device, few=few, features=features)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from atst.errors import UsageError
 from atst.tasks import Task
 
 HELD_OUT = 0.2  # of the training clips, where a task has nothing to choose on
@@ -25,6 +26,13 @@ class Few:
             return f"{self.shots} training clip{'s' if self.shots > 1 else ''} of each class"
         return f"{self.fraction:.3g} of the training clips of each class"
 
+    def check(self, task: Task) -> None:
+        """Raises `UsageError` for shots of a multi-label task: its clips belong to no one class."""
+        if self.shots is not None and task.multi_label:
+            raise UsageError(
+                f"--shots counts clips of one class; {task.name} is multi-label: give --fraction."
+            )
+
     def draw(self, labels: NDArray, pool: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
         """The clips (n,) that are drawn from those of `pool` (n,), class by class."""
         rng = np.random.default_rng(seed)
@@ -34,6 +42,17 @@ class Few:
             own = rng.permutation(np.flatnonzero(pool & (classes == label)))
             drawn[own[: self.shots or max(1, round((self.fraction or 0) * len(own)))]] = True
         return drawn
+
+
+def few_labels(shots: int | None, fraction: float | None) -> Few | None:
+    """What `--shots` and `--fraction` ask for; None if neither is given. Raises `UsageError`."""
+    if shots is not None and fraction is not None:
+        raise UsageError("--shots and --fraction both say how many labels are used; give one.")
+    if shots is not None and shots < 1:
+        raise UsageError(f"--shots must be 1 or more, not {shots}.")
+    if fraction is not None and not 0 < fraction <= 1:
+        raise UsageError(f"--fraction must be more than 0 and at most 1, not {fraction:g}.")
+    return None if shots is None and fraction is None else Few(shots, fraction)
 
 
 @dataclass
