@@ -17,7 +17,7 @@ from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import protocol_words, task_fingerprint
 from atst.report import Alert, Part, Section, Table, write_report
-from atst.tasks import load_task, published, task_names
+from atst.tasks import Task, load_task, published, task_names
 
 KEYS = ("models", "tasks", "seed", "protocol")
 PROTOCOLS = {"paper": linear_probe, "hear": hear_probe}
@@ -79,11 +79,17 @@ def evaluate(
     rows: list[Row] = []
     faults: list[str] = []
     for title, source in tasks.items():
-        for name, model in named.items():
-            try:
-                rows.append(_measure(title, source, name, model, seed, protocol, folder, device, cache))
-            except AtstError as error:
-                faults.append(f"{name} on {title}: {error}")
+        try:
+            task = _task(title, source)
+        except AtstError as error:
+            faults += [f"{name} on {title}: {error}" for name in named]
+        else:
+            for name, model in named.items():
+                where = folder / _plain(title) / _plain(name)
+                try:
+                    rows.append(_measure(title, task, name, model, seed, protocol, where, device, cache))
+                except AtstError as error:
+                    faults.append(f"{name} on {title}: {error}")
         rows += _published(title)
         _write(folder, rows, faults)
     print(_markdown(rows))
@@ -132,32 +138,34 @@ def _named(plan: Path, values: dict[str, Any], key: str) -> dict[str, str]:
     return {str(name): str(value) for name, value in entries.items()}
 
 
+def _task(title: str, source: str) -> Task:
+    """A known task's name goes with the folder of its data; else the source is the task itself."""
+    known = title != source and Path(source).is_dir() and title in task_names()
+    return load_task(title, source) if known else load_task(source)
+
+
 def _measure(
     title: str,
-    source: str,
+    task: Task,
     name: str,
     model: str,
     seed: int,
     protocol: str,
-    folder: Path,
+    where: Path,
     device: str,
     cache: bool,
 ) -> Row:
-    where = folder / _plain(title) / _plain(name)
     encoder = models.load(model, device=device, seed=seed)
-    # A known task's name goes with the folder of its data; else the source is the task itself.
-    known = title != source and Path(source).is_dir() and title in task_names()
-    labelled = load_task(title, source) if known else load_task(source)
     wanted = {
         "fingerprint": encoder.fingerprint,
-        "task_fingerprint": task_fingerprint(labelled),
+        "task_fingerprint": task_fingerprint(task),
         "seed": seed,
         "protocol": protocol,
     }
     result = _stored(where / "results.json", wanted)
     if result is None:
         print(f"{name} on {title}", file=sys.stderr, flush=True)
-        probed = PROTOCOLS[protocol](encoder, labelled, seed=seed, cache=cache, device=device)
+        probed = PROTOCOLS[protocol](encoder, task, seed=seed, cache=cache, device=device)
         write_probe(probed, encoder, where)
         result = json.loads((where / "results.json").read_text())
     low, high = result["ci"]
