@@ -21,6 +21,7 @@ import numpy as np
 import atst
 from atst import model as models
 from atst.evaluation.few import few_label_probe
+from atst.evaluation.metrics import interval, resampled_means
 from atst.evaluation.output import write_probe
 from atst.evaluation.parts import Few
 from atst.evaluation.probe import linear_probe
@@ -127,7 +128,7 @@ class Bench:
                     correct.setdefault(row["path"], []).append(float(row["correct"]))
         shares = {path: float(np.mean(values)) for path, values in correct.items()}
         value = np.array(list(shares.values()))
-        return Tuned(float(value.mean()), *bootstrap(value), rate, shares)
+        return Tuned(float(value.mean()), *interval(resampled_means(value, 0)), rate, shares)
 
     def has(self, task: str, shots: int, name: str) -> bool:
         """Whether all trainings of a row are done."""
@@ -168,14 +169,6 @@ def tried(shots: int) -> tuple[float, ...]:
     return RATES[1:2] if shots == 1 else RATES
 
 
-def bootstrap(values: np.ndarray) -> tuple[float, float]:
-    """95% interval of the mean over clips."""
-    rng = np.random.default_rng(0)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(2000)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def write(bench: Bench, size: str, path: Path) -> None:
     """The page's part and its figure."""
     draw(bench, path.parent / "images" / "few-labels.png")
@@ -214,7 +207,7 @@ def tuned_table(bench: Bench) -> str:
                 continue
             ours, scratch = (bench.tuned(task, shots, name) for name in STARTS)
             gaps = np.array([ours.correct[clip] - scratch.correct[clip] for clip in ours.correct])
-            low, high = bootstrap(gaps)
+            low, high = interval(resampled_means(gaps, 0))
             difference = f"{gaps.mean():+.3f} ({low:+.3f} to {high:+.3f})"
             rates = f"{ours.rate:g}, {scratch.rate:g}"
             lines.append(

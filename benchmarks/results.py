@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from atst import model as models
 from atst.evaluation.features import Features, extract
-from atst.evaluation.metrics import interval, paired_bootstrap
+from atst.evaluation.metrics import interval, paired_bootstrap, resampled_means
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.pretraining.run import model_at, stored_recipe
@@ -131,7 +131,7 @@ class Bench:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(regression(extract(load(), labelled), labelled)))
         correct = np.array(json.loads(path.read_text()))
-        low, high = interval(np.random.default_rng(0).choice(correct, (2000, len(correct))).mean(1))
+        low, high = interval(resampled_means(correct, 0))
         print(f"{name:30} {task:14} {correct.mean():.3f} by logistic regression", flush=True)
         return Measured(float(correct.mean()), low, high, correct)
 
