@@ -26,6 +26,7 @@ from atst.finetuning.run import FinetuneResult
 from atst.model import AudioModel
 from atst.pretraining.run import is_first_process
 from atst.tasks import Task, load_task
+from atst.text import writable
 
 MAY_CHANGE = ("workers", "checkpoint_minutes")  # recipe keys that do not touch the result
 Flag = Annotated[bool, Parameter(negative="")]
@@ -196,8 +197,8 @@ def _show(result: FinetuneResult, folder: Path) -> None:
     low, high = result.ci
     lines = [f"warning: {warning}" for warning in result.warnings]
     lines += [f"  skipped {clip}: {reason}" for clip, reason in result.skipped[:10]]
-    for line in lines:  # a file name may be no UTF-8
-        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
+    for line in lines:
+        print(writable(line), file=sys.stderr)
     print(
         f"{result.task}: {result.metric} {result.value:.3f} (95% interval {low:.3f} to {high:.3f}), "
         f"{result.model}, protocol {result.protocol}; {folder / 'report.html'}"

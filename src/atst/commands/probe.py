@@ -16,6 +16,7 @@ from atst.evaluation.parts import Few, few_labels
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import ProbeResult
 from atst.tasks import Task, load_task, published
+from atst.text import writable
 
 
 def probe(
@@ -121,5 +122,5 @@ def _show(result: ProbeResult, out: Path | None) -> None:
     lines = [f"warning: {warning}" for warning in result.warnings]
     lines += [f"  skipped {clip}: {reason}" for clip, reason in result.skipped[:10]]
     lines += [] if out is None else [f"report: {out / 'report.html'}"]
-    for line in lines:  # a file name may be no UTF-8
-        console.print(line.encode(errors="backslashreplace").decode(), markup=False)
+    for line in lines:
+        console.print(writable(line), markup=False)

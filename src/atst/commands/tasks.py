@@ -14,6 +14,7 @@ from atst.tasks.check import check_task
 from atst.tasks.download import download as fetch
 from atst.tasks.download import unfinished
 from atst.tasks.known import data_folder, official_root
+from atst.text import writable
 
 
 def tasks(
@@ -112,4 +113,4 @@ def _there(name: str) -> str:
 
 def _print(line: str) -> None:
     """A line that is never wrapped; a file name may be no UTF-8."""
-    sys.stdout.write(line.encode(errors="backslashreplace").decode() + "\n")
+    sys.stdout.write(writable(line) + "\n")

@@ -14,6 +14,7 @@ from atst.atomic import new_file
 from atst.evaluation.metrics import average_precision
 from atst.report import Part, Plot, Table
 from atst.tasks import Task
+from atst.text import writable
 
 NAMED_CLASSES = 30  # most classes whose names fit beside a confusion matrix
 
@@ -46,7 +47,7 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
     many = task.multi_label
     scores = (logits.sigmoid() if many else logits.softmax(-1)).numpy()  # (n, C)
     header = ["path", "fold" if task.folds is not None else "split", "label", "prediction"]
-    labels = [written(name) for name in task.label_names]
+    labels = [writable(name) for name in task.label_names]
     header += [f"score {name}" for name in labels] if many else ["score", "correct"]
     parts = task.folds if task.folds is not None else task.splits
     assert parts is not None, "a task has splits or folds"
@@ -59,17 +60,12 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
             rest = (
                 [f"{value:.6g}" for value in score] if many else [f"{score.max():.6g}", int(guess == label)]
             )
-            writer.writerow([written(task.names[row]), parts[row], label, guess, *rest])
-
-
-def written(name: str) -> str:
-    """A name as UTF-8 can hold it: that of a file or folder may be no UTF-8."""
-    return name.encode(errors="backslashreplace").decode()
+            writer.writerow([writable(task.names[row]), parts[row], label, guess, *rest])
 
 
 def drawn(name: str) -> str:
     """A name for matplotlib, which takes what stands between two dollars for mathematics."""
-    return written(name).replace("$", r"\$")
+    return writable(name).replace("$", r"\$")
 
 
 def _confusion(matrix: NDArray[np.int64], names: list[str]) -> Figure:

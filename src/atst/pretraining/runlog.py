@@ -24,6 +24,7 @@ from atst.errors import TrainingError
 from atst.pretraining.health import Health
 from atst.pretraining.module import RANK_EVERY, PretrainingModule
 from atst.progress import clock
+from atst.text import writable
 
 COLUMNS = (
     "step", "loss", "spread_student", "spread_teacher", "rank_student", "rank_teacher", "padding",
@@ -117,7 +118,7 @@ class RunLog(lightning.Callback):
         self.tensorboard.flush()
 
     def _note_faults(self, faults: list[tuple[str, str]]) -> None:
-        for clip, reason in ((_writable(clip), _writable(reason)) for clip, reason in faults):
+        for clip, reason in ((writable(clip), writable(reason)) for clip, reason in faults):
             if clip not in self.faults:
                 self.faults[clip] = reason
                 if self.writes:
@@ -195,8 +196,3 @@ def _read_faults(path: Path) -> dict[str, str]:
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         return {row[0]: row[1] for row in csv.reader(file) if len(row) == 2}
-
-
-def _writable(text: str) -> str:
-    """A file name may be no UTF-8; what is not is spelt out."""
-    return text.encode(errors="backslashreplace").decode()
