@@ -182,9 +182,10 @@ def write(bench: Bench, size: str, path: Path) -> None:
         "## Fine-tuning against training from scratch",
         "`atst finetune --protocol own` in bfloat16 from the pre-trained and from an untrained encoder: "
         f"{EPOCHS[1]} epochs of 8 steps at least, with all clips {EPOCHS[0]} epochs, the best epoch and the "
-        f"best rate of {rates} by validation clips (with one clip a class that of the recipe, {RATES[-1]:g}). Two draws of "
-        "training clips, with all of them one training. ESC-10: draw i is tested on fold i, so the row `all` "
-        "is fold 1 alone. 95% bootstrap intervals over test clips; the difference is paired.",
+        f"best rate of {rates} by validation clips (with one clip a class that of the recipe, "
+        f"{RATES[-1]:g}). Two draws of training clips, with all of them one training. ESC-10: draw i is "
+        "tested on fold i, so the row `all` is fold 1 alone. 95% bootstrap intervals over test clips; the "
+        "difference is paired.",
         tuned_table(bench),
     ]
     path.write_text("\n\n".join(sections) + "\n")

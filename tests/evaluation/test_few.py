@@ -29,6 +29,8 @@ def test_no_more_labels_than_shots_are_used(folds, shots):
     assert not (parts.train & parts.valid).any()
     assert not (used & parts.test).any()
     assert parts.valid.any() == (shots > 1)
+    if shots > 1:  # every drawn clip chooses in its turn
+        assert (parts.turns.sum(2) == used).all()
     if not folds:
         assert (task.splits[used.any(1)] == "train").all()  # the validation split is not looked at
     other = divide(task, np.arange(120), seed=4, few=Few(shots=shots))

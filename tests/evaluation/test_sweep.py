@@ -70,6 +70,33 @@ def test_stop_keeps_the_head_of_that_epoch():
     assert swept.epochs.tolist() == [[3, 7]]
 
 
+def test_turns_of_a_fold_keep_the_epoch_that_is_best_on_all_their_clips():
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(90, 8, generator=generator)
+    labels = (features[:, :3] + torch.randn(90, 3, generator=generator)).argmax(1)
+    part = torch.arange(90) % 6
+    sizes = torch.tensor([[15.0, 30.0], [30.0, 15.0]])[:, :, None]  # of turns, for each fold
+    valid = torch.stack([part == 0, (part == 1) | (part == 2), part >= 4, part == 3], dim=1)
+    rates = torch.tensor([[0.01, 0.3], [0.02, 0.5]])
+    swept = train(features, labels, 3, ~valid, rates, valid_rows=valid, turns=2)
+    each = train(features, labels, 3, ~valid, rates.repeat_interleave(2, 0), valid_rows=valid)
+    for ours, theirs in ((swept.valid_metric, each.valid_metric), (swept.valid_loss, each.valid_loss)):
+        mean = (theirs.view(-1, 2, 2, 2) * sizes).sum(2) / sizes.sum(1)
+        torch.testing.assert_close(ours, mean, atol=1e-5, rtol=1e-5)
+    best = swept.valid_metric.max(0).values
+    torch.testing.assert_close(swept.valid_metric.gather(0, (swept.epochs - 1)[None])[0], best)
+    for column in range(4):
+        kept = swept.epochs[column // 2].repeat(1, 1)
+        stopped = train(features, labels, 3, ~valid[:, [column]], rates[[column // 2]], stop=kept)
+        for rate in range(2):
+            torch.testing.assert_close(
+                swept.heads.logits(features, column, rate),
+                stopped.heads.logits(features, 0, rate),
+                atol=1e-4,
+                rtol=1e-4,
+            )
+
+
 def test_a_rate_that_diverges_is_not_chosen():
     generator = torch.Generator().manual_seed(4)
     features = torch.randn(80, 10, generator=generator)

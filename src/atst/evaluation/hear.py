@@ -52,11 +52,11 @@ def hear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, dev
         search,
         [
             Chosen(
-                point.rate, own.epoch, own.metric, head, head, {"hidden": point.hidden, "init": point.init}
+                point.rate, own.epoch, own.metric, [head], head, {"hidden": point.hidden, "init": point.init}
             )
             for own, head in zip(search.folds, heads, strict=True)
         ],
-        (_head_of_all(data, search), heads) if parts.folds else None,
+        (_head_of_all(data, search), [[head] for head in heads]) if parts.folds else None,
         {"epochs at most": mlp.EPOCHS, "batch": mlp.BATCH, "width": mlp.WIDTH, "dropout": mlp.DROPOUT},
         [],
         protocol="hear",

@@ -1,6 +1,7 @@
 """What every protocol does with the classifiers that it trained: measure them on the test clips."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +52,8 @@ class Chosen:
     rate: float
     epoch: int
     valid: float  # the metric on the validation clips; NaN without
-    validated: Head  # the temperature is fitted on its validation clips
-    tested: Head  # the same, or trained again on more clips
+    validated: list[Head]  # of each turn; the temperature is fitted on their validation clips
+    tested: Head  # the only one of them, or trained again on more clips
     network: dict[str, Any] = field(default_factory=dict)  # of a `Choice`, where the head is not linear
 
 
@@ -63,7 +64,7 @@ def measure(
     features: Features,
     learning: Sweep | Search,
     chosen: list[Chosen],
-    refit: tuple[Head, list[Head]] | None,
+    refit: tuple[Head, list[list[Head]]] | None,
     settings: dict[str, Any],
     warnings: list[str],
     **about: Any,
@@ -77,8 +78,8 @@ def measure(
         features: the same features, with what was skipped.
         learning: how the heads came about.
         chosen: one for each fold.
-        refit: a head for use that was trained on all clips, and the heads, one a fold, on whose validation
-            logits its temperature is fitted; without it the first fold's head is for use.
+        refit: a head for use that was trained on all clips, and the heads of each fold and turn on whose
+            validation logits its temperature is fitted; without it the first fold's head is for use.
         settings: more than those of the features.
         warnings: the protocol's own.
         about: further fields of the `ProbeResult`.
@@ -87,7 +88,8 @@ def measure(
     choices = [_choice(data, parts, fold, own, logits[fold]) for fold, own in enumerate(chosen)]
     calibrated = torch.cat([own / choice.temperature for own, choice in zip(logits, choices, strict=True)])
     draws = [data.bootstrap(logits[fold], test, fold) for fold, test in enumerate(parts.test.T)]
-    temperature = choices[0].temperature if refit is None else _temperature(data, parts, refit[1])
+    folds = range(parts.count)
+    temperature = choices[0].temperature if refit is None else _temperature(data, parts, refit[1], folds)
     result = ProbeResult(
         task=data.task.name,
         model=model.name,
@@ -114,23 +116,31 @@ def measure(
 
 
 def _choice(data: Labelled, parts: Parts, fold: int, chosen: Chosen, logits: Tensor) -> Choice:
-    valid = parts.valid[:, fold]
     return Choice(
         fold=parts.folds[fold] if parts.folds else None,
         rate=chosen.rate,
         epoch=chosen.epoch,
         valid=None if math.isnan(chosen.valid) else round(chosen.valid, 6),
         value=data.score(logits, parts.test[:, fold]),
-        temperature=fit_temperature(data.logits(chosen.validated, valid), data.labels_of(valid)),
-        clips={part: int(getattr(parts, part)[:, fold].sum()) for part in ("train", "valid", "test")},
+        temperature=_temperature(data, parts, [chosen.validated], [fold]),
+        clips={
+            "train": int(parts.train[:, fold].sum()),
+            "valid": int(parts.turns[:, fold, : len(chosen.validated)].sum()),
+            "test": int(parts.test[:, fold].sum()),
+        },
         **chosen.network,
     )
 
 
-def _temperature(data: Labelled, parts: Parts, heads: list[Head]) -> float:
-    """Of all folds' validation clips, each by its own head."""
-    logits = [data.logits(head, valid) for head, valid in zip(heads, parts.valid.T, strict=True)]
-    return fit_temperature(torch.cat(logits), torch.cat([data.labels_of(valid) for valid in parts.valid.T]))
+def _temperature(data: Labelled, parts: Parts, heads: list[list[Head]], folds: Iterable[int]) -> float:
+    """Of these folds' validation clips, each by the head of its fold and turn."""
+    asked = [
+        (head, parts.turns[:, fold, turn])
+        for fold, own in zip(folds, heads, strict=True)
+        for turn, head in enumerate(own)
+    ]
+    logits = torch.cat([data.logits(head, valid) for head, valid in asked])
+    return fit_temperature(logits, torch.cat([data.labels_of(valid) for _, valid in asked]))
 
 
 def _errors(data: Labelled, parts: Parts, logits: Tensor, calibrated: Tensor) -> dict[str, float]:
@@ -144,8 +154,7 @@ def _errors(data: Labelled, parts: Parts, logits: Tensor, calibrated: Tensor) ->
 
 def _knn(data: Labelled, parts: Parts) -> dict[str, Any]:
     """Nearest neighbours among the training clips (and those held out of them), on the test clips."""
-    known = parts.train | parts.valid if parts.held_out else parts.train
-    values = [data.knn(train, test) for train, test in zip(known.T, parts.test.T, strict=True)]
+    values = [data.knn(train, test) for train, test in zip(parts.known.T, parts.test.T, strict=True)]
     return {"value": float(np.mean(values)), "k": NEIGHBOURS, "distance": "cosine of the plain features"}
 
 

@@ -9,6 +9,7 @@ from atst.errors import UsageError
 from atst.tasks import Task
 
 HELD_OUT = 0.2  # of the training clips, where a task has nothing to choose on
+ENOUGH = 300  # validation clips; with fewer, other training clips are held out in turn
 SPLIT_BY_FOLDS = 3  # folds from which on a whole one can be held out
 
 
@@ -64,11 +65,25 @@ class Parts:
     test: NDArray[np.bool_]  # (n, F)
     folds: list[int] | None  # the fold that each classifier is tested on
     held_out: str | None  # what `valid` is if it was cut from the training clips, in words
+    turns: NDArray[np.bool_]  # (n, F, K): `valid`, then others held out in its place
 
     @property
     def count(self) -> int:
         """How many classifiers are trained: F."""
         return self.train.shape[1]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(n, F): the training clips, with those held out of them."""
+        return self.train | self.valid if self.held_out else self.train
+
+    @property
+    def chosen_on(self) -> str:
+        """What the clips of all turns are, in words."""
+        if self.held_out is None:
+            return "the validation split"
+        turns = self.turns.shape[2]
+        return self.held_out if turns == 1 else f"{self.held_out}, and others in turn, {turns} times in all"
 
 
 def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = None) -> Parts:
@@ -76,7 +91,9 @@ def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = Non
 
     Where the task has no validation split, part of the training clips is held out for choosing: with three
     or more folds the next one (it shares no recording with the others), else a fifth of each class. With
-    `few`, both are cut from the drawn training clips, and a validation split is not looked at.
+    `few`, both are cut from the drawn training clips, and a validation split is not looked at. A few clips
+    choose by chance; a classifier that is quickly trained can take turns: the next fold or the next fifth is
+    held out instead, until `ENOUGH` clips or all have had theirs.
     """
     if few is not None:
         return _few_parts(task, rows, seed, few)
@@ -84,18 +101,19 @@ def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = Non
         assert task.splits is not None, "a task has splits or folds"
         train, valid, test = ((task.splits[rows] == part)[:, None] for part in ("train", "valid", "test"))
         if valid.any():
-            return Parts(train, valid, test, None, None)
-        valid = _fifth(task.labels[rows], train[:, 0], seed)[:, None]
-        return Parts(train & ~valid, valid, test, None, f"{HELD_OUT:.0%} of the training clips of each class")
+            return Parts(train, valid, test, None, None, valid[:, :, None])
+        turns = _fifths(task.labels[rows], train, seed)
+        return _held_out(train, turns, test, None, f"{HELD_OUT:.0%} of the training clips of each class")
     own = task.folds[rows]
     folds = np.unique(own).tolist()
     test = np.stack([own == fold for fold in folds], axis=1)  # (n, F)
     if len(folds) >= SPLIT_BY_FOLDS:
-        valid, how = np.roll(test, -1, axis=1), "the fold after the test fold"
+        turns = np.stack([np.roll(test, -turn, axis=1) for turn in range(1, len(folds))], axis=2)
+        how = "the fold after the test fold"
     else:
-        valid = np.stack([_fifth(task.labels[rows], ~column, seed) for column in test.T], axis=1)
+        turns = _fifths(task.labels[rows], ~test, seed)
         how = f"{HELD_OUT:.0%} of the training clips of each class"
-    return Parts(~test & ~valid, valid, test, folds, how)
+    return _held_out(~test, turns, test, folds, how)
 
 
 def _few_parts(task: Task, rows: NDArray[np.int64], seed: int, few: Few) -> Parts:
@@ -111,9 +129,24 @@ def _few_parts(task: Task, rows: NDArray[np.int64], seed: int, few: Few) -> Part
         pool = ~test
     drawn = np.stack([few.draw(labels, column, seed) for column in pool.T], axis=1)
     if not all(np.bincount(_first_label(labels[column])).max() > 1 for column in drawn.T):
-        return Parts(drawn, np.zeros_like(drawn), test, folds, None)
-    valid = np.stack([_fifth(labels, column, seed) for column in drawn.T], axis=1)
-    return Parts(drawn & ~valid, valid, test, folds, f"{HELD_OUT:.0%} of the {few.words} that were drawn")
+        nothing = np.zeros_like(drawn)
+        return Parts(drawn, nothing, test, folds, None, nothing[:, :, None])
+    how = f"{HELD_OUT:.0%} of the {few.words} that were drawn"
+    return _held_out(drawn, _fifths(labels, drawn, seed), test, folds, how)
+
+
+def _held_out(
+    known: NDArray[np.bool_],
+    turns: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+    folds: list[int] | None,
+    how: str,
+) -> Parts:
+    """Parts of the training clips `known` (n, F), from which all of `turns` (n, F, K) could be held out."""
+    seen = turns.sum(0).min(0).cumsum()  # (K,) clips that have been held out after each turn
+    enough = 1 + int(np.searchsorted(seen, min(ENOUGH, seen[-1])))
+    valid = turns[:, :, 0]
+    return Parts(known & ~valid, valid, test, folds, how, turns[:, :, :enough])
 
 
 def _first_label(labels: NDArray) -> NDArray:
@@ -121,14 +154,17 @@ def _first_label(labels: NDArray) -> NDArray:
     return labels if labels.ndim == 1 else labels.argmax(1)
 
 
-def _fifth(labels: NDArray, train: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """A random fifth of the training clips (n,), class by class; at least one stays in training."""
-    rng = np.random.default_rng(seed)
-    chosen = np.zeros(len(train), dtype=bool)
+def _fifths(labels: NDArray, train: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Random fifths (n, F, K) of the training clips (n, F), class by class; one at least stays each time."""
+    turns = np.zeros((*train.shape, round(1 / HELD_OUT)), dtype=bool)
     classes = _first_label(labels)
-    for label in np.unique(classes[train]):
-        own = rng.permutation(np.flatnonzero(train & (classes == label)))
-        chosen[own[: min(len(own) - 1, max(1, round(len(own) * HELD_OUT)))]] = True
-    if not chosen.any():  # one clip a class
-        chosen[rng.choice(np.flatnonzero(train))] = True
-    return chosen
+    for column, fifths in zip(train.T, turns.transpose(1, 0, 2), strict=True):
+        rng = np.random.default_rng(seed)
+        for label in np.unique(classes[column]):
+            own = rng.permutation(np.flatnonzero(column & (classes == label)))
+            size = min(len(own) - 1, max(1, round(len(own) * HELD_OUT)))
+            for turn in range(turns.shape[2]):
+                fifths[own[turn * size : (turn + 1) * size], turn] = True
+        if not fifths.any():  # one clip a class
+            fifths[rng.choice(np.flatnonzero(column)), 0] = True
+    return turns

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from atst.evaluation import sweep
 from atst.evaluation.features import Features
@@ -29,8 +30,9 @@ def linear_probe(
 
     BatchNorm without affine and a linear layer, SGD with momentum 0.9, 100 epochs, batch 1024, cosine to 0.
     Rate and epoch are the best on validation clips; the test clips are used once, after that. Where the
-    validation clips had to be held out of the training clips, the classifier that is tested is trained
-    again on both, with the chosen rate and as many epochs. A temperature is fitted on the validation clips.
+    validation clips had to be held out of the training clips, in several turns if they are few, the
+    classifier that is tested is trained again on all of them, with the chosen rate and as many epochs.
+    A temperature is fitted on the validation clips.
 
     Args:
         model: anything with the `embed`, `depth`, `name` and `fingerprint` of a model.
@@ -71,42 +73,51 @@ def linear_probe(
 def _sweep(data: Labelled, parts: Parts, grid: list[float]) -> tuple[list[float], sweep.Sweep]:
     """The rates that were tried, the middle one if there is nothing to choose on, and what training gave."""
     if parts.valid.any():
-        return grid, data.train(parts.train, [grid] * parts.count, valid_rows=torch.from_numpy(parts.valid))
+        turns = parts.turns.shape[2]
+        train = parts.train if turns == 1 else _each_turn(parts.known[:, :, None] & ~parts.turns)
+        valid = torch.from_numpy(_each_turn(parts.turns))
+        return grid, data.train(train, [grid] * parts.count, valid_rows=valid, turns=turns)
     grid = [grid[len(grid) // 2]]
     stop = torch.full((parts.count, 1), sweep.EPOCHS)
     return grid, data.train(parts.train, [grid] * parts.count, stop=stop)
 
 
+def _each_turn(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n, F, K) -> (n, F * K)."""
+    return rows.reshape(len(rows), -1)
+
+
 def _chosen(
     data: Labelled, parts: Parts, swept: sweep.Sweep, grid: list[float], best: list[tuple[int, int]]
 ) -> list[Chosen]:
-    heads = _heads_to_test(data, parts, swept, [grid[rate] for rate, _ in best], best)
+    validated = [_heads_of(swept, parts, fold, rate) for fold, (rate, _) in enumerate(best)]
+    tested = [heads[0] for heads in validated]
+    if parts.held_out:
+        stop = torch.tensor([[epoch] for _, epoch in best])
+        heads = data.train(parts.known, [[grid[rate]] for rate, _ in best], stop=stop).heads
+        tested = [kept_head(heads, fold, 0, "training and held-out clips") for fold in range(parts.count)]
     return [
         Chosen(
             grid[rate],
             epoch,
             float(swept.valid_metric[epoch - 1, fold, rate]),
-            kept_head(swept.heads, fold, rate, "training clips"),
-            heads[fold],
+            validated[fold],
+            tested[fold],
         )
         for fold, (rate, epoch) in enumerate(best)
     ]
 
 
-def _heads_to_test(
-    data: Labelled, parts: Parts, swept: sweep.Sweep, rates: list[float], best: list[tuple[int, int]]
-) -> list[Head]:
-    """Of each fold the chosen head; trained again if clips were held out of its training."""
-    if not parts.held_out:
-        return [kept_head(swept.heads, fold, rate, "training clips") for fold, (rate, _) in enumerate(best)]
-    stop = torch.tensor([[epoch] for _, epoch in best])
-    heads = data.train(parts.train | parts.valid, [[rate] for rate in rates], stop=stop).heads
-    return [kept_head(heads, fold, 0, "training and held-out clips") for fold in range(parts.count)]
+def _heads_of(swept: sweep.Sweep, parts: Parts, fold: int, rate: int) -> list[Head]:
+    """The heads of a fold's turns."""
+    turns = parts.turns.shape[2]
+    words = "training clips" + (", without those held out to choose" if parts.held_out else "")
+    return [kept_head(swept.heads, fold * turns + turn, rate, words) for turn in range(turns)]
 
 
 def _refit(
     data: Labelled, parts: Parts, swept: sweep.Sweep, grid: list[float], best: list[tuple[int, int]]
-) -> tuple[Head, list[Head]]:
+) -> tuple[Head, list[list[Head]]]:
     """A head for use, of all clips at the folds' median rate and epoch; the folds' of nearly that rate.
 
     Logits of other rates are of other sizes: one temperature for all of them would fit none.
@@ -118,18 +129,17 @@ def _refit(
     nearest = int(np.abs(np.log(grid) - np.log(rate)).argmin())
     words = "all labelled clips, test folds included: the metric was measured on other heads"
     return kept_head(heads, 0, 0, words), [
-        kept_head(swept.heads, fold, nearest, "training clips") for fold in range(parts.count)
+        _heads_of(swept, parts, fold, nearest) for fold in range(parts.count)
     ]
 
 
 def _chosen_on(parts: Parts, few: Few | None) -> str:
     if not parts.valid.any():
         return "nothing: with one label a class none is left; the middle rate was taken, and all epochs"
-    if few is not None:
-        return f"{parts.held_out}, held out; then trained again on all that were drawn"
     if not parts.held_out:
-        return "the validation split"
-    return f"{parts.held_out}, held out; then trained again on all training clips"
+        return parts.chosen_on
+    again = "that were drawn" if few is not None else "training clips"
+    return f"{parts.chosen_on}, held out; then trained again on all {again}"
 
 
 def _edges(task: Task, best: list[int], grid: list[float]) -> list[str]:
@@ -153,7 +163,8 @@ def _scarce(data: Labelled, parts: Parts, few: Few | None) -> list[str]:
     """A class with fewer clips than the shots asked for is not what the number says."""
     if few is None or few.shots is None:
         return []
-    drawn = parts.train | parts.valid
-    counts = np.stack([np.bincount(data.labels_of(own).numpy(), minlength=data.classes) for own in drawn.T])
+    counts = np.stack(
+        [np.bincount(data.labels_of(own).numpy(), minlength=data.classes) for own in parts.known.T]
+    )
     scarce = int((counts < few.shots).any(0).sum())
     return [f"{scarce} classes have fewer than {few.shots} training clips; all were used."] if scarce else []

@@ -42,8 +42,8 @@ class Heads:
 class Sweep:
     """What training gave: the kept heads, and how they came about."""
 
-    heads: Heads  # of each fold and rate at `epochs`
-    epochs: Tensor  # (F, R) epochs behind the kept head, from 1
+    heads: Heads  # of each fold, in each of its turns, and rate at `epochs`
+    epochs: Tensor  # (F, R) epochs behind the kept heads, from 1
     train_loss: Tensor  # (E, F, R)
     valid_loss: Tensor  # (E, F, R), NaN without validation
     valid_metric: Tensor  # (E, F, R), NaN without validation
@@ -67,20 +67,24 @@ def train(
     rates: Tensor,
     valid_rows: Tensor | None = None,
     stop: Tensor | None = None,
+    turns: int = 1,
     seed: int = 0,
     epochs: int = EPOCHS,
     batch: int = BATCH,
 ) -> Sweep:
-    """Train one head for each fold and rate: BatchNorm without affine, linear layer, SGD, cosine to 0.
+    """Train heads for each fold and rate: BatchNorm without affine, linear layer, SGD, cosine to 0.
+
+    A fold may take several turns, each a head that holds out other clips: they keep one and the same epoch.
 
     Args:
         features: (n, D) float32, on the device to train on.
         labels: (n,) int64 for cross-entropy and accuracy; (n, C) for binary cross-entropy and mAP.
         classes: C.
-        train_rows: (n, F) bool, the clips that train the head of each fold.
+        train_rows: (n, F * K) bool, the clips that train the head of each fold in each of its K turns.
         rates: (F, R) learning rates for a batch of 256.
-        valid_rows: (n, F) bool; the epoch that is best on them is kept.
+        valid_rows: (n, F * K) bool; the epoch that is best on those of all turns is kept.
         stop: (F, R) epoch to keep instead, from 1.
+        turns: K.
         seed: of the initial weights and the order of the data.
         epochs: length of the cosine.
         batch: most clips in a step; an epoch is cut into the fewest steps, of equal size.
@@ -88,7 +92,7 @@ def train(
     assert (valid_rows is None) != (stop is None), (
         "either validation or the caller decides which epoch is kept"
     )
-    state = _State(features, labels, classes, train_rows, rates, seed)
+    state = _State(features, labels, classes, train_rows, rates.repeat_interleave(turns, 0), seed)
     steps = math.ceil(int(train_rows.sum(0).max()) / batch)
     shape = (epochs, *rates.shape)
     train_loss, valid_loss, valid_metric = (
@@ -101,18 +105,19 @@ def train(
     for epoch in range(epochs):
         factor = (1 + math.cos(math.pi * epoch / epochs)) / 2
         for rows in epoch_batches(state.rows, steps, epoch, seed):
-            train_loss[epoch] += state.step(rows, factor).cpu().nan_to_num(nan=math.inf) / steps
+            losses = state.step(rows, factor).cpu().nan_to_num(nan=math.inf)
+            train_loss[epoch] += losses.unflatten(0, (-1, turns)).mean(1) / steps
         heads = state.heads()
         if valid_rows is None:
             assert stop is not None
             better = stop == epoch + 1
         else:
-            value, loss = _validate(heads, features, labels, valid_rows)
+            value, loss = _validate(heads, features, labels, valid_rows, turns)
             valid_metric[epoch], valid_loss[epoch] = value, loss
             better = (value > best[0]) | ((value == best[0]) & (-loss > best[1]))
             best = torch.where(better, torch.stack([value, -loss]), best)
         if better.any():
-            _copy(heads, kept, better)
+            _copy(heads, kept, better.repeat_interleave(turns, 0))
             kept_epochs[better] = epoch + 1
     return Sweep(kept, kept_epochs, train_loss, valid_loss, valid_metric)
 
@@ -204,8 +209,13 @@ def _loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return losses.mean(-1), (logits.sigmoid() - hot) / logits.shape[-1]
 
 
-def _validate(heads: Heads, features: Tensor, labels: Tensor, valid_rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Metric and loss of each head on its fold's validation clips, both (F, R); -1 and inf if it diverged."""
+def _validate(
+    heads: Heads, features: Tensor, labels: Tensor, valid_rows: Tensor, turns: int
+) -> tuple[Tensor, Tensor]:
+    """Metric and loss on each fold's validation clips, both (F, R); -1 and inf if a head diverged.
+
+    Means over the turns, by their numbers of clips.
+    """
     values, losses = [], []
     for fold in range(valid_rows.shape[1]):
         rows = valid_rows[:, fold].nonzero()[:, 0].to(features.device)
@@ -213,8 +223,11 @@ def _validate(heads: Heads, features: Tensor, labels: Tensor, valid_rows: Tensor
         logits = flat.view(len(rows), *heads.bias.shape[1:]) + heads.bias[fold]  # (n, R, C)
         values.append(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels[rows]))
         losses.append(_loss(logits[:, None], labels[rows])[0].mean(0)[0])
-    loss = torch.stack(losses).cpu()
-    value = torch.stack(values).cpu().float()
+    clips = valid_rows.sum(0).unflatten(0, (-1, turns))[:, :, None]  # (F, K, 1)
+    share = clips / clips.sum(1, keepdim=True)
+    loss, value = (
+        (torch.stack(of).cpu().float().unflatten(0, (-1, turns)) * share).sum(1) for of in (losses, values)
+    )
     return value.nan_to_num(nan=-1.0).where(loss.isfinite(), -1.0), loss.nan_to_num(nan=math.inf)
 
 
