@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from atst.evaluation.sweep import EPOCHS, RATE_SCALE, epoch_batches, initial_weight, train
+from atst.evaluation.sweep import EPOCHS, RATE_SCALE, epoch_batches, initial_weight, side_by_side, train
 
 
 def alone(features, labels, classes, fold, train_rows, rate, valid_rows, epochs, batch, seed):
@@ -95,6 +95,26 @@ def test_turns_of_a_fold_keep_the_epoch_that_is_best_on_all_their_clips():
                 atol=1e-4,
                 rtol=1e-4,
             )
+
+
+def test_folds_trained_one_by_one_are_those_trained_at_once():
+    generator = torch.Generator().manual_seed(5)
+    features, labels = torch.randn(60, 5, generator=generator), torch.arange(60) % 3
+    valid = torch.nn.functional.one_hot(torch.arange(60) % 4).bool()  # two turns of two folds
+    rates = torch.tensor([[0.01, 0.3], [0.02, 0.5]])
+    once = train(features, labels, 3, ~valid, rates, valid_rows=valid, turns=2)
+    single = [
+        train(features, labels, 3, ~own, rate[None], valid_rows=own, turns=2)
+        for own, rate in zip(valid.split(2, 1), rates, strict=True)
+    ]
+    joined = side_by_side(single)
+    assert torch.equal(once.epochs, joined.epochs)
+    for column in range(4):
+        for rate in range(2):
+            ours = joined.heads.logits(features, column, rate)
+            torch.testing.assert_close(ours, once.heads.logits(features, column, rate), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(once.train_loss, joined.train_loss)
+    assert [once.best(fold) for fold in (0, 1)] == [joined.best(fold) for fold in (0, 1)]
 
 
 def test_a_rate_that_diverges_is_not_chosen():

@@ -37,8 +37,9 @@ def probe(
     """Measure how well a linear classifier, or a shallow network, does on a model's frozen features.
 
     Learning rate and epoch are chosen on validation clips, held out of the training clips where the task has
-    none (others in turn until there are 300), never on test clips. The metric comes with a 95% bootstrap interval over test clips. With `--shots`
-    or `--fraction` only so many labels are used, in several draws, and the interval is over the draws.
+    none (others in turn until there are 300), never on test clips. The metric comes with a 95% bootstrap
+    interval over test clips. With `--shots` or `--fraction` only so many labels are used, in several draws,
+    and the interval is over the draws.
 
     Example: `atst probe esc10 --data data/esc10 --model runs/mine --out probes/mine`
 

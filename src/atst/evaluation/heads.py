@@ -44,11 +44,40 @@ class Labelled:
         """How many there are: C."""
         return len(self.task.label_names)
 
-    def train(self, rows: NDArray[np.bool_], rates: list[list[float]], **how: Any) -> sweep.Sweep:
-        """Train on `rows` (n, F) with `rates` (F, R)."""
-        masks = torch.from_numpy(rows)
+    def train(
+        self,
+        rows: NDArray[np.bool_],
+        rates: list[list[float]],
+        valid: NDArray[np.bool_] | None = None,
+        stop: list[int] | None = None,
+    ) -> sweep.Sweep:
+        """Train on `rows` (n, F, K) with `rates` (F, R); the epoch is chosen on `valid`, or is `stop` (F,).
+
+        All folds at once, or one by one where they share few clips: a step costs all rows for each fold.
+        """
+        used = rows.any(-1)
+        if len(rates) > 1 and 2 * used.sum() < used.any(1).sum() * len(rates):
+            return sweep.side_by_side(
+                [
+                    self.train(
+                        rows[:, [fold]],
+                        [own],
+                        None if valid is None else valid[:, [fold]],
+                        None if stop is None else [stop[fold]],
+                    )
+                    for fold, own in enumerate(rates)
+                ]
+            )
         return sweep.train(
-            self.features, self.labels, self.classes, masks, torch.tensor(rates), seed=self.seed, **how
+            self.features,
+            self.labels,
+            self.classes,
+            _each_turn(rows),
+            torch.tensor(rates),
+            valid_rows=None if valid is None else _each_turn(valid),
+            stop=None if stop is None else torch.tensor(stop)[:, None].expand(-1, len(rates[0])),
+            turns=rows.shape[2],
+            seed=self.seed,
         )
 
     def logits(self, head: Head, rows: NDArray[np.bool_]) -> Tensor:
@@ -78,6 +107,11 @@ class Labelled:
 
     def _index(self, rows: NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(np.flatnonzero(rows)).to(self.features.device)
+
+
+def _each_turn(rows: NDArray[np.bool_]) -> Tensor:
+    """(n, F, K) -> (n, F * K)."""
+    return torch.from_numpy(rows.reshape(len(rows), -1))
 
 
 def prepare(

@@ -3,8 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from atst.evaluation import sweep
 from atst.evaluation.features import Features
@@ -73,18 +71,11 @@ def linear_probe(
 def _sweep(data: Labelled, parts: Parts, grid: list[float]) -> tuple[list[float], sweep.Sweep]:
     """The rates that were tried, the middle one if there is nothing to choose on, and what training gave."""
     if parts.valid.any():
-        turns = parts.turns.shape[2]
-        train = parts.train if turns == 1 else _each_turn(parts.known[:, :, None] & ~parts.turns)
-        valid = torch.from_numpy(_each_turn(parts.turns))
-        return grid, data.train(train, [grid] * parts.count, valid_rows=valid, turns=turns)
+        rows = parts.known[:, :, None] & ~parts.turns
+        return grid, data.train(rows, [grid] * parts.count, valid=parts.turns)
     grid = [grid[len(grid) // 2]]
-    stop = torch.full((parts.count, 1), sweep.EPOCHS)
-    return grid, data.train(parts.train, [grid] * parts.count, stop=stop)
-
-
-def _each_turn(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(n, F, K) -> (n, F * K)."""
-    return rows.reshape(len(rows), -1)
+    stop = [sweep.EPOCHS] * parts.count
+    return grid, data.train(parts.known[:, :, None], [grid] * parts.count, stop=stop)
 
 
 def _chosen(
@@ -93,8 +84,8 @@ def _chosen(
     validated = [_heads_of(swept, parts, fold, rate) for fold, (rate, _) in enumerate(best)]
     tested = [heads[0] for heads in validated]
     if parts.held_out:
-        stop = torch.tensor([[epoch] for _, epoch in best])
-        heads = data.train(parts.known, [[grid[rate]] for rate, _ in best], stop=stop).heads
+        rates, stop = [[grid[rate]] for rate, _ in best], [epoch for _, epoch in best]
+        heads = data.train(parts.known[:, :, None], rates, stop=stop).heads
         tested = [kept_head(heads, fold, 0, "training and held-out clips") for fold in range(parts.count)]
     return [
         Chosen(
@@ -124,8 +115,8 @@ def _refit(
     """
     rate = float(np.exp(np.median(np.log([grid[rate] for rate, _ in best]))))
     epoch = round(float(np.median([epoch for _, epoch in best])))
-    everything = np.ones((len(data.labels), 1), dtype=bool)
-    heads = data.train(everything, [[rate]], stop=torch.tensor([[epoch]])).heads
+    everything = np.ones((len(data.labels), 1, 1), dtype=bool)
+    heads = data.train(everything, [[rate]], stop=[epoch]).heads
     nearest = int(np.abs(np.log(grid) - np.log(rate)).argmin())
     words = "all labelled clips, test folds included: the metric was measured on other heads"
     return kept_head(heads, 0, 0, words), [

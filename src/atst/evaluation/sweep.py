@@ -6,6 +6,7 @@ BatchNorm has no parameters here, so it need not be applied to the features: it 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -120,6 +121,18 @@ def train(
             _copy(heads, kept, better.repeat_interleave(turns, 0))
             kept_epochs[better] = epoch + 1
     return Sweep(kept, kept_epochs, train_loss, valid_loss, valid_metric)
+
+
+def side_by_side(sweeps: Sequence[Sweep]) -> Sweep:
+    """Folds that were trained one by one, as if at once; their rates are equally many."""
+    heads = [swept.heads for swept in sweeps]
+    return Sweep(
+        Heads(torch.cat([own.weight for own in heads], 1), torch.cat([own.bias for own in heads])),
+        torch.cat([swept.epochs for swept in sweeps]),
+        torch.cat([swept.train_loss for swept in sweeps], 1),
+        torch.cat([swept.valid_loss for swept in sweeps], 1),
+        torch.cat([swept.valid_metric for swept in sweeps], 1),
+    )
 
 
 class _State:
