@@ -11,27 +11,28 @@ times.
 
 import argparse
 import csv
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
+import torch
+from results_page import CURVE_TASKS, compare, describe, differences, draw_curves, main_table
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from atst import model as models
 from atst.evaluation.features import Features, extract
-from atst.evaluation.metrics import interval, paired_bootstrap, resampled_means
+from atst.evaluation.knn import NEIGHBOURS, knn_scores
+from atst.evaluation.metrics import interval, resampled_means
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.pretraining.run import model_at, stored_recipe
 from atst.tasks import Task, load_task
 
 TASKS = {"esc10": "esc10", "fsdd": "fsdd", "fsdd-speaker": "fsdd", "gmnotes": "gmnotes"}
-TITLES = {"esc10": "ESC-10", "fsdd": "digits", "fsdd-speaker": "speakers", "gmnotes": "families"}
-CURVE_TASKS = ("esc10", "fsdd", "gmnotes")
 PENALTY = 0.01  # C of the logistic regression
 
 
@@ -61,7 +62,9 @@ def main() -> None:
     for run in options.runs:
         runs.setdefault(stored_recipe(run).size, []).append(run)
     baselines, untrained, trained = rows(bench.all, bench.run, runs)
-    regressed = rows(bench.regressions, bench.regressions, runs)
+    regressed, near = (
+        rows(*[functools.partial(bench.simply, kind)] * 2, runs) for kind in ("regression", "neighbours")
+    )
     figure = options.docs / "images" / "learning-curve.png"
     draw_curves([(run, bench.curve(run)) for run in options.runs], *regressed[:2], figure)
     sections = [
@@ -71,19 +74,21 @@ def main() -> None:
         "Differences in accuracy on the same test clips, with the 95% interval of a paired bootstrap. An "
         "untrained encoder is that of the same seed.",
         differences(baselines, untrained, trained),
-        "## The same features, another classifier",
-        f"Logistic regression on standardised features, C = {PENALTY:g} for all: nothing is chosen on "
-        "validation clips, of which ESC-10 has 80 a fold, so chance has less room.",
+        "## The same features, other classifiers",
+        "Nothing is chosen on validation clips here, so chance has less room.",
+        f"Logistic regression on standardised features, C = {PENALTY:g} for all:",
         main_table(*regressed),
-        "Differences, as above:",
         differences(*regressed),
+        f"The {NEIGHBOURS} nearest neighbours by cosine, with nothing trained at all:",
+        main_table(*near),
+        differences(*near),
         "## The runs",
         *[describe(run) for run in options.runs],
         "![Accuracy over clips seen](images/learning-curve.png)",
         "One point a checkpoint, by logistic regression; horizontal lines are the baselines.",
         "## Other recipes",
         "One seed each, probed like the first table: differences of a point or two are within chance.",
-        compare(bench, options.compare),
+        compare({run: bench.run(run, CURVE_TASKS) for run in options.compare}),
         *[part.read_text().strip() for part in options.append],
     ]
     (options.docs / "results.md").write_text("\n\n".join(sections) + "\n")
@@ -119,20 +124,20 @@ class Bench:
     def run(self, folder: Path, tasks=TASKS) -> dict[str, Measured]:
         return {task: self.probe(task, f"{folder.name}-end", lambda: models.load(folder)) for task in tasks}
 
-    def regressions(self, name: str | Path, seed: int = 0) -> dict[str, Measured]:
+    def simply(self, kind: str, name: str | Path, seed: int = 0) -> dict[str, Measured]:
+        """By a classifier of `SIMPLE` that chooses nothing."""
         label = f"{name.name}-end" if isinstance(name, Path) else f"{name}-{seed}".replace(":", "-")
-        return {task: self.regression(task, label, lambda: models.load(name, seed=seed)) for task in TASKS}
+        return {t: self.simple(kind, t, label, lambda: models.load(name, seed=seed)) for t in TASKS}
 
-    def regression(self, task: str, name: str, load) -> Measured:
-        """Logistic regression with a fixed penalty on the same features."""
-        path = self.work / name / task / "regression.json"
+    def simple(self, kind: str, task: str, name: str, load) -> Measured:
+        path = self.work / name / task / f"{kind}.json"
         if not path.is_file():
             labelled = load_task(task, self.data / TASKS[task])
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(regression(extract(load(), labelled), labelled)))
+            path.write_text(json.dumps(correct_clips(kind, extract(load(), labelled), labelled)))
         correct = np.array(json.loads(path.read_text()))
         low, high = interval(resampled_means(correct, 0))
-        print(f"{name:30} {task:14} {correct.mean():.3f} by logistic regression", flush=True)
+        print(f"{name:30} {task:14} {correct.mean():.3f} by {kind}", flush=True)
         return Measured(float(correct.mean()), low, high, correct)
 
     def curve(self, folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -143,7 +148,7 @@ class Bench:
             step = int(checkpoint.stem.split("-")[1])
             for task, line in points.items():
                 name = f"{folder.name}-{step}"
-                value = self.regression(task, name, lambda path=checkpoint: model_at(path)).value
+                value = self.simple("regression", task, name, lambda path=checkpoint: model_at(path)).value
                 line.append((step * recipe.batch_size * recipe.accumulate, value))
         return points
 
@@ -160,7 +165,7 @@ class Bench:
         return Measured(result["value"], *result["ci"], correct)
 
 
-def regression(features: Features, task: Task) -> list[float]:
+def correct_clips(kind: str, features: Features, task: Task) -> list[float]:
     """Whether each test clip is right, fold by fold, trained on the other folds or on the training split."""
     labels = task.labels[features.rows]
     if task.folds is not None:
@@ -170,94 +175,24 @@ def regression(features: Features, task: Task) -> list[float]:
         divided = [(task.splits[features.rows] == "train", task.splits[features.rows] == "test")]
     correct: list[float] = []
     for train, test in divided:
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))
-        guesses = classifier.fit(features.values[train], labels[train]).predict(features.values[test])
+        guesses = SIMPLE[kind](features.values[train], labels[train], features.values[test])
         correct += (guesses == labels[test]).astype(float).tolist()
     return correct
 
 
-def draw_curves(curves: list, baselines: dict, untrained: dict, path: Path) -> None:
-    figure, axes = plt.subplots(1, len(CURVE_TASKS), figsize=(11, 3.9), layout="constrained")
-    levels = {name: [measured] for name, measured in baselines.items()}
-    levels |= {f"{size}, untrained": seeds for size, seeds in untrained.items()}
-    for axis, task in zip(axes, CURVE_TASKS, strict=True):
-        for run, curve in curves:
-            recipe = stored_recipe(run)
-            clips, values = zip(*curve[task], strict=True)
-            label = f"{recipe.size}, pre-trained, seed {recipe.seed}"
-            axis.plot(np.array(clips) / 1000, values, "o-", ms=3, label=label)
-        for (name, seeds), style in zip(levels.items(), (":", "-.", "--", (0, (1, 4))), strict=False):
-            axis.axhline(np.mean([m[task].value for m in seeds]), ls=style, c="0.4", lw=1, label=name)
-        axis.set(title=TITLES[task], xlabel="thousand clips seen", ylabel="accuracy")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+def regression(known: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Labels of `asked` by logistic regression on standardised features."""
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=1000))
+    return classifier.fit(known, labels).predict(asked)
 
 
-def compare(bench: Bench, runs: list[Path]) -> str:
-    """A row a run: what its recipe says of segments and steps, what the loader gave, what the probes say."""
-    keys = ("size", "segment_seconds", "min_seconds", "sampling", "batch_size", "learning_rate")
-    names = [*(key.replace("_", " ") for key in keys), "clips seen", "padding", "pairs that differ"]
-    lines = ["| " + " | ".join([*names, *(TITLES[task] for task in CURVE_TASKS)]) + " |"]
-    lines.append("|---" * (len(names) + len(CURVE_TASKS)) + "|")
-    for run in runs:
-        recipe, (clips, padding, differing) = stored_recipe(run), seen(run)
-        cells = [str(getattr(recipe, key)) for key in keys]
-        cells += [str(clips), f"{padding:.1%}", f"{differing:.1%}"]
-        cells += [f"{measured.value:.3f}" for measured in bench.run(run, CURVE_TASKS).values()]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def neighbours(known: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Labels of `asked` by the vote of their nearest neighbours, as in every probe."""
+    given, classes = torch.from_numpy(labels), int(labels.max()) + 1
+    return knn_scores(torch.from_numpy(known), given, torch.from_numpy(asked), classes).argmax(1).numpy()
 
 
-def seen(run: Path) -> tuple[int, float, float]:
-    """Clips seen by a run, and the mean shares of padding and of pairs with two different segments."""
-    recipe = stored_recipe(run)
-    with (run / "metrics.csv").open(newline="") as file:
-        metrics = list(csv.DictReader(file))
-    padding, differing = (np.mean([float(row[key]) for row in metrics]) for key in ("padding", "differing"))
-    return len(metrics) * recipe.batch_size * recipe.accumulate, float(padding), float(differing)
-
-
-def main_table(baselines: dict, untrained: dict, trained: dict) -> str:
-    rows = [(name, "-", measured) for name, measured in baselines.items()]
-    for size in trained:
-        rows += [(f"`{size}`, untrained", seed, m) for seed, m in enumerate(untrained[size])]
-        rows += [(f"`{size}`, pre-trained", seed, m) for seed, m in enumerate(trained[size])]
-    lines = ["| features | seed | " + " | ".join(TITLES.values()) + " |", "|---" * (2 + len(TASKS)) + "|"]
-    for name, seed, m in rows:
-        cells = [f"{m[task].value:.3f} ({m[task].low:.3f} to {m[task].high:.3f})" for task in TASKS]
-        lines.append(f"| {name} | {seed} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def differences(baselines: dict, untrained: dict, trained: dict) -> str:
-    titles = " | ".join(TITLES.values())
-    lines = [f"| pre-trained | seed | against | {titles} |", "|---" * (3 + len(TASKS)) + "|"]
-    for size, seeds in trained.items():
-        for seed, ours in enumerate(seeds):
-            for name, other in (baselines | {"untrained": untrained[size][min(seed, 1)]}).items():
-                cells = []
-                for task in TASKS:
-                    mean, low, high = paired_bootstrap(ours[task].correct, other[task].correct)
-                    cells.append(f"{mean:+.3f} ({low:+.3f} to {high:+.3f})")
-                lines.append(f"| `{size}` | {seed} | {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def describe(run: Path) -> str:
-    recipe, (clips, padding, differing) = stored_recipe(run), seen(run)
-    steps = clips // (recipe.batch_size * recipe.accumulate)
-    with (run / "metrics.csv").open(newline="") as file:
-        speeds = [float(row["clips_per_second"]) for row in csv.DictReader(file)]
-    hours = sum(clips / steps / speed for speed in speeds) / 3600
-    return (
-        f"`{recipe.size}`, seed {recipe.seed}: {steps} of {recipe.max_steps} steps of {recipe.batch_size} "
-        f"clips, {clips} clips seen in {hours:.1f} h; learning rate {recipe.learning_rate:g} for 256 clips. "
-        f"Segments of {recipe.segment_seconds:g} s from clips of {recipe.min_seconds:g} s and more, drawn "
-        f"{recipe.sampling}; {padding:.1%} of the segments is padding, {differing:.1%} of the pairs have two "
-        f"different segments."
-    )
+SIMPLE = {"regression": regression, "neighbours": neighbours}
 
 
 if __name__ == "__main__":

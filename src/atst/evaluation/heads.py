@@ -55,7 +55,7 @@ class Labelled:
 
         All folds at once, or one by one where they share few clips: a step costs all rows for each fold.
         """
-        used: NDArray[np.bool_] = rows.any(2)
+        used = torch.from_numpy(rows).any(2)
         if len(rates) > 1 and 2 * used.sum() < used.any(1).sum() * len(rates):
             return sweep.side_by_side(
                 [
