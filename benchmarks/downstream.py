@@ -171,15 +171,16 @@ def tried(shots: int) -> tuple[float, ...]:
 
 def write(bench: Bench, size: str, path: Path) -> None:
     """The page's part and its figure."""
-    draw(bench, path.parent / "images" / "few-labels.png")
+    figure = f"images/few-labels-{size}.png"
+    draw(bench, path.parent / figure)
     rates = ", ".join(f"{rate:g}" for rate in RATES)
     sections = [
-        "## Few labels",
+        f"## Few labels: `{size}`",
         "The linear probe with so many training clips of each class: the mean of 5 draws and a 95% interval "
-        f"over them; all: one training, bootstrap over test clips. The encoder is `{size}`.",
+        f"over them; all: one training, bootstrap over test clips. The encoder is `{size}`, seed 0.",
         probe_table(bench),
-        "![Accuracy over labels](images/few-labels.png)",
-        "## Fine-tuning against training from scratch",
+        f"![Accuracy over labels]({figure})",
+        f"## Fine-tuning against training from scratch: `{size}`",
         "`atst finetune --protocol own` in bfloat16 from the pre-trained and from an untrained encoder: "
         f"{EPOCHS[1]} epochs of 8 steps at least, with all clips {EPOCHS[0]} epochs, the best epoch and the "
         f"best rate of {rates} by validation clips (with one clip a class that of the recipe, "
