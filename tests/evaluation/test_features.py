@@ -1,12 +1,15 @@
+import multiprocessing
 import resource
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import soundfile
 from tones import SpectrumModel, tone, tone_files, tone_task
 
-from atst.evaluation.features import Store, extract
+from atst.evaluation import features, store
+from atst.evaluation.features import extract
+from atst.evaluation.store import Store
 from atst.tasks import load_task
 
 
@@ -41,26 +44,97 @@ def test_another_model_and_no_cache_compute_again(tmp_path, monkeypatch):
     assert same.embedded == 20
 
 
-def test_a_damaged_cache_is_computed_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "torn", "left"),
+    [
+        ("f32", lambda held: held[:-100], 18),  # 16 values of 4 bytes a clip
+        ("f32", lambda held: held + held[:100], 20),
+        ("f32", lambda held: b"", 0),
+        ("txt", lambda held: held[:-5], 19),
+        ("txt", lambda held: held[:33], 1),  # 32 digits and a line end
+        ("txt", lambda held: held + held[:10], 20),
+        ("txt", lambda held: b"\xff" * 100, 0),
+    ],
+)
+def test_what_a_damaged_cache_still_holds_is_used(tmp_path, monkeypatch, kind, torn, left):
     monkeypatch.setenv("ATST_CACHE", str(tmp_path))
     task, model = tone_task(20), SpectrumModel()
     first = extract(model, task)
-    for shard in tmp_path.rglob("*.npy"):
-        shard.write_bytes(shard.read_bytes()[:100])
-    again = extract(model, task)
-    assert model.embedded == 40
-    np.testing.assert_array_equal(first.values, again.values)
+    (file,) = tmp_path.rglob(f"*.{kind}")
+    file.write_bytes(torn(file.read_bytes()))
+    for missing in (20 - left, 0):
+        model.embedded = 0
+        again = extract(model, task)
+        assert model.embedded == missing
+        np.testing.assert_array_equal(first.values, again.values)
+
+
+def test_an_interrupted_extraction_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path))
+    monkeypatch.setattr(features, "SHARD", 8)
+    task, model = tone_task(60), SpectrumModel()
+    embed = model.embed
+
+    def interrupted(sound, **options):
+        if model.embedded >= 24:
+            raise KeyboardInterrupt
+        return embed(sound, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "embed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            extract(model, task)
+    resumed = extract(model, task)
+    assert model.embedded == 60
+    np.testing.assert_array_equal(resumed.values, extract(SpectrumModel(), task, cache=False).values)
+
+
+def test_features_that_an_earlier_release_kept_are_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path))
+    task, model = tone_task(20), SpectrumModel()
+    first = extract(model, task)
+    (vectors,), (listing,) = tmp_path.rglob("*.f32"), tmp_path.rglob("*.txt")
+    keys = listing.read_text().split()
+    for number, rows in enumerate((slice(0, 12), slice(12, 20))):
+        np.save(listing.with_name(f"{number}.npy"), first.values[rows])
+        listing.with_name(f"{number}.txt").write_text("\n".join(keys[rows]) + "\n")
+    vectors.unlink()
+    listing.unlink()
+    np.testing.assert_array_equal(first.values, extract(model, task).values)
+    assert model.embedded == 20
+    torn = listing.with_name("1.npy")
+    torn.write_bytes(torn.read_bytes()[:200])
+    np.testing.assert_array_equal(first.values, extract(model, task).values)
+    assert model.embedded == 28
 
 
 def test_two_writers_add_to_one_store(tmp_path):
+    one, other = Store(tmp_path), Store(tmp_path)
+    one.add(["a"], np.zeros((1, 3), np.float32))
+    other.add(["b", "c"], np.ones((2, 3), np.float32))
+    one.add(["d"], np.full((1, 3), 2, np.float32))
+    both = Store(tmp_path)
+    assert both.vectors(["b", "a", "d", "c"])[:, 0].tolist() == [1, 0, 2, 1]
+    assert one.vectors(["d", "a"])[:, 0].tolist() == [2, 0]
+    assert "b" not in one
+    assert "e" not in both
+
+
+def test_processes_that_extract_at_once_leave_a_whole_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path))
+    monkeypatch.setattr(features, "SHARD", 4)
+    task = tone_task(60)
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=extract, args=(SpectrumModel(), task)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
     model = SpectrumModel()
-    one, other = Store(model, tmp_path), Store(model, tmp_path)
-    one.add({"a": np.zeros(3, np.float32)})
-    other.add({"b": np.ones(3, np.float32)})
-    both = Store(model, tmp_path)
-    assert both.get("a").tolist() == [0, 0, 0]
-    assert both.get("b").tolist() == [1, 1, 1]
-    assert both.get("c") is None
+    found = extract(model, task)
+    assert model.embedded == 0
+    np.testing.assert_array_equal(found.values, extract(model, task, cache=False).values)
 
 
 def test_long_clips_are_cut_to_their_middle_12_seconds(tmp_path):
@@ -74,16 +148,28 @@ def test_long_clips_are_cut_to_their_middle_12_seconds(tmp_path):
     assert len(task.read(1, 12.0)) == 8000
 
 
-def test_a_cache_of_many_shards_needs_few_open_files(tmp_path):
-    model = SimpleNamespace(fingerprint="many", depth=1)
-    store = Store(model, tmp_path)
-    for number in range(80):
-        store.add({f"key{number}": np.full(4, number, np.float32)})
+def test_a_cache_of_many_files_needs_few_open_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "IN_MEMORY", 0)
+    keys = [f"key{number}" for number in range(80)]
+    for number, key in enumerate(keys):
+        Store(tmp_path).add([key], np.full((1, 4), number, np.float32))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 30, limits[1]))
     try:
-        again = Store(model, tmp_path)
-        values = [again.get(f"key{number}") for number in range(80)]
+        values = Store(tmp_path).vectors(keys)[::-1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert [None if value is None else value[0] for value in values] == list(range(80))
+    assert values[:, 3].tolist() == list(range(79, -1, -1))
+
+
+def test_large_features_are_gathered_by_rows(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path))
+    task = tone_task(40)
+    whole = extract(SpectrumModel(), task).values
+    monkeypatch.setattr(store, "IN_MEMORY", whole.nbytes - 1)
+    kept = extract(SpectrumModel(), task).values
+    assert not isinstance(kept, np.ndarray)
+    assert kept.shape == whole.shape
+    mask = np.arange(40) % 3 == 0
+    for rows in ([5, 2, 5, 39], np.array([], int), mask, slice(None)):
+        np.testing.assert_array_equal(kept[rows], whole[rows])

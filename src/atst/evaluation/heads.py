@@ -11,6 +11,7 @@ from torch import Tensor
 from atst import device as devices
 from atst.evaluation import sweep
 from atst.evaluation.features import Features, extract
+from atst.evaluation.gather import FeatureMatrix, applied, on_device, picked
 from atst.evaluation.knn import knn_scores
 from atst.evaluation.metrics import bootstrap_values, score
 from atst.evaluation.parts import Few, Parts, divide
@@ -34,7 +35,7 @@ class Head:
 class Labelled:
     """Features and labels on the device, and what is done with some of their rows."""
 
-    features: Tensor  # (n, D)
+    features: FeatureMatrix  # (n, D)
     labels: Tensor  # (n,) or (n, C)
     task: Task
     seed: int
@@ -82,10 +83,13 @@ class Labelled:
 
     def logits(self, head: Head, rows: NDArray[np.bool_]) -> Tensor:
         """(m, C) of the m rows."""
-        x = self.features[self._index(rows)]
-        for weight, bias in head.hidden:
-            x = (x @ weight.T.to(x.device) + bias.to(x.device)).relu()
-        return (x @ head.weight.T.to(x.device) + head.bias.to(x.device)).cpu()
+
+        def forward(x: Tensor) -> Tensor:
+            for weight, bias in head.hidden:
+                x = (x @ weight.T.to(x.device) + bias.to(x.device)).relu()
+            return (x @ head.weight.T.to(x.device) + head.bias.to(x.device)).cpu()
+
+        return applied(forward, picked(self.features, self._index(rows)))
 
     def labels_of(self, rows: NDArray[np.bool_]) -> Tensor:
         """(m,) or (m, C)."""
@@ -102,7 +106,8 @@ class Labelled:
     def knn(self, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> float:
         """The metric of nearest neighbours."""
         known, asked = self._index(train), self._index(test)
-        scores = knn_scores(self.features[known], self.labels[known], self.features[asked], self.classes)
+        train_features, test_features = (picked(self.features, rows) for rows in (known, asked))
+        scores = knn_scores(train_features, self.labels[known], test_features, self.classes)
         return self.score(scores.cpu(), test)
 
     def _index(self, rows: NDArray[np.bool_]) -> Tensor:
@@ -127,7 +132,7 @@ def prepare(
     where = devices.resolve(device)
     features = features or extract(model, task, cache)
     labels = torch.from_numpy(task.labels[features.rows]).to(where)
-    data = Labelled(torch.from_numpy(features.values).to(where), labels, task, seed)
+    data = Labelled(on_device(features.values, where), labels, task, seed)
     return data, divide(task, features.rows, seed, few), features
 
 

@@ -11,28 +11,52 @@ from torch import Tensor
 from atst.audio import SAMPLE_RATE
 from atst.errors import AudioError, CorpusError
 from atst.evaluation.features import CLIP_SECONDS
+from atst.evaluation.gather import FeatureMatrix, applied, parts
 from atst.evaluation.metrics import score
 from atst.tasks import Task
 
 NEIGHBOURS = 10
+AT_ONCE = 1024  # clips that are compared with all others
 WATCHED = {"train": 2000, "valid": 500}  # most clips looked at while a pre-training goes on
 
 
 def knn_scores(
-    train: Tensor, labels: Tensor, test: Tensor, classes: int, neighbours: int = NEIGHBOURS
+    train: FeatureMatrix, labels: Tensor, test: FeatureMatrix, classes: int, neighbours: int = NEIGHBOURS
 ) -> Tensor:
     """How much the nearest training clips speak for each class: (n_test, C).
 
     Nearest by cosine of the plain features, neither standardised nor centred. Each neighbour votes once;
     similarity only breaks ties. `train` (n, D), `labels` (n,) or (n, C), `test` (n_test, D).
     """
-    hot = labels.float() if labels.ndim == 2 else torch.nn.functional.one_hot(labels, classes).float()
-    unit = torch.nn.functional.normalize(train, dim=1).T
-    votes = []
-    for part in test.split(1024):
-        near, which = (torch.nn.functional.normalize(part, dim=1) @ unit).topk(min(neighbours, len(train)))
-        votes.append((hot[which] * (1 + 1e-3 * near[:, :, None])).mean(1))
-    return torch.cat(votes)
+
+    def votes(near: Tensor, which: Tensor) -> Tensor:
+        hot = labels[which] if labels.ndim == 2 else torch.nn.functional.one_hot(labels[which], classes)
+        return (hot.float() * (1 + 1e-3 * near[:, :, None])).mean(1)
+
+    def scores(asked: Tensor) -> Tensor:
+        found = (own.split(AT_ONCE) for own in _nearest(train, asked, neighbours))
+        return torch.cat([votes(near, which) for near, which in zip(*found, strict=True)])
+
+    return applied(scores, test)
+
+
+def _nearest(train: FeatureMatrix, asked: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
+    """Similarity and row of each asked clip's nearest training clips, both (m, k)."""
+    near, which = asked.new_empty(len(asked), 0), asked.new_empty(len(asked), 0, dtype=torch.int64)
+    before = 0  # training clips compared already
+    for part in parts(train):
+        unit = torch.nn.functional.normalize(part, dim=1).T
+        found = [
+            (torch.nn.functional.normalize(own, dim=1) @ unit).topk(min(neighbours, len(part)))
+            for own in asked.split(AT_ONCE)
+        ]
+        near = torch.cat([near, torch.cat([own.values for own in found])], 1)
+        which = torch.cat([which, torch.cat([own.indices for own in found]) + before], 1)
+        if before:
+            near, best = near.topk(min(neighbours, near.shape[1]))
+            which = which.gather(1, best)
+        before += len(part)
+    return near, which
 
 
 def knn_watch(task: Task, seed: int = 0) -> Callable[[Any], float]:

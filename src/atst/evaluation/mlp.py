@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from atst.errors import TrainingError
+from atst.evaluation.gather import FeatureMatrix, applied, picked
 from atst.evaluation.metrics import score
 from atst.evaluation.sweep import epoch_batches
 
@@ -62,7 +63,7 @@ class Trained:
 
 
 def train(
-    features: Tensor,
+    features: FeatureMatrix,
     labels: Tensor,
     classes: int,
     point: Point,
@@ -91,7 +92,7 @@ def train(
     known = None
     if valid_rows is not None:
         held_out = valid_rows.nonzero()[:, 0].to(features.device)
-        known = features[held_out], labels[held_out]
+        known = picked(features, held_out), labels[held_out]
     if len(rows) < 2:
         raise TrainingError("BatchNorm needs two training clips at least; there is one.")
     steps = math.ceil(len(rows) / BATCH)
@@ -151,7 +152,11 @@ def _network(width: int, classes: int, point: Point) -> nn.Sequential:
 
 
 def _step(
-    network: nn.Sequential, optimiser: torch.optim.Optimizer, features: Tensor, labels: Tensor, rows: Tensor
+    network: nn.Sequential,
+    optimiser: torch.optim.Optimizer,
+    features: FeatureMatrix,
+    labels: Tensor,
+    rows: Tensor,
 ) -> float:
     network.train()
     loss = _loss(network(features[rows]), labels[rows])
@@ -168,10 +173,10 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _validate(network: nn.Sequential, features: Tensor, labels: Tensor) -> tuple[float, float]:
+def _validate(network: nn.Sequential, features: FeatureMatrix, labels: Tensor) -> tuple[float, float]:
     """Metric and loss of these clips; -1 and inf where there is none."""
     network.eval()
-    logits = network(features)
+    logits = applied(network, features)
     loss = _loss(logits, labels).item()
     metric = float(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels))
     if not math.isfinite(loss):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from atst.evaluation.gather import FeatureMatrix, centre, picked, product
 from atst.evaluation.metrics import score
 
 EPOCHS = 100
@@ -61,7 +62,7 @@ class Sweep:
 
 
 def train(
-    features: Tensor,
+    features: FeatureMatrix,
     labels: Tensor,
     classes: int,
     train_rows: Tensor,
@@ -139,7 +140,13 @@ class _State:
     """Weights, momentum and running statistics of all heads."""
 
     def __init__(
-        self, features: Tensor, labels: Tensor, classes: int, train_rows: Tensor, rates: Tensor, seed: int
+        self,
+        features: FeatureMatrix,
+        labels: Tensor,
+        classes: int,
+        train_rows: Tensor,
+        rates: Tensor,
+        seed: int,
     ) -> None:
         width, device = features.shape[1], features.device
         self.features, self.labels = features, labels
@@ -151,7 +158,7 @@ class _State:
         self.bias = torch.zeros(*rates.shape, classes, device=device)  # (F, R, C)
         self.weight_speed, self.bias_speed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         # BatchNorm does not see a constant shift; without it the variances cannot cancel numerically.
-        self.shift = features[self.rows].mean(0)  # (D,)
+        self.shift = centre(picked(features, self.rows))  # (D,)
         self.mean = (-self.shift).expand(rates.shape[0], -1).clone()  # (F, D), of shifted features: 0 - shift
         self.var = torch.ones_like(self.mean)
 
@@ -223,7 +230,7 @@ def _loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _validate(
-    heads: Heads, features: Tensor, labels: Tensor, valid_rows: Tensor, turns: int
+    heads: Heads, features: FeatureMatrix, labels: Tensor, valid_rows: Tensor, turns: int
 ) -> tuple[Tensor, Tensor]:
     """Metric and loss on each fold's validation clips, both (F, R); -1 and inf if a head diverged.
 
@@ -232,7 +239,7 @@ def _validate(
     values, losses = [], []
     for fold in range(valid_rows.shape[1]):
         rows = valid_rows[:, fold].nonzero()[:, 0].to(features.device)
-        flat = features[rows] @ heads.weight[:, fold].flatten(1)
+        flat = product(picked(features, rows), heads.weight[:, fold].flatten(1))
         logits = flat.view(len(rows), *heads.bias.shape[1:]) + heads.bias[fold]  # (n, R, C)
         values.append(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels[rows]))
         losses.append(_loss(logits[:, None], labels[rows])[0].mean(0)[0])

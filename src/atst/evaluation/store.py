@@ -1,0 +1,123 @@
+"""Feature vectors in files: added to while they are computed, read row by row afterwards."""
+
+import functools
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IN_MEMORY = 2**30  # bytes; more than that stays on disk
+
+
+@dataclass(frozen=True)
+class File:
+    """Vectors of one writer, and how many of them can be used."""
+
+    path: Path
+    count: int
+
+
+class Vectors:
+    """Feature vectors (n, D) that stay in their files; `[rows]` reads some of them."""
+
+    def __init__(self, files: list[File], places: NDArray[np.int64]) -> None:
+        """`places` (n,) counts through the vectors of all files, one file after the other."""
+        self.files, self.places = files, places
+        self.starts = np.cumsum([0] + [file.count for file in files])  # place of the first of each file
+        self.shape = (len(places), _opened(files[0]).shape[1])
+        self.nbytes = 4 * self.shape[0] * self.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+        """The vectors (m, D) of `rows`, whatever selects m of n: indices, a mask (n,) or a slice."""
+        places = self.places[rows]
+        of_file = np.searchsorted(self.starts, places, side="right") - 1
+        order = np.argsort(of_file, kind="stable")
+        out = np.empty((len(places), self.shape[1]), dtype=np.float32)
+        for own in np.split(order, np.flatnonzero(np.diff(of_file[order])) + 1):
+            if len(own):
+                file = of_file[own[0]]
+                out[own] = _opened(self.files[file])[places[own] - self.starts[file]]
+        return out
+
+    def take(self, rows: NDArray) -> "Vectors":
+        """Those of `rows` (m,), not read yet."""
+        return Vectors(self.files, self.places[rows])
+
+
+class Store:
+    """Feature vectors in a folder, found by key.
+
+    Each writer has two files of its own, so several processes may add at once: NAME.WIDTH.f32 with vectors
+    (n, WIDTH), little-endian, and NAME.WIDTH.txt with their keys, a line each. Keys follow vectors that are
+    on disk already: what an interruption leaves at the end of either file is not counted. Folders may
+    also hold NAME.npy and NAME.txt, as earlier releases wrote them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: list[File] = []
+        self.count = 0  # vectors in them
+        self.found: dict[str, int] = {}  # place of each key, as `Vectors` counts
+        self.name = uuid.uuid4().hex  # of the files that are written
+        for listing in sorted(folder.glob("*.txt")):
+            try:
+                self._list(listing)
+            except (OSError, EOFError, ValueError):
+                continue  # what a damaged file held is computed again
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.found
+
+    def add(self, keys: list[str], vectors: NDArray[np.float32]) -> None:
+        """Keep vectors (n, D) under as many keys; D is that of the store."""
+        path = self.folder / f"{self.name}.{vectors.shape[1]}.f32"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as stream:
+            stream.write(vectors.astype("<f4").tobytes())
+            stream.flush()
+            os.fsync(stream.fileno())
+        with path.with_suffix(".txt").open("a") as stream:
+            stream.write("".join(f"{key}\n" for key in keys))
+        own = [file for file in self.files if file.path == path]  # it is the last, if there
+        self.files[len(self.files) - len(own) :] = [File(path, sum(f.count for f in own) + len(keys))]
+        self._found(keys)
+
+    def vectors(self, keys: list[str]) -> NDArray[np.float32] | Vectors:
+        """Those of n keys, all of them in the store: an array (n, D) if it is small, else left on disk."""
+        vectors = Vectors(list(self.files), np.array([self.found[key] for key in keys]))
+        return vectors[:] if vectors.nbytes <= IN_MEMORY else vectors
+
+    def _list(self, listing: Path) -> None:
+        keys = listing.read_text(errors="replace").split("\n")[:-1]  # the last is empty, or torn
+        path = listing.with_suffix(".f32")
+        if path.exists():
+            held = path.stat().st_size // (4 * _width(path))
+        else:
+            path = listing.with_suffix(".npy")
+            held = len(np.load(path, mmap_mode="r"))
+        if whole := keys[:held]:
+            self.files.append(File(path, len(whole)))
+            self._found(whole)
+
+    def _found(self, keys: list[str]) -> None:
+        self.found |= {key: self.count + row for row, key in enumerate(keys)}
+        self.count += len(keys)
+
+
+def _width(path: Path) -> int:
+    return int(path.stem.rpartition(".")[2])
+
+
+@functools.lru_cache(maxsize=16)  # each keeps a file open, and a system allows some hundred
+def _opened(file: File) -> NDArray[np.float32]:
+    """The vectors (n, D) of a file, read when looked at."""
+    if file.path.suffix == ".npy":
+        return np.load(file.path, mmap_mode="r")
+    return np.memmap(file.path, "<f4", "r", shape=(file.count, _width(file.path)))
