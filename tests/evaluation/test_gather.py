@@ -1,0 +1,105 @@
+"""Features on disk: the same numbers as in memory, in little of it."""
+
+import dataclasses
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tones import SpectrumModel, tone_task
+
+from atst.evaluation import features, gather, mlp, store
+from atst.evaluation.few import few_label_probe
+from atst.evaluation.heads import kept_head, prepare
+from atst.evaluation.hear import hear_probe
+from atst.evaluation.output import write_probe
+from atst.evaluation.parts import Few
+from atst.evaluation.probe import linear_probe
+from atst.tasks import Task
+
+
+@pytest.fixture
+def on_disk(tmp_path, monkeypatch):
+    """Makes every task too large for memory, and passes over it take several parts."""
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "IN_MEMORY", 0)
+    monkeypatch.setattr(gather, "PART", 7 * 16 * 4)
+
+
+def two_labels(task):
+    labels = np.stack([task.labels == 0, task.labels != 1], axis=1).astype(np.uint8)
+    return dataclasses.replace(task, labels=labels, label_names=["low", "not the middle"])
+
+
+def same(one, other):
+    assert not isinstance(one.features.values, np.ndarray)
+    assert [choice.rate for choice in one.result.chosen] == [choice.rate for choice in other.result.chosen]
+    assert one.result.value == pytest.approx(other.result.value, abs=1e-6)
+    assert one.result.knn == other.result.knn
+    torch.testing.assert_close(one.logits, other.logits, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [tone_task(60), tone_task(60, folds=3), two_labels(tone_task(60))],
+    ids=["split", "folds", "two labels"],
+)
+def test_a_linear_probe_from_disk_equals_one_in_memory(on_disk, task):
+    probe = linear_probe(SpectrumModel(), task, device="cpu")
+    same(probe, linear_probe(SpectrumModel(), task, cache=False, device="cpu"))
+
+
+def test_a_shallow_network_from_disk_equals_one_in_memory(on_disk, monkeypatch):
+    monkeypatch.setattr(mlp, "WIDTH", 16)
+    monkeypatch.setattr(mlp, "EPOCHS", 6)
+    task = tone_task(60)
+    probe = hear_probe(SpectrumModel(), task, device="cpu")
+    same(probe, hear_probe(SpectrumModel(), task, cache=False, device="cpu"))
+
+
+def test_few_labels_from_disk_equal_those_in_memory(on_disk, tmp_path):
+    task, few = tone_task(60), Few(shots=4)
+    probe = few_label_probe(SpectrumModel(), task, few, seeds=2, device="cpu")
+    same(probe, few_label_probe(SpectrumModel(), task, few, seeds=2, cache=False, device="cpu"))
+    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    assert (tmp_path / "out" / "results.json").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory that is not of files")
+def test_features_on_disk_take_little_memory(tmp_path, monkeypatch):
+    n, width, room = 1200, 2**15, 64 * 2**20  # 150 MiB of features, in 64 MiB
+    monkeypatch.setattr(store, "IN_MEMORY", 0)
+    monkeypatch.setattr(gather, "PART", room // 16)
+    monkeypatch.setattr(features, "SHARD", 32)
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path))
+    task = Task(
+        name="wide",
+        names=[""] * n,
+        labels=np.arange(n) % 2,
+        label_names=["even", "odd"],
+        splits=np.array(["train", "valid", "test"])[np.arange(n) // 2 % 3],
+        waveform=lambda i: np.array([i], np.float32),
+    )
+    noise = np.random.default_rng(0).standard_normal(width, dtype=np.float32)
+
+    class Wide:
+        name = fingerprint = "wide"
+        depth = 1
+
+        def embed(self, sound, **options):
+            return np.stack([np.roll(noise, int(clip[0])) + 2 * (clip[0] % 2) - 1 for clip in sound])
+
+    limits = resource.getrlimit(resource.RLIMIT_DATA)
+    in_use = int(Path("/proc/self/status").read_text().partition("VmData:")[2].split()[0]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (in_use + room, limits[1]))
+    try:
+        data, parts, _ = prepare(Wide(), task, 0, cache=True, device="cpu")
+        valid = torch.from_numpy(parts.valid)
+        swept = data.train(parts.train, [[0.01]], valid_rows=valid, epochs=2, batch=64)
+        test = parts.test[:, 0]
+        assert data.score(data.logits(kept_head(swept.heads, 0, 0, ""), test), test) > 0.95
+        assert data.knn(parts.train[:, 0], test) > 0.95
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
