@@ -1,6 +1,7 @@
 """What memory and time the linear probe takes with its features on disk, against features in memory.
 
-    python benchmarks/feature_memory.py [--clips 100000] [--width 2048] [--rates 1] [--folder DIR]\n        [--threads 1] [--clock wall]
+    python benchmarks/feature_memory.py [--clips 100000] [--width 2048] [--rates 1] [--threads 1]
+        [--clock wall] [--folder DIR]
 
 Features are random, with a class in each. Each probe runs in a process of its own. Memory is the most that a
 process held beyond what importing takes: its own, and with the pages of files that the system lends it and
@@ -41,9 +42,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--rates", type=int, default=1, help="learning rates to sweep, from the middle")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--folder", help="where features are written; by default the system's for temporaries"
-    )
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--folder", help="for the features; by default where temporary files go")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tones import SpectrumModel, tone_task
 
-from atst.evaluation import features, gather, mlp, store
+from atst.evaluation import features, gather, mlp, store, sweep
 from atst.evaluation.few import few_label_probe
 from atst.evaluation.heads import kept_head, prepare
 from atst.evaluation.hear import hear_probe
@@ -96,8 +96,10 @@ def test_features_on_disk_take_little_memory(tmp_path, monkeypatch):
     resource.setrlimit(resource.RLIMIT_DATA, (in_use + room, limits[1]))
     try:
         data, parts, _ = prepare(Wide(), task, 0, cache=True, device="cpu")
-        valid = torch.from_numpy(parts.valid)
-        swept = data.train(parts.train, [[0.01]], valid_rows=valid, epochs=2, batch=64)
+        train, valid = torch.from_numpy(parts.train), torch.from_numpy(parts.turns[:, :, 0])
+        swept = sweep.train(
+            data.features, data.labels, 2, train, torch.tensor([[0.01]]), valid_rows=valid, epochs=2, batch=64
+        )
         test = parts.test[:, 0]
         assert data.score(data.logits(kept_head(swept.heads, 0, 0, ""), test), test) > 0.95
         assert data.knn(parts.train[:, 0], test) > 0.95

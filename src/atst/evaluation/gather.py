@@ -30,10 +30,10 @@ class Gathered:
         return torch.from_numpy(self.vectors[rows.cpu().numpy()]).to(self.device)
 
 
-FeatureMatrix = Tensor | Gathered  # (n, D)
+Embeddings = Tensor | Gathered  # (n, D)
 
 
-def on_device(values: NDArray[np.float32] | Vectors, device: torch.device) -> FeatureMatrix:
+def on_device(values: NDArray[np.float32] | Vectors, device: torch.device) -> Embeddings:
     """Features (n, D) for use on the device: read into its memory unless they are too large."""
     if isinstance(values, np.ndarray):
         return torch.from_numpy(values).to(device)
@@ -43,14 +43,14 @@ def on_device(values: NDArray[np.float32] | Vectors, device: torch.device) -> Fe
     return features
 
 
-def picked(features: FeatureMatrix, rows: Tensor) -> FeatureMatrix:
+def picked(features: Embeddings, rows: Tensor) -> Embeddings:
     """The features of `rows` (m,), not read yet if they are on disk."""
     if isinstance(features, Tensor):
         return features[rows]
     return Gathered(features.vectors.take(rows.cpu().numpy()), features.device)
 
 
-def parts(features: FeatureMatrix) -> Iterator[Tensor]:
+def parts(features: Embeddings) -> Iterator[Tensor]:
     """All features in order, as (m, D) at a time: in one part if they are in memory."""
     if isinstance(features, Tensor):
         yield features
@@ -59,19 +59,19 @@ def parts(features: FeatureMatrix) -> Iterator[Tensor]:
         yield features[rows]
 
 
-def applied(function: Callable[[Tensor], Tensor], features: FeatureMatrix) -> Tensor:
+def applied(function: Callable[[Tensor], Tensor], features: Embeddings) -> Tensor:
     """What `function` makes of every clip, (n, ...)."""
     if isinstance(features, Tensor):
         return function(features)
     return torch.cat([function(part) for part in parts(features)])
 
 
-def product(features: FeatureMatrix, weight: Tensor) -> Tensor:
+def product(features: Embeddings, weight: Tensor) -> Tensor:
     """(n, D) @ (D, K) -> (n, K)."""
     return applied(lambda part: part @ weight, features)
 
 
-def centre(features: FeatureMatrix) -> Tensor:
+def centre(features: Embeddings) -> Tensor:
     """The mean over clips, (D,)."""
     if isinstance(features, Tensor):
         return features.mean(0)

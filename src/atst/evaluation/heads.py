@@ -11,7 +11,7 @@ from torch import Tensor
 from atst import device as devices
 from atst.evaluation import sweep
 from atst.evaluation.features import Features, extract
-from atst.evaluation.gather import FeatureMatrix, applied, on_device, picked
+from atst.evaluation.gather import Embeddings, applied, on_device, picked
 from atst.evaluation.knn import knn_scores
 from atst.evaluation.metrics import bootstrap_values, score
 from atst.evaluation.parts import Few, Parts, divide
@@ -35,7 +35,7 @@ class Head:
 class Labelled:
     """Features and labels on the device, and what is done with some of their rows."""
 
-    features: FeatureMatrix  # (n, D)
+    features: Embeddings  # (n, D)
     labels: Tensor  # (n,) or (n, C)
     task: Task
     seed: int

@@ -11,7 +11,7 @@ from torch import Tensor
 from atst.audio import SAMPLE_RATE
 from atst.errors import AudioError, CorpusError
 from atst.evaluation.features import CLIP_SECONDS
-from atst.evaluation.gather import FeatureMatrix, applied, parts
+from atst.evaluation.gather import Embeddings, applied, parts
 from atst.evaluation.metrics import score
 from atst.tasks import Task
 
@@ -21,7 +21,7 @@ WATCHED = {"train": 2000, "valid": 500}  # most clips looked at while a pre-trai
 
 
 def knn_scores(
-    train: FeatureMatrix, labels: Tensor, test: FeatureMatrix, classes: int, neighbours: int = NEIGHBOURS
+    train: Embeddings, labels: Tensor, test: Embeddings, classes: int, neighbours: int = NEIGHBOURS
 ) -> Tensor:
     """How much the nearest training clips speak for each class: (n_test, C).
 
@@ -40,7 +40,7 @@ def knn_scores(
     return applied(scores, test)
 
 
-def _nearest(train: FeatureMatrix, asked: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
+def _nearest(train: Embeddings, asked: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
     """Similarity and row of each asked clip's nearest training clips, both (m, k)."""
     near, which = asked.new_empty(len(asked), 0), asked.new_empty(len(asked), 0, dtype=torch.int64)
     before = 0  # training clips compared already

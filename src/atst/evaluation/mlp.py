@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from atst.errors import TrainingError
-from atst.evaluation.gather import FeatureMatrix, applied, picked
+from atst.evaluation.gather import Embeddings, applied, picked
 from atst.evaluation.metrics import score
 from atst.evaluation.sweep import epoch_batches
 
@@ -63,7 +63,7 @@ class Trained:
 
 
 def train(
-    features: FeatureMatrix,
+    features: Embeddings,
     labels: Tensor,
     classes: int,
     point: Point,
@@ -154,7 +154,7 @@ def _network(width: int, classes: int, point: Point) -> nn.Sequential:
 def _step(
     network: nn.Sequential,
     optimiser: torch.optim.Optimizer,
-    features: FeatureMatrix,
+    features: Embeddings,
     labels: Tensor,
     rows: Tensor,
 ) -> float:
@@ -173,7 +173,7 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _validate(network: nn.Sequential, features: FeatureMatrix, labels: Tensor) -> tuple[float, float]:
+def _validate(network: nn.Sequential, features: Embeddings, labels: Tensor) -> tuple[float, float]:
     """Metric and loss of these clips; -1 and inf where there is none."""
     network.eval()
     logits = applied(network, features)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atst.evaluation.gather import FeatureMatrix, centre, picked, product
+from atst.evaluation.gather import Embeddings, centre, picked, product
 from atst.evaluation.metrics import score
 
 EPOCHS = 100
@@ -62,7 +62,7 @@ class Sweep:
 
 
 def train(
-    features: FeatureMatrix,
+    features: Embeddings,
     labels: Tensor,
     classes: int,
     train_rows: Tensor,
@@ -140,13 +140,7 @@ class _State:
     """Weights, momentum and running statistics of all heads."""
 
     def __init__(
-        self,
-        features: FeatureMatrix,
-        labels: Tensor,
-        classes: int,
-        train_rows: Tensor,
-        rates: Tensor,
-        seed: int,
+        self, features: Embeddings, labels: Tensor, classes: int, train_rows: Tensor, rates: Tensor, seed: int
     ) -> None:
         width, device = features.shape[1], features.device
         self.features, self.labels = features, labels
@@ -230,7 +224,7 @@ def _loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _validate(
-    heads: Heads, features: FeatureMatrix, labels: Tensor, valid_rows: Tensor, turns: int
+    heads: Heads, features: Embeddings, labels: Tensor, valid_rows: Tensor, turns: int
 ) -> tuple[Tensor, Tensor]:
     """Metric and loss on each fold's validation clips, both (F, R); -1 and inf if a head diverged.
 
