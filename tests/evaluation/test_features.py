@@ -89,7 +89,7 @@ def test_an_interrupted_extraction_goes_on_where_it_was(tmp_path, monkeypatch):
     np.testing.assert_array_equal(resumed.values, extract(SpectrumModel(), task, cache=False).values)
 
 
-def test_features_that_an_earlier_release_kept_are_used(tmp_path, monkeypatch):
+def test_features_that_an_earlier_version_kept_are_used(tmp_path, monkeypatch):
     monkeypatch.setenv("ATST_CACHE", str(tmp_path))
     task, model = tone_task(20), SpectrumModel()
     first = extract(model, task)

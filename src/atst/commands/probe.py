@@ -72,7 +72,8 @@ def probe(
         Of drawn and held-out clips, the classifier's start, the order of the data, the bootstrap and models
         named `random:SIZE`.
     cache
-        Keep features on disk ($ATST_CACHE, else the user's cache folder) and read them back.
+        Keep features on disk ($ATST_CACHE, else the user's cache folder) and read them back: those of a large
+        task (more than 1 GiB) batch by batch. Without it all are in memory.
     """
     if seed < 0:
         raise UsageError(f"--seed must be 0 or more, not {seed}.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-IN_MEMORY = 2**30  # bytes; more than that stays on disk
+IN_MEMORY = 2**30  # bytes; features of more than that stay on disk
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Store:
     Each writer has two files of its own, so several processes may add at once: NAME.WIDTH.f32 with vectors
     (n, WIDTH), little-endian, and NAME.WIDTH.txt with their keys, a line each. Keys follow vectors that are
     written already: what an interruption leaves at the end of either file is not counted. Folders may
-    also hold NAME.npy and NAME.txt, as earlier releases wrote them.
+    also hold NAME.npy and NAME.txt, as earlier versions wrote them.
     """
 
     def __init__(self, folder: Path) -> None:
