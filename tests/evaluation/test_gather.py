@@ -10,7 +10,7 @@ import pytest
 import torch
 from tones import SpectrumModel, tone_task
 
-from atst.evaluation import features, gather, mlp, store, sweep
+from atst.evaluation import features, gather, metrics, mlp, store, sweep
 from atst.evaluation.few import few_label_probe
 from atst.evaluation.heads import kept_head, prepare
 from atst.evaluation.hear import hear_probe
@@ -25,7 +25,9 @@ def on_disk(tmp_path, monkeypatch):
     """Makes every task too large for memory, and passes over it take several parts."""
     monkeypatch.setenv("ATST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "IN_MEMORY", 0)
-    monkeypatch.setattr(gather, "PART", 7 * 16 * 4)
+    monkeypatch.setattr(gather, "PART", 17 * 16 * 4)
+    monkeypatch.setattr(metrics, "AT_ONCE", 40)
+    monkeypatch.setattr(sweep, "AT_ONCE", 40)
 
 
 def two_labels(task):
@@ -69,7 +71,7 @@ def test_few_labels_from_disk_equal_those_in_memory(on_disk, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory that is not of files")
 def test_features_on_disk_take_little_memory(tmp_path, monkeypatch):
-    n, width, room = 1200, 2**15, 64 * 2**20  # 150 MiB of features, in 64 MiB
+    n, width, room = 900, 2**15, 60 * 2**20  # 112 MiB of features, in 60 MiB
     monkeypatch.setattr(store, "IN_MEMORY", 0)
     monkeypatch.setattr(gather, "PART", room // 16)
     monkeypatch.setattr(features, "SHARD", 32)

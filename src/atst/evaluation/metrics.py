@@ -10,6 +10,7 @@ from torch import Tensor
 from atst.progress import track
 
 RESAMPLES = 2000
+AT_ONCE = 2**25  # scores that are worked on at a time; ranking takes some 60 bytes for each
 
 
 def score(metric: Literal["accuracy", "mAP"], logits: Tensor, labels: Tensor) -> Tensor:
@@ -38,7 +39,10 @@ def average_precision(scores: Tensor, labels: Tensor, weights: Tensor | None = N
     clips several times, or not at all.
     """
     weight = torch.ones(len(scores), dtype=torch.float64, device=scores.device)
-    return _weighted(*_ranked(scores, labels), weight if weights is None else weights.to(weight))
+    weight = weight if weights is None else weights.to(weight)
+    classes = max(1, AT_ONCE * scores.shape[-1] // max(1, scores.numel()))
+    ranked = map(_ranked, scores.split(classes, -1), labels.split(classes, -1))
+    return torch.cat([_weighted(*own, weight) for own in ranked], -1)
 
 
 def _ranked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

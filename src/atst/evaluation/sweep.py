@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atst.evaluation.gather import Embeddings, centre, picked, product
-from atst.evaluation.metrics import score
+from atst.evaluation.metrics import AT_ONCE, score
 
 EPOCHS = 100
 BATCH = 1024
@@ -236,7 +236,8 @@ def _validate(
         flat = product(picked(features, rows), heads.weight[:, fold].flatten(1))
         logits = flat.view(len(rows), *heads.bias.shape[1:]) + heads.bias[fold]  # (n, R, C)
         values.append(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels[rows]))
-        losses.append(_loss(logits[:, None], labels[rows])[0].mean(0)[0])
+        some = logits.split(max(1, AT_ONCE // max(1, logits[:, 0].numel())), 1)
+        losses.append(torch.cat([_loss(own[:, None], labels[rows])[0].mean(0)[0] for own in some]))
     clips = valid_rows.sum(0).unflatten(0, (-1, turns))[:, :, None]  # (F, K, 1)
     share = clips / clips.sum(1, keepdim=True)
     loss, value = (
