@@ -1,7 +1,7 @@
 """What memory and time the linear probe takes with its features on disk, against features in memory.
 
-    python benchmarks/feature_memory.py [--clips 100000] [--width 2048] [--rates 1] [--threads 1]
-        [--clock wall] [--folder DIR]
+    python benchmarks/feature_memory.py [--clips 100000] [--width 2048] [--rates 1] [--epochs 10]
+        [--threads 1] [--clock wall] [--folder DIR]
 
 Features are random, with a class in each. Each probe runs in a process of its own. Memory is the most that a
 process held beyond what importing takes: its own, and with the pages of files that the system lends it and
@@ -14,13 +14,14 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from atst.evaluation import store
+from atst.evaluation import store, sweep
 from atst.evaluation.features import Features
 from atst.evaluation.probe import RATES, linear_probe
 from atst.tasks import Task
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100_000)
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--rates", type=int, default=1, help="learning rates to sweep, from the middle")
+    parser.add_argument("--epochs", type=int, default=10, help="a probe has 100")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--folder", help="for the features; by default where temporary files go")
@@ -91,6 +93,7 @@ def probe(folder: Path, in_memory: bool, options: argparse.Namespace) -> tuple[f
         splits=np.array(["train"] * 8 + ["valid", "test"])[np.arange(clips) % 10],
         rates=RATES[first : first + options.rates],
     )
+    sweep.train = partial(sweep.train, epochs=options.epochs)
     store.IN_MEMORY = 2**60 if in_memory else 0
     names = keys(clips)
     done, most = threading.Event(), np.zeros(2)
