@@ -217,7 +217,7 @@ def _saver(job: Job, history: History, folder: Path, size: Sizes) -> checkpoints
             "step": trainer.global_step,
             "conditions": job.conditions(),
             "history": asdict(history),
-            "loss_sum": float(module.loss_sum),
+            "loss_sum": module.mean_loss_sum(),
         }
         checkpoints.write(trainer, folder / "checkpoints", KEEP)
 
