@@ -206,6 +206,19 @@ def test_several_labels_a_clip(tmp_path):
     assert (tmp_path / "predictions.csv").read_text().startswith("path,split,label,prediction,score pitch 0")
 
 
+def test_a_class_without_training_clips_is_warned_of(tmp_path, capsys):
+    table = tone_files(tmp_path)
+    text = table.read_text().replace("6.wav,low,test", "6.wav,deep,test")
+    table.write_text(text.replace("22.wav,low,test", "22.wav,deeper,test"))
+    line = "2 classes have test clips but no training clip, for example 'deep': they cannot be predicted."
+    result = run(table, tmp_path / "out", "max_epochs=1")
+    assert result.warnings == [line]
+    assert f"warning: {line}" in capsys.readouterr().err
+    text = table.read_text().replace("0.wav,low,train", "0.wav,deep,train")
+    table.write_text(text.replace("16.wav,low,train", "16.wav,deeper,train"))
+    assert run(table, tmp_path / "shot", "max_epochs=1", shots=1).warnings == []
+
+
 def test_unreadable_clips_are_counted_and_a_whole_part_is_an_error(tmp_path):
     table = tone_files(tmp_path)
     for number in (0, 6):  # one of training, one of test

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from atst.errors import AtstError, UsageError, unknown
 from atst.evaluation.calibration import expected_calibration_error, fit_temperature
+from atst.evaluation.classes import unseen
 from atst.evaluation.features import CLIP_SECONDS
 from atst.evaluation.metrics import bootstrap_values, interval, score
 from atst.evaluation.parts import divide
@@ -187,9 +188,6 @@ def _result(
         for i, o in enumerate(outcomes)
     ]
     faults = sorted(job.clips.faults.items())
-    warnings = [f"{len(faults)} of {len(task)} clips could not be read and were skipped."] if faults else []
-    if task.missing:
-        warnings.append(f"{len(task.missing)} clips of the task have no file and were left out.")
     return FinetuneResult(
         task=task.name,
         model=job.model.name,
@@ -207,10 +205,21 @@ def _result(
         kept=kept,
         clips=len(task) - len(faults),
         skipped=[(task.names[index], reason) for index, reason in faults],
-        warnings=warnings,
+        warnings=_warnings(job, parts, outcomes),
         fingerprint=job.model.fingerprint,
         settings={"clip_seconds": CLIP_SECONDS, **asdict(recipe)},
     )
+
+
+def _warnings(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> list[str]:
+    task, faults = job.task, job.clips.faults
+    warnings = [f"{len(faults)} of {len(task)} clips could not be read and were skipped."] if faults else []
+    if task.missing:
+        warnings.append(f"{len(task.missing)} clips of the task have no file and were left out.")
+    rows = np.arange(len(task))
+    train = np.stack([np.isin(rows, job.clips.readable(part.train)) for part in parts], axis=1)
+    test = np.stack([np.isin(rows, outcome.test_rows) for outcome in outcomes], axis=1)
+    return warnings + unseen(task, rows, train, test)
 
 
 def _choice(job: Job, part: Part, outcome: Outcome) -> Choice:
