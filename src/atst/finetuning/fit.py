@@ -191,8 +191,7 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
         return history
     epochs = Epochs(job.task, job.clips, part.valid, job.recipe, size.steps_per_epoch, total, folder, history)
     saver = _saver(job, history, folder, size)
-    hot = data.one_hot(job.task.labels, len(job.task.label_names))
-    stream = data.Stream(job.clips, hot, rows, job.recipe, size.steps_per_epoch * size.batch)
+    stream = data.Stream(job.clips, job.task.labels, rows, job.recipe, size.steps_per_epoch * size.batch)
     with quiet_lightning(), interrupts.restored():
         trainer = new_trainer(
             job.device,
@@ -238,5 +237,5 @@ def _module(job: Job, part: Part, network: Network, size: Sizes) -> FinetuningMo
     rates = schedules.learning_rate(peak, recipe.max_epochs * steps, recipe.warmup_epochs * steps)
     weights = None
     if recipe.class_weights:
-        weights = balancing_weights(data.one_hot(job.task.labels[part.train], len(job.task.label_names)))
+        weights = balancing_weights(torch.from_numpy(job.task.class_counts(part.train)).float())
     return FinetuningModule(network, recipe, rates, job.task.multi_label or recipe.loss == "bce", weights)

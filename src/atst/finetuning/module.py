@@ -83,9 +83,8 @@ def clip_losses(logits: Tensor, labels: Tensor, bce: bool) -> Tensor:
     return -(labels * logits.log_softmax(-1)).sum(1)
 
 
-def balancing_weights(labels: Tensor) -> Tensor:
-    """How much each class (C,) counts so that all count alike: 1 / its clips in `labels` (n, C); mean 1."""
-    counts = labels.sum(0)
+def balancing_weights(counts: Tensor) -> Tensor:
+    """How much each class (C,) counts so that all count alike: 1 / its clips, `counts` (C,); mean 1."""
     weights = torch.where(counts > 0, 1 / counts.clamp_min(1), 0.0)
     return weights * (counts > 0).sum() / weights.sum()
 
