@@ -132,7 +132,7 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
 
     if not runs.is_first_process():
         return lambda module: math.nan  # the first process measures and writes
-    measure = knn_watch(load_task(task, data))
+    measure = knn_watch(load_task(task, data, "--watch-data"))
     return lambda module: measure(runs.export(module, module.trainer.global_step))
 
 
