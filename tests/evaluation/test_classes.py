@@ -10,6 +10,7 @@ from atst.evaluation.classes import unseen
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.parts import Few
 from atst.evaluation.probe import linear_probe
+from atst.evaluation.report import _map
 
 ONE = "1 class has test clips but no training clip, for example 'pitch 2': it cannot be predicted."
 
@@ -69,4 +70,15 @@ def test_two_classes_are_they():
     train[task.labels == 0] = True
     assert unseen(task, rows, train, test) == [
         "2 classes have test clips but no training clip, for example 'pitch 1': they cannot be predicted."
+    ]
+
+
+def test_every_name_is_in_the_legend_of_the_map():
+    task = dataclasses.replace(tone_task(36), label_names=["_background_", "b$^$", "plain"])
+    shown = _map(linear_probe(SpectrumModel(), task, cache=False, device="cpu")).figure.axes[0].get_legend()
+    names = [text.get_text().strip("\u200b") for text in shown.get_texts()]
+    assert names == [
+        "_background_",
+        r"b\$^\$",
+        "plain",
     ]

@@ -85,8 +85,12 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
 
 
 def drawn(name: str) -> str:
-    """A name for matplotlib, which takes what stands between two dollars for mathematics."""
-    return writable(name).replace("$", r"\$")
+    """A name for matplotlib, which takes what stands between two dollars for mathematics.
+
+    A space of no width precedes a `_`, since labels that begin with one are left out of legends.
+    """
+    name = writable(name).replace("$", r"\$")
+    return f"\u200b{name}" if name.startswith("_") else name
 
 
 def _confusion(matrix: NDArray[np.int64], names: list[str]) -> Figure:
