@@ -237,6 +237,24 @@ def test_unreadable_clips_are_counted_and_a_whole_part_is_an_error(tmp_path):
         finetune(job(dataclasses.replace(task, waveform=waveform), tmp_path / "two"), "own")
 
 
+def test_what_one_training_finds_broken_does_not_change_the_clips_of_the_next(tmp_path, monkeypatch):
+    task = tone_task(24, folds=2)
+    good, rows, stream = task.waveform, [], data.Stream
+
+    def waveform(index):
+        if index == 5:
+            raise AudioError("it is broken")
+        return good(index)
+
+    monkeypatch.setattr(data, "Stream", lambda *given: rows.append(given[2].tolist()) or stream(*given))
+    options = ("max_epochs=1", "select=last", "epoch_steps=1")
+    broken = dataclasses.replace(task, waveform=waveform)
+    result = finetune(job(broken, tmp_path, *options, memory=0), "own").result  # nothing is read ahead
+    assert [len(own) for own in rows] == [12, 12, 24]
+    assert [clip for clip, _ in result.skipped] == ["tone 5"]
+    assert sorted(choice.clips["train"] + choice.clips["test"] for choice in result.chosen) == [23, 23]
+
+
 def test_an_unreadable_test_split_is_tested_by_resume_once_it_is_repaired(tmp_path, monkeypatch):
     table = tone_files(tmp_path)
     tests = [line.split(",")[0] for line in table.read_text().splitlines() if ",test," in line]

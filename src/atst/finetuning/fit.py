@@ -174,8 +174,7 @@ def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
 
 def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -> History | None:
     """Train `network`, or go on from its newest checkpoint; the history, or None if a signal stopped it."""
-    rows = job.clips.readable(part.train)
-    size = sizes(job.recipe, len(rows), job.devices)
+    size = sizes(job.recipe, len(part.train), job.devices)
     total = size.steps_per_epoch * (part.epochs or job.recipe.max_epochs)
     module = _module(job, part, network, size)
     checkpoint = checkpoints.newest(folder) if resume else None
@@ -191,7 +190,9 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
         return history
     epochs = Epochs(job.task, job.clips, part.valid, job.recipe, size.steps_per_epoch, total, folder, history)
     saver = _saver(job, history, folder, size)
-    stream = data.Stream(job.clips, job.task.labels, rows, job.recipe, size.steps_per_epoch * size.batch)
+    stream = data.Stream(
+        job.clips, job.task.labels, part.train, job.recipe, size.steps_per_epoch * size.batch
+    )
     with quiet_lightning(), interrupts.restored():
         trainer = new_trainer(
             job.device,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,9 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
     """
     parts, chosen_on = _parts(job, fold)
     _read_ahead(job, parts)
+    # Later findings differ between processes, and a resumed fine-tuning has others.
+    everything = job.clips.readable(np.arange(len(job.task)))
+    parts = [replace(part, train=job.clips.readable(part.train)) for part in parts]
     outcomes: list[Outcome] = []
     for part in parts:
         outcome = fit(job, part, resume)
@@ -92,7 +95,7 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
         outcomes.append(outcome)
     kept, kept_on = parts[0], "all training clips" if job.few is None else job.few.words
     if len(parts) > 1 and job.few is None:
-        kept = _refit(job, parts, outcomes)
+        kept = _refit(everything, outcomes)
         kept_on = "all labelled clips, test folds included: the metric was measured on other networks"
         if fit(job, kept, resume) is None:
             return None
@@ -151,8 +154,7 @@ def _read_ahead(job: Job, parts: Sequence[Part]) -> None:
                 raise AtstError(f"task {job.task.name}: no {name} clip can be read, the first: {first}")
 
 
-def _refit(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> Part:
-    everything = job.clips.readable(np.arange(len(job.task)))
+def _refit(everything: NDArray[np.int64], outcomes: Sequence[Outcome]) -> Part:
     nothing = np.zeros(0, dtype=np.int64)
     epochs = round(float(np.median([outcome.epoch for outcome in outcomes])))
     return Part(REFIT, everything, nothing, nothing, epochs=max(epochs, 1))
