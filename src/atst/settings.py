@@ -67,6 +67,11 @@ def parse(overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def shorthand(**values: int | None) -> list[str]:
+    """The `key=value` texts of options that stand for a recipe key; none for those not given."""
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
+
+
 def _typed(key: str, value: Any, kind: Any) -> Any:
     """`value` as `kind`; YAML reads 1e-3 as text, and 5 for a float is fine."""
     try:

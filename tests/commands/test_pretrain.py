@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 import atst
+from atst import cli
 
 TINY = ["batch_size=4", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=1", "checkpoint_minutes=0"]
 OPTIONS = {"recipe": "nano", "set": [*TINY, "max_steps=2"], "workers": 0, "device": "cpu"}
@@ -64,6 +65,24 @@ def test_a_disk_that_takes_no_more(sounds):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((out / "checkpoints").iterdir()) == []
     assert atst.pretrain([sounds], out=out, resume=True, device="cpu").steps == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "line"),
+    [
+        ("esc10", ["--watch-data", "."], "; --watch-data is the folder that holds it."),
+        ("esc10", [], "give --watch-data DIR, or"),
+        ("meta.csv", ["--watch-data", "."], "--watch-data . is for registered tasks"),
+    ],
+)
+def test_a_wrong_folder_of_the_watched_task_is_named_by_its_option(
+    sounds, capsys, monkeypatch, task, given, line
+):
+    monkeypatch.delenv("ATST_DATA", raising=False)
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["pretrain", str(sounds), "--out", str(sounds.parent / "run"), "--watch", task, *given])
+    assert exit.value.code == 2
+    assert line in capsys.readouterr().err
 
 
 def process(sounds, out, *more):

@@ -1,5 +1,7 @@
 """The stream of training clips: mixed labels, fair orders, nothing but seed and position."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,25 @@ def test_an_epoch_has_every_clip_and_the_first_again_to_fill_the_last_batch():
     assert order[:5] != order[8:13]
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_labels_as_a_task_has_them_give_what_dense_ones_give(many, monkeypatch):
+    monkeypatch.setattr("atst.finetuning.data.CHUNK", 5)
+    monkeypatch.setattr("atst.tasks.task.CHUNK", 5)
+    task, rows = tone_task(24), np.arange(3, 20)
+    dense = one_hot(task.labels, 3)
+    if many:
+        dense[::3, 0] = 1
+        task = dataclasses.replace(task, labels=dense.numpy().astype(np.uint8))
+    plan = recipes.resolve("x", "own", ["balanced=true"])
+    expected, found = (Stream(Clips(task), labels, rows, plan, 24) for labels in (dense, task.labels))
+    whole = (dense[rows].double() / dense[rows].double().sum(0)).sum(1).numpy()
+    assert (found.weights == whole / whole.sum()).all()
+    for position in range(24):
+        assert torch.equal(expected[position]["label"], found[position]["label"])
+        assert torch.equal(expected[position]["logmel"], found[position]["logmel"])
+    assert task.class_counts(rows).tolist() == dense[rows].sum(0).tolist()
+
+
 def test_balanced_drawing_brings_rare_classes_as_often():
     task = tone_task(24)
     task.labels[:] = [0] * 20 + [1] * 3 + [2]
@@ -118,7 +139,7 @@ def test_an_unreadable_partner_is_replaced_by_the_same_one_each_time(monkeypatch
 
 def test_class_weights_count_every_class_alike_and_are_one_on_average():
     labels = one_hot(np.array([0] * 6 + [1] * 2 + [2]), 4)
-    weights = balancing_weights(labels)
+    weights = balancing_weights(labels.sum(0))
     assert (weights[:3] * labels.sum(0)[:3]).tolist() == pytest.approx([float(weights[2])] * 3)
     assert weights[3] == 0
     assert weights.sum() == pytest.approx(3)

@@ -177,13 +177,12 @@ def test_early_stop_keeps_the_best_epoch(tmp_path):
     assert choice.epochs == choice.epoch + 1 < 40
 
 
-@pytest.mark.parametrize(("weighted", "times"), [("false", 1), ("true", 2)])
-def test_labels_of_all_clips_are_laid_out_only_for_what_asks_for_them(tmp_path, monkeypatch, weighted, times):
+@pytest.mark.parametrize("options", [("class_weights=false",), ("class_weights=true", "balanced=true")])
+def test_labels_are_laid_out_clip_by_clip(tmp_path, monkeypatch, options):
     made, one_hot = [], data.one_hot
     monkeypatch.setattr(data, "one_hot", lambda *given: made.append(len(given[0])) or one_hot(*given))
-    work = job(tone_task(24), tmp_path, "max_epochs=1", "select=last", f"class_weights={weighted}")
-    finetune(work, "own")
-    assert sum(clips >= 12 for clips in made) == times  # not those of the 6 validation clips
+    finetune(job(tone_task(24), tmp_path, "max_epochs=1", "select=last", *options), "own")
+    assert set(made) == {1, 6}  # and the 6 validation clips
 
 
 def test_frozen_blocks_stay_as_they_were(tmp_path):
@@ -206,6 +205,19 @@ def test_several_labels_a_clip(tmp_path):
     assert (tmp_path / "predictions.csv").read_text().startswith("path,split,label,prediction,score pitch 0")
 
 
+def test_a_class_without_training_clips_is_warned_of(tmp_path, capsys):
+    table = tone_files(tmp_path)
+    text = table.read_text().replace("6.wav,low,test", "6.wav,deep,test")
+    table.write_text(text.replace("22.wav,low,test", "22.wav,deeper,test"))
+    line = "2 classes have test clips but no training clip, for example 'deep': they cannot be predicted."
+    result = run(table, tmp_path / "out", "max_epochs=1")
+    assert result.warnings == [line]
+    assert f"warning: {line}" in capsys.readouterr().err
+    text = table.read_text().replace("0.wav,low,train", "0.wav,deep,train")
+    table.write_text(text.replace("16.wav,low,train", "16.wav,deeper,train"))
+    assert run(table, tmp_path / "shot", "max_epochs=1", shots=1).warnings == []
+
+
 def test_unreadable_clips_are_counted_and_a_whole_part_is_an_error(tmp_path):
     table = tone_files(tmp_path)
     for number in (0, 6):  # one of training, one of test
@@ -223,6 +235,24 @@ def test_unreadable_clips_are_counted_and_a_whole_part_is_an_error(tmp_path):
     task = tone_task(24)
     with pytest.raises(AtstError, match="no validation clip can be read, the first: it is broken"):
         finetune(job(dataclasses.replace(task, waveform=waveform), tmp_path / "two"), "own")
+
+
+def test_what_one_training_finds_broken_does_not_change_the_clips_of_the_next(tmp_path, monkeypatch):
+    task = tone_task(24, folds=2)
+    good, rows, stream = task.waveform, [], data.Stream
+
+    def waveform(index):
+        if index == 5:
+            raise AudioError("it is broken")
+        return good(index)
+
+    monkeypatch.setattr(data, "Stream", lambda *given: rows.append(given[2].tolist()) or stream(*given))
+    options = ("max_epochs=1", "select=last", "epoch_steps=1")
+    broken = dataclasses.replace(task, waveform=waveform)
+    result = finetune(job(broken, tmp_path, *options, memory=0), "own").result  # nothing is read ahead
+    assert [len(own) for own in rows] == [12, 12, 24]
+    assert [clip for clip, _ in result.skipped] == ["tone 5"]
+    assert sorted(choice.clips["train"] + choice.clips["test"] for choice in result.chosen) == [23, 23]
 
 
 def test_an_unreadable_test_split_is_tested_by_resume_once_it_is_repaired(tmp_path, monkeypatch):

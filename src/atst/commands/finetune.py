@@ -25,6 +25,7 @@ from atst.finetuning.recipe import Recipe
 from atst.finetuning.run import FinetuneResult
 from atst.model import AudioModel
 from atst.pretraining.run import is_first_process
+from atst.settings import shorthand
 from atst.tasks import Task, load_task
 from atst.text import writable
 
@@ -92,7 +93,7 @@ def finetune(
         few.check(labelled)
     before = _stored(folder) if resume else None
     chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
-    recipe = _recipe(labelled.name, chosen, [*set, *_shorthand(workers=workers, seed=seed)], before)
+    recipe = _recipe(labelled.name, chosen, [*set, *shorthand(workers=workers, seed=seed)], before)
     where = devices_of.resolve(device)
     start = _encoder(model, recipe, devices)
     about = {"protocol": chosen, "fold": fold, "task": task_fingerprint(labelled), "model": start.fingerprint}
@@ -176,10 +177,6 @@ def _recipe(task: str, protocol: str, overrides: list[str], before: dict[str, An
         return recipes.resolve(task, protocol, overrides)
     stored = {field.name: before[field.name] for field in fields(Recipe)}
     return recipes.override(recipes.from_mapping(stored), overrides)
-
-
-def _shorthand(**values: int | None) -> list[str]:
-    return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from atst.pretraining.method import TeacherStudent
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
 from atst.progress import track
+from atst.settings import shorthand
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Flag = Annotated[bool, Parameter(negative="")]
@@ -69,7 +70,7 @@ def pretrain(
         The run's folder, the steps done, whether it was stopped before its end, how many clips were faulty.
     """
     out = Path(out)
-    plan = _plan(recipe, [*set, *_shorthand(workers=workers, seed=seed)], out, resume)
+    plan = _plan(recipe, [*set, *shorthand(workers=workers, seed=seed)], out, resume)
     where = resolve(device)
     start = None if init is None else _initial(init, plan)
     watcher = None if watch is None else _watcher(watch, watch_data)
@@ -114,10 +115,6 @@ def _plan(recipe: str | Path | None, overrides: list[str], out: Path, resume: bo
     return asked
 
 
-def _shorthand(**values: int | None) -> list[str]:
-    return [f"{key}={value}" for key, value in values.items() if value is not None]
-
-
 def _initial(name: str | Path, plan: Recipe) -> AudioModel:
     model = models.load(name)
     if not isinstance(model, AudioModel):
@@ -135,7 +132,7 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
 
     if not runs.is_first_process():
         return lambda module: math.nan  # the first process measures and writes
-    measure = knn_watch(load_task(task, data))
+    measure = knn_watch(load_task(task, data, "--watch-data"))
     return lambda module: measure(runs.export(module, module.trainer.global_step))
 
 

@@ -42,6 +42,27 @@ def chance(task: Task, rows: NDArray[np.int64]) -> float:
     return float(labels.mean()) if task.multi_label else float(np.bincount(labels).max() / len(labels))
 
 
+def unseen(
+    task: Task, rows: NDArray[np.int64], train: NDArray[np.bool_], test: NDArray[np.bool_]
+) -> list[str]:
+    """A warning if, in any fold, test clips have a class that no training clip has.
+
+    `train` and `test` (n, F) say on which of the clips `rows` (n,) each classifier is trained and tested.
+    """
+    lacking = [
+        (task.class_counts(rows[tested]) > 0) & (task.class_counts(rows[trained]) == 0)
+        for trained, tested in zip(train.T, test.T, strict=True)
+    ]
+    names = [task.label_names[i] for i in np.flatnonzero(np.any(lacking, axis=0))]
+    if not names:
+        return []
+    have = "class has" if len(names) == 1 else "classes have"
+    they = "it" if len(names) == 1 else "they"
+    fold, there = (" in some fold", " there") if len(lacking) > 1 else ("", "")
+    example = f"for example '{writable(names[0])}': {they} cannot be predicted{there}."
+    return [f"{len(names)} {have} test clips but no training clip{fold}, {example}"]
+
+
 def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path: Path) -> None:
     """One line a tested clip. Multi-label: the classes at 0.5 or more, then the score of each class."""
     many = task.multi_label
@@ -64,8 +85,12 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
 
 
 def drawn(name: str) -> str:
-    """A name for matplotlib, which takes what stands between two dollars for mathematics."""
-    return writable(name).replace("$", r"\$")
+    """A name for matplotlib, which takes what stands between two dollars for mathematics.
+
+    A space of no width precedes a `_`, since labels that begin with one are left out of legends.
+    """
+    name = writable(name).replace("$", r"\$")
+    return f"\u200b{name}" if name.startswith("_") else name
 
 
 def _confusion(matrix: NDArray[np.int64], names: list[str]) -> Figure:

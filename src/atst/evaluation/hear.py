@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from atst.evaluation import mlp
+from atst.evaluation.classes import unseen
 from atst.evaluation.heads import Head, Labelled, prepare
 from atst.evaluation.measured import Chosen, Probe, Search, measure
 from atst.evaluation.mlp import Point, Trained
@@ -58,7 +59,7 @@ def hear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, dev
         ],
         (_head_of_all(data, search), [[head] for head in heads]) if parts.folds else None,
         {"epochs at most": mlp.EPOCHS, "batch": mlp.BATCH, "width": mlp.WIDTH, "dropout": mlp.DROPOUT},
-        [],
+        unseen(task, features.rows, parts.train, parts.test),
         protocol="hear",
         classifier=f"MLP {point.hidden} x {mlp.WIDTH}",
         chosen_on=_chosen_on(parts),

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from atst.evaluation import sweep
+from atst.evaluation.classes import unseen
 from atst.evaluation.features import Features
 from atst.evaluation.heads import Head, Labelled, kept_head, prepare
 from atst.evaluation.measured import Chosen, Probe, measure
@@ -63,6 +64,8 @@ def linear_probe(
         rates=grid,
         trained_on="all training clips" if few is None else few.words,
     )
+    known = parts.train | parts.valid if parts.held_out else parts.train
+    probe.result.warnings += unseen(task, features.rows, known, parts.test)
     if few is not None:
         probe.head.trained_on = _drawn(few, parts, seed)
     return probe

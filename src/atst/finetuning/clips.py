@@ -11,6 +11,7 @@ from atst import audio
 from atst.errors import AudioError
 from atst.evaluation.features import CLIP_SECONDS
 from atst.frontend import N_MELS, FrontEnd
+from atst.pretraining.run import is_first_process
 from atst.progress import track
 from atst.tasks import Task
 
@@ -47,7 +48,7 @@ class Clips:
         """
         values: list[Tensor] = []
         size = 0
-        for index in track(list(rows), f"reading {self.task.name}"):
+        for index in track(list(rows), f"reading {self.task.name}") if is_first_process() else rows:
             try:
                 if 4 * size < self.memory:
                     logmel = self[index]

@@ -15,6 +15,7 @@ from atst.finetuning.clips import Clips
 from atst.finetuning.recipe import Recipe
 from atst.pretraining.augment import draw_crops, resize_crop
 from atst.pretraining.data import BatchPositions, load
+from atst.tasks.task import CHUNK
 
 ATTEMPTS = 20
 KEPT_ORDERS = 4_000_000  # entries of epochs' orders to keep, for partners from epochs before
@@ -26,13 +27,18 @@ class Stream(Dataset[dict[str, Any]]):
 
     An epoch is `per_epoch` positions: every clip once in a new order, then again in that order until the
     last batch is full; or, balanced, clips drawn in proportion to the rarity of their labels. Partners are
-    the clips of earlier positions, or, of no bank, drawn from all in the same proportion.
+    the clips of earlier positions, or, of no bank, drawn from all in the same proportion. `labels` are (n,)
+    or (n, C), as the task has them.
     """
 
     def __init__(
-        self, clips: Clips, labels: Tensor, rows: NDArray[np.int64], recipe: Recipe, per_epoch: int
+        self, clips: Clips, labels: NDArray, rows: NDArray[np.int64], recipe: Recipe, per_epoch: int
     ) -> None:
-        self.clips, self.labels, self.rows = clips, labels, rows
+        self.clips, self.labels, self.rows = (
+            clips,
+            labels,
+            rows,
+        )
         self.recipe, self.per_epoch = recipe, per_epoch
         self.weights = rarity(labels[rows]) if recipe.balanced else None
         self.upto = None if self.weights is None else self.weights.cumsum()
@@ -42,11 +48,11 @@ class Stream(Dataset[dict[str, Any]]):
         recipe, faults = self.recipe, dict[int, str]()
         rng = np.random.default_rng((recipe.seed, AUGMENT, position))
         index, logmel = self._clip(self.row(position), (REPLACEMENT, position), faults)
-        label = self.labels[index]
+        label = self._label(index)
         if recipe.mixup and position > 0 and rng.random() < recipe.mixup_probability:
             other, partner = self._partner(position, rng.random(), faults)
             weight = rng.beta(recipe.mixup, recipe.mixup)
-            logmel, label = mix(logmel, label, partner, self.labels[other], weight, rng.random())
+            logmel, label = mix(logmel, label, partner, self._label(other), weight, rng.random())
         if recipe.resize_crop:
             crops = draw_crops(torch.from_numpy(rng.random((1, 4))), *logmel.shape)
             logmel = resize_crop(logmel[None], crops)[0]
@@ -62,6 +68,10 @@ class Stream(Dataset[dict[str, Any]]):
                 self.orders.clear()
             self.orders[epoch] = self._order(epoch)
         return int(self.orders[epoch][place])
+
+    def _label(self, index: int) -> Tensor:
+        """The clip's label (C,)."""
+        return one_hot(self.labels[[index]], len(self.clips.task.label_names))[0]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.recipe.seed, ORDER, epoch))
@@ -101,13 +111,22 @@ def loader(stream: Stream, positions: BatchPositions, workers: int) -> DataLoade
 
 def one_hot(labels: NDArray, classes: int) -> Tensor:
     """Labels (n,) or multi-hot (n, C) as float32 (n, C)."""
-    given = torch.from_numpy(labels)
+    given = torch.as_tensor(labels)
     return (given if labels.ndim == 2 else torch.nn.functional.one_hot(given, classes)).float()
 
 
-def rarity(labels: Tensor) -> NDArray[np.float64]:
-    """A weight for each clip (n,), adding up to 1: the sum over its labels of 1 / clips with that label."""
-    weights = (labels.double() / labels.double().sum(0).clamp_min(1)).sum(1).numpy()
+def rarity(labels: NDArray | Tensor) -> NDArray[np.float64]:
+    """A weight for each clip (n,), adding up to 1: the sum over its labels of 1 / clips with that label.
+
+    `labels` are (n,) classes or (n, C).
+    """
+    given = torch.as_tensor(labels)
+    if given.ndim == 1:
+        weights = (1 / given.bincount().double())[given].numpy()
+    else:
+        parts = given.split(CHUNK)
+        counts = torch.stack([part.double().sum(0) for part in parts]).sum(0).clamp_min(1)
+        weights = torch.cat([(part.double() / counts).sum(1) for part in parts]).numpy()
     return weights / weights.sum()
 
 

@@ -90,13 +90,13 @@ class Epochs(lightning.Callback):
         seconds = max(time.monotonic() - self.epoch_begin, 1e-9)
         row = {
             "epoch": len(done) + 1,
-            "train_loss": float(module.loss_sum) / batches,
+            "train_loss": module.mean_loss_sum() / batches,
             "learning_rate": float(module.learning_rates[trainer.global_step - 1]),
             "clips_per_second": micro * batches * trainer.world_size / seconds,
         }
         if len(self.valid) and trainer.is_global_zero:
             row |= self._validate(module)
-        row = trainer.strategy.broadcast(row)  # each process saw other clips
+        row = trainer.strategy.broadcast(row)  # one process validates
         module.loss_sum.zero_()
         if not math.isfinite(row["train_loss"]):
             raise TrainingError(

@@ -174,8 +174,7 @@ def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
 
 def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -> History | None:
     """Train `network`, or go on from its newest checkpoint; the history, or None if a signal stopped it."""
-    rows = job.clips.readable(part.train)
-    size = sizes(job.recipe, len(rows), job.devices)
+    size = sizes(job.recipe, len(part.train), job.devices)
     total = size.steps_per_epoch * (part.epochs or job.recipe.max_epochs)
     module = _module(job, part, network, size)
     checkpoint = checkpoints.newest(folder) if resume else None
@@ -191,8 +190,9 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
         return history
     epochs = Epochs(job.task, job.clips, part.valid, job.recipe, size.steps_per_epoch, total, folder, history)
     saver = _saver(job, history, folder, size)
-    hot = data.one_hot(job.task.labels, len(job.task.label_names))
-    stream = data.Stream(job.clips, hot, rows, job.recipe, size.steps_per_epoch * size.batch)
+    stream = data.Stream(
+        job.clips, job.task.labels, part.train, job.recipe, size.steps_per_epoch * size.batch
+    )
     with quiet_lightning(), interrupts.restored():
         trainer = new_trainer(
             job.device,
@@ -217,7 +217,7 @@ def _saver(job: Job, history: History, folder: Path, size: Sizes) -> checkpoints
             "step": trainer.global_step,
             "conditions": job.conditions(),
             "history": asdict(history),
-            "loss_sum": float(module.loss_sum),
+            "loss_sum": module.mean_loss_sum(),
         }
         checkpoints.write(trainer, folder / "checkpoints", KEEP)
 
@@ -238,5 +238,5 @@ def _module(job: Job, part: Part, network: Network, size: Sizes) -> FinetuningMo
     rates = schedules.learning_rate(peak, recipe.max_epochs * steps, recipe.warmup_epochs * steps)
     weights = None
     if recipe.class_weights:
-        weights = balancing_weights(data.one_hot(job.task.labels[part.train], len(job.task.label_names)))
+        weights = balancing_weights(torch.from_numpy(job.task.class_counts(part.train)).float())
     return FinetuningModule(network, recipe, rates, job.task.multi_label or recipe.loss == "bce", weights)

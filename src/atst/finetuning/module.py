@@ -17,12 +17,10 @@ MOMENTUM = 0.9
 
 
 class FinetuningModule(lightning.LightningModule):
-    """Trains a `Network` by a recipe. `loss_sum` adds up the losses of micro-batches.
+    """Trains a `Network` by a recipe. `loss_sum` adds up the losses of this process's micro-batches.
 
     `learning_rates` has one entry a step. `class_weights` (C,) says how much a clip counts by its labels.
     """
-
-    loss_sum: Tensor
 
     def __init__(
         self,
@@ -36,7 +34,7 @@ class FinetuningModule(lightning.LightningModule):
         self.network, self.recipe, self.learning_rates, self.bce = network, recipe, learning_rates, bce
         self.groups = network.parameter_groups(recipe.layer_decay, recipe.freeze)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.register_buffer("loss_sum", torch.zeros((), dtype=torch.float64), persistent=False)
+        self.loss_sum = torch.zeros((), dtype=torch.float64)  # no buffer: those become the first process's
         self.checkpoint_extra: dict[str, Any] = {}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -48,8 +46,13 @@ class FinetuningModule(lightning.LightningModule):
             labels = batch["labels"]
             weights = (labels @ self.class_weights) / labels.sum(1).clamp_min(1e-6)
         loss = (losses * weights).sum() / weights.sum().clamp_min(1e-6)
-        self.loss_sum.add_(loss.detach())
+        self.loss_sum = self.loss_sum.to(loss.device) + loss.detach()
         return loss
+
+    def mean_loss_sum(self) -> float:
+        """`loss_sum`, the mean over all processes; to be called in each of them."""
+        total = self.loss_sum.to(self.device, copy=True)
+        return float(self.trainer.strategy.reduce(total, reduce_op="mean"))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.groups, lr=0.0, momentum=MOMENTUM)
@@ -80,9 +83,8 @@ def clip_losses(logits: Tensor, labels: Tensor, bce: bool) -> Tensor:
     return -(labels * logits.log_softmax(-1)).sum(1)
 
 
-def balancing_weights(labels: Tensor) -> Tensor:
-    """How much each class (C,) counts so that all count alike: 1 / its clips in `labels` (n, C); mean 1."""
-    counts = labels.sum(0)
+def balancing_weights(counts: Tensor) -> Tensor:
+    """How much each class (C,) counts so that all count alike: 1 / its clips, `counts` (C,); mean 1."""
     weights = torch.where(counts > 0, 1 / counts.clamp_min(1), 0.0)
     return weights * (counts > 0).sum() / weights.sum()
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from atst.errors import AtstError, UsageError, unknown
 from atst.evaluation.calibration import expected_calibration_error, fit_temperature
+from atst.evaluation.classes import unseen
 from atst.evaluation.features import CLIP_SECONDS
 from atst.evaluation.metrics import bootstrap_values, interval, score
 from atst.evaluation.parts import divide
@@ -83,6 +84,9 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
     """
     parts, chosen_on = _parts(job, fold)
     _read_ahead(job, parts)
+    # Later findings differ between processes, and a resumed fine-tuning has others.
+    everything = job.clips.readable(np.arange(len(job.task)))
+    parts = [replace(part, train=job.clips.readable(part.train)) for part in parts]
     outcomes: list[Outcome] = []
     for part in parts:
         outcome = fit(job, part, resume)
@@ -91,7 +95,7 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
         outcomes.append(outcome)
     kept, kept_on = parts[0], "all training clips" if job.few is None else job.few.words
     if len(parts) > 1 and job.few is None:
-        kept = _refit(job, parts, outcomes)
+        kept = _refit(everything, outcomes)
         kept_on = "all labelled clips, test folds included: the metric was measured on other networks"
         if fit(job, kept, resume) is None:
             return None
@@ -150,8 +154,7 @@ def _read_ahead(job: Job, parts: Sequence[Part]) -> None:
                 raise AtstError(f"task {job.task.name}: no {name} clip can be read, the first: {first}")
 
 
-def _refit(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> Part:
-    everything = job.clips.readable(np.arange(len(job.task)))
+def _refit(everything: NDArray[np.int64], outcomes: Sequence[Outcome]) -> Part:
     nothing = np.zeros(0, dtype=np.int64)
     epochs = round(float(np.median([outcome.epoch for outcome in outcomes])))
     return Part(REFIT, everything, nothing, nothing, epochs=max(epochs, 1))
@@ -187,9 +190,6 @@ def _result(
         for i, o in enumerate(outcomes)
     ]
     faults = sorted(job.clips.faults.items())
-    warnings = [f"{len(faults)} of {len(task)} clips could not be read and were skipped."] if faults else []
-    if task.missing:
-        warnings.append(f"{len(task.missing)} clips of the task have no file and were left out.")
     return FinetuneResult(
         task=task.name,
         model=job.model.name,
@@ -207,10 +207,21 @@ def _result(
         kept=kept,
         clips=len(task) - len(faults),
         skipped=[(task.names[index], reason) for index, reason in faults],
-        warnings=warnings,
+        warnings=_warnings(job, parts, outcomes),
         fingerprint=job.model.fingerprint,
         settings={"clip_seconds": CLIP_SECONDS, **asdict(recipe)},
     )
+
+
+def _warnings(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> list[str]:
+    task, faults = job.task, job.clips.faults
+    warnings = [f"{len(faults)} of {len(task)} clips could not be read and were skipped."] if faults else []
+    if task.missing:
+        warnings.append(f"{len(task.missing)} clips of the task have no file and were left out.")
+    rows = np.arange(len(task))
+    train = np.stack([np.isin(rows, job.clips.readable(part.train)) for part in parts], axis=1)
+    test = np.stack([np.isin(rows, outcome.test_rows) for outcome in outcomes], axis=1)
+    return warnings + unseen(task, rows, train, test)
 
 
 def _choice(job: Job, part: Part, outcome: Outcome) -> Choice:

@@ -25,8 +25,10 @@ class Checkpoints(lightning.Callback):
         self.last_time = time.monotonic()
         self.last_step = -1
         self.stopped = False
+        self.speaks = True  # one process of several does
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.speaks = trainer.is_global_zero
         self.last_time = time.monotonic()
         self.last_step = trainer.global_step
         interrupts.install(interrupts.handler(self._stop))
@@ -42,22 +44,26 @@ class Checkpoints(lightning.Callback):
         step = trainer.global_step
         if (batch_idx + 1) % trainer.accumulate_grad_batches or step == self.last_step:
             return
+        stop = self.stopped  # once: a signal from here on is for the next step
         by_steps = self.steps > 0 and step % self.steps == 0
         by_time = self.minutes > 0 and time.monotonic() - self.last_time > 60 * self.minutes
-        due = by_steps or by_time or self.stopped or step >= trainer.max_steps
+        due = by_steps or by_time or step >= trainer.max_steps
         if trainer.world_size > 1:  # clocks and signals differ between processes
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
-            self.stopped = trainer.strategy.reduce_boolean_decision(self.stopped, all=False)
-        if due:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if due or stop:
             self.save(trainer, pl_module)
             self.last_time, self.last_step = time.monotonic(), step
-        trainer.should_stop = trainer.should_stop or self.stopped
+        self.stopped = self.stopped or stop
+        trainer.should_stop = trainer.should_stop or stop
 
     def _stop(self) -> None:
         if self.stopped:
             interrupts.stop()
         self.stopped = True
-        print("\nstopping after this step and saving; once more to stop at once", file=sys.stderr, flush=True)
+        if self.speaks:
+            text = "\nstopping after this step and saving; once more to stop at once"
+            print(text, file=sys.stderr, flush=True)
 
 
 def write(trainer: lightning.Trainer, folder: Path, keep: int) -> None:

@@ -14,7 +14,7 @@ from atst.tasks.task import Metric, Task
 __all__ = ["KNOWN", "Figure", "Known", "Metric", "Task", "load_task", "published", "task_names"]
 
 
-def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
+def load_task(task: str | Path | Task, data: str | Path | None = None, option: str = "--data") -> Task:
     """The task of that name, or the one that a CSV file or a folder describes.
 
     Args:
@@ -22,22 +22,25 @@ def load_task(task: str | Path | Task, data: str | Path | None = None) -> Task:
             `label`, and `split` or `fold`; or of a folder with a `meta.csv` or with a folder for each class;
             or a `Task`, which is returned.
         data: the folder that holds a registered task's files; by default `$ATST_DATA/<its folder>`.
+        option: what gives `data` on the command line, for messages.
 
     Raises:
         UsageError: the name is unknown, its folder is not given, or the files cannot be meant.
     """
     if isinstance(task, Task):
         if data is not None:
-            raise UsageError(f"--data {data} is for registered tasks; {task.name} is ready, so leave it out.")
+            raise UsageError(
+                f"{option} {data} is for registered tasks; {task.name} is ready, so leave it out."
+            )
         return task
     name = str(task)
     if name == "synthetic":
         return synthetic_task()
     if name in KNOWN:
-        return load_known(name, data)
+        return load_known(name, data, option)
     path = Path(task)
     if data is not None and (name.endswith(".csv") or path.exists()):
-        raise UsageError(f"--data {data} is for registered tasks; {name} is a path, so leave it out.")
+        raise UsageError(f"{option} {data} is for registered tasks; {name} is a path, so leave it out.")
     if path.is_dir() and not (path / "meta.csv").is_file():
         return folder_task(path)
     if name.endswith(".csv") or path.exists():

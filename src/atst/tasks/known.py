@@ -15,17 +15,18 @@ from atst.tasks.task import Task
 KNOWN: dict[str, Known] = {**SOUNDS, **SPEECH, **MUSIC}
 
 
-def load_known(name: str, data: str | Path | None) -> Task:
+def load_known(name: str, data: str | Path | None, option: str = "--data") -> Task:
     """The registered task of that name, from a prepared table or the official layout in its folder.
 
     Clips without a file are an error that counts them, but where some can no longer be had (AudioSet):
-    there they are left out, and listed in the task's `missing`. Raises `UsageError`.
+    there they are left out, and listed in the task's `missing`. Raises `UsageError`, which calls `data` by
+    the name `option`.
     """
     known = KNOWN[name]
-    folder = data_folder(name, data)
+    folder = data_folder(name, data, option)
     if (folder / known.table).is_file():
         return read_task(folder / known.table, name, known.rates, known.source)
-    root = official_root(name, folder)
+    root = official_root(name, folder, option)
     listing, missing, _ = read_official(known, root)
     if missing and (not known.vanishing or not listing.files):
         shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
@@ -55,7 +56,7 @@ def read_prepared(table: Path) -> tuple[Listing, list[str], list[str]]:
     return listing, missing, sorted(audio - set(listing.files))
 
 
-def official_root(name: str, folder: Path) -> Path:
+def official_root(name: str, folder: Path, option: str = "--data") -> Path:
     """Where in `folder` the official layout begins. Raises `UsageError` saying what is not there."""
     known = KNOWN[name]
     for inside in ("", *known.inside):
@@ -64,12 +65,12 @@ def official_root(name: str, folder: Path) -> Path:
     absent = [needed for needed in known.needs if not (folder / needed).exists()]
     rest = f" (official layout: no {', no '.join(absent)})" if absent else ""
     raise UsageError(
-        f"task {name}: {folder} has no {known.table}{rest}; --data is the folder that holds it. "
+        f"task {name}: {folder} has no {known.table}{rest}; {option} is the folder that holds it. "
         f"Files: {known.get}."
     )
 
 
-def data_folder(name: str, data: str | Path | None) -> Path:
+def data_folder(name: str, data: str | Path | None, option: str = "--data") -> Path:
     """The folder given, else the task's in ATST_DATA. Raises `UsageError` if there is none."""
     if data is not None:
         return Path(data)
@@ -79,5 +80,5 @@ def data_folder(name: str, data: str | Path | None) -> Path:
         return folder
     looked = f" ({folder} does not exist)" if folder else ""
     raise UsageError(
-        f"task {name} needs its files: give --data DIR, or set ATST_DATA to the folder above{looked}."
+        f"task {name} needs its files: give {option} DIR, or set ATST_DATA to the folder above{looked}."
     )

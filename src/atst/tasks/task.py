@@ -12,6 +12,7 @@ from atst import audio
 from atst.audio import SAMPLE_RATE
 
 SPLITS = ("train", "valid", "test")
+CHUNK = 65536  # clips
 Metric = Literal["accuracy", "mAP"]
 
 
@@ -46,6 +47,15 @@ class Task:
     def metric(self) -> Metric:
         """How predictions are measured."""
         return "mAP" if self.multi_label else "accuracy"
+
+    def class_counts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many of the clips `rows` have each class: (C,)."""
+        if not self.multi_label:
+            return np.bincount(self.labels[rows], minlength=len(self.label_names))
+        counts = np.zeros(len(self.label_names), dtype=np.int64)
+        for start in range(0, len(rows), CHUNK):  # a copy of all labels may be large
+            counts += self.labels[rows[start : start + CHUNK]].sum(0, dtype=np.int64)
+        return counts
 
     def read(self, index: int, seconds: float | None = None) -> NDArray[np.float32]:
         """Clip `index` as (N,) float32 at 16 kHz; of a longer one its middle `seconds`.
