@@ -64,8 +64,7 @@ def linear_probe(
         rates=grid,
         trained_on="all training clips" if few is None else few.words,
     )
-    known = parts.train | parts.valid if parts.held_out else parts.train
-    probe.result.warnings += unseen(task, features.rows, known, parts.test)
+    probe.result.warnings += unseen(task, features.rows, parts.known, parts.test)
     if few is not None:
         probe.head.trained_on = _drawn(few, parts, seed)
     return probe

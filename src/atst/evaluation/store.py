@@ -116,6 +116,8 @@ class Store:
 
 def _ask_for(vectors: np.memmap, rows: NDArray[np.int64]) -> None:
     """Have the disk read all these rows at once: one by one, as they are touched, is slower."""
+    if not hasattr(mmap, "MADV_WILLNEED"):
+        return  # Windows has nothing like it
     whole: Any = vectors.base  # the mapped file
     size = vectors.strides[0]
     for start in (vectors.offset + rows * size).tolist():

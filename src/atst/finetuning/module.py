@@ -34,7 +34,7 @@ class FinetuningModule(lightning.LightningModule):
         self.network, self.recipe, self.learning_rates, self.bce = network, recipe, learning_rates, bce
         self.groups = network.parameter_groups(recipe.layer_decay, recipe.freeze)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.loss_sum = torch.zeros((), dtype=torch.float64)  # no buffer: those become the first process's
+        self.loss_sum = torch.zeros(())  # no buffer: those become the first process's
         self.checkpoint_extra: dict[str, Any] = {}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
