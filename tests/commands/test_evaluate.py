@@ -42,9 +42,21 @@ def test_one_table_of_models_and_tasks_measured_once(tmp_path, labelled, capsys)
     with (tmp_path / "out" / "table.csv").open(newline="") as file:
         assert [float(row["value"]) for row in csv.DictReader(file)] == [row.value for row in rows]
     assert "untrained" in (tmp_path / "out" / "report.html").read_text()
-    assert "log-mel on two" in capsys.readouterr().err
+    assert "log-mel on two | tones" in capsys.readouterr().err.splitlines()
     assert evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False) == rows
-    assert "log-mel on two" not in capsys.readouterr().err
+    assert "log-mel on two | tones" not in capsys.readouterr().err.splitlines()
+
+
+def test_clips_that_are_skipped_are_said_each_time(tmp_path, labelled, capsys):
+    meta = labelled / "damaged.csv"
+    (labelled / "damaged.wav").write_bytes(b"RIFF")
+    meta.write_text((labelled / "meta.csv").read_text() + "\ndamaged.wav,300 Hz,train")
+    path = plan(tmp_path, f"models: {{log-mel: logmel}}\ntasks: {{tones: {meta}}}")
+    for _ in range(2):
+        evaluate(path, out=tmp_path / "out", cache=False)
+        said = "log-mel on tones: 1 of 37 clips could not be read and were skipped."
+        assert f"warning: {said}" in capsys.readouterr().err.splitlines()
+        assert said in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("old", "new"), [("300 Hz", "low"), ("0.wav,300 Hz,train", "0.wav,300 Hz,test")])
@@ -54,10 +66,10 @@ def test_a_task_whose_labels_or_parts_changed_is_measured_again(tmp_path, labell
     path = plan(tmp_path, f"models: {{log-mel: logmel}}\ntasks: {{tones: {meta}}}")
     evaluate(path, out=tmp_path / "out", cache=False)
     evaluate(path, out=tmp_path / "out", cache=False)
-    assert capsys.readouterr().err.count("log-mel on tones") == 1
+    assert capsys.readouterr().err.splitlines().count("log-mel on tones") == 1
     meta.write_text(meta.read_text().replace(old, new))
     evaluate(path, out=tmp_path / "out", cache=False)
-    assert "log-mel on tones" in capsys.readouterr().err
+    assert "log-mel on tones" in capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.parametrize("text", ["models: [a/b, a-b]\ntasks: [x]", "models: [x]\ntasks: {a/b: x, a-b: y}"])

@@ -18,6 +18,7 @@ from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import protocol_words, task_fingerprint
 from atst.report import Alert, Part, Section, Table, write_report
 from atst.tasks import Task, load_task, published, task_names
+from atst.text import writable
 
 KEYS = ("models", "tasks", "seed", "protocol")
 PROTOCOLS = {"paper": linear_probe, "hear": hear_probe}
@@ -77,6 +78,7 @@ def evaluate(
     named, tasks, seed, protocol = _read(Path(plan))
     folder = Path(out)
     rows: list[Row] = []
+    warnings: list[str] = []
     faults: list[str] = []
     for title, source in tasks.items():
         try:
@@ -87,12 +89,17 @@ def evaluate(
             for name, model in named.items():
                 where = folder / _plain(title) / _plain(name)
                 try:
-                    rows.append(_measure(title, task, name, model, seed, protocol, where, device, cache))
+                    result = _measure(title, task, name, model, seed, protocol, where, device, cache)
                 except AtstError as error:
                     faults.append(f"{name} on {title}: {error}")
+                else:
+                    rows.append(_row(title, name, result))
+                    warnings += [f"{name} on {title}: {warning}" for warning in result["warnings"]]
         rows += _published(title)
-        _write(folder, rows, faults)
+        _write(folder, rows, warnings + faults)
     print(_markdown(rows))
+    for warning in warnings:
+        print(f"warning: {writable(warning)}", file=sys.stderr)
     if faults:
         some = "\n  ".join(faults)
         raise TrainingError(f"{len(faults)} of {len(tasks) * len(named)} could not be measured:\n  {some}")
@@ -154,7 +161,8 @@ def _measure(
     where: Path,
     device: str,
     cache: bool,
-) -> Row:
+) -> dict[str, Any]:
+    """The `results.json` of a probe, read back if it is there already."""
     encoder = models.load(model, device=device, seed=seed)
     wanted = {
         "fingerprint": encoder.fingerprint,
@@ -168,8 +176,12 @@ def _measure(
         probed = PROTOCOLS[protocol](encoder, task, seed=seed, cache=cache, device=device)
         write_probe(probed, encoder, where)
         result = json.loads((where / "results.json").read_text())
+    return result
+
+
+def _row(title: str, name: str, result: dict[str, Any]) -> Row:
     low, high = result["ci"]
-    words = protocol_words(result, "linear" if protocol == "paper" else protocol)
+    words = protocol_words(result, "linear" if result["protocol"] == "paper" else result["protocol"])
     return Row(
         title, name, words, result["metric"], result["value"], low, high, result["knn"]["value"], "here"
     )
@@ -195,14 +207,14 @@ def _published(task: str) -> list[Row]:
     ]
 
 
-def _write(folder: Path, rows: list[Row], faults: list[str]) -> None:
+def _write(folder: Path, rows: list[Row], alerts: list[str]) -> None:
     with new_file(folder / "table.md") as path:
         path.write_text(_markdown(rows), encoding="utf-8")
     with new_file(folder / "table.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(["" if (v := getattr(row, c)) is None else v for c in COLUMNS] for row in rows)
-    parts: list[Part] = [Table(_HEADER, [_cells(row) for row in rows]), *(Alert(fault) for fault in faults)]
+    parts: list[Part] = [Table(_HEADER, [_cells(row) for row in rows]), *map(Alert, alerts)]
     write_report(folder / "report.html", "Models and tasks", [Section("", parts)])
 
 
