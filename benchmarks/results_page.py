@@ -9,8 +9,25 @@ import numpy as np
 from atst.evaluation.metrics import paired_bootstrap
 from atst.pretraining.run import stored_recipe
 
-TITLES = {"esc10": "ESC-10", "fsdd": "digits", "fsdd-speaker": "speakers", "gmnotes": "families"}
+TITLES = {
+    "esc10": "ESC-10",
+    "fsdd": "digits",
+    "fsdd-speaker": "speakers",
+    "gmnotes": "families",
+    "gmnotes-pitch": "pitch classes",
+}
 CURVE_TASKS = ("esc10", "fsdd", "gmnotes")
+COMPARED = (*CURVE_TASKS, "gmnotes-pitch")
+SHOWN = (
+    "size",
+    "segment_seconds",
+    "min_seconds",
+    "sampling",
+    "mixup",
+    "resize_crop",
+    "batch_size",
+    "learning_rate",
+)
 
 
 def draw_curves(curves: list, baselines: dict, untrained: dict, path: Path) -> None:
@@ -34,15 +51,14 @@ def draw_curves(curves: list, baselines: dict, untrained: dict, path: Path) -> N
 
 def compare(runs: dict[Path, dict]) -> str:
     """A row a run: what its recipe says of segments and steps, what the loader gave, what the probes say."""
-    keys = ("size", "segment_seconds", "min_seconds", "sampling", "batch_size", "learning_rate")
-    names = [*(key.replace("_", " ") for key in keys), "clips seen", "padding", "pairs that differ"]
-    lines = ["| " + " | ".join([*names, *(TITLES[task] for task in CURVE_TASKS)]) + " |"]
-    lines.append("|---" * (len(names) + len(CURVE_TASKS)) + "|")
+    names = [*(key.replace("_", " ") for key in SHOWN), "clips seen", "padding", "pairs that differ"]
+    lines = ["| " + " | ".join([*names, *(TITLES[task] for task in COMPARED)]) + " |"]
+    lines.append("|---" * (len(names) + len(COMPARED)) + "|")
     for run, measured in runs.items():
         recipe, (clips, padding, differing) = stored_recipe(run), seen(run)
-        cells = [str(getattr(recipe, key)) for key in keys]
+        cells = [str(getattr(recipe, key)) for key in SHOWN]
         cells += [str(clips), f"{padding:.1%}", f"{differing:.1%}"]
-        cells += [f"{measured[task].value:.3f}" for task in CURVE_TASKS]
+        cells += [f"{measured[task].value:.3f}" for task in COMPARED]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
