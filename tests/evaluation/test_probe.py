@@ -99,7 +99,7 @@ def test_a_validation_split_takes_no_turns(monkeypatch):
 
 def test_all_turns_choose_one_rate_and_epoch_and_all_their_clips_train_the_tested_head():
     probe = run(tone_task(folds=4))
-    assert "3 times in all" in probe.result.chosen_on
+    assert "then others in its place, 3 in all" in probe.result.chosen_on
     for choice in probe.result.chosen:
         assert choice.clips["train"] + choice.clips["test"] < len(probe.task)
         assert choice.clips["valid"] + choice.clips["test"] == len(probe.task)

@@ -166,7 +166,7 @@ def test_few_labels(tmp_path, shots, clips):
     work = dataclasses.replace(job(tone_task(48), tmp_path, "max_epochs=1"), few=Few(shots=shots))
     result = finetune(work, "own").result
     assert (result.chosen[0].clips["train"], result.chosen[0].clips["valid"]) == clips
-    assert result.chosen_on.startswith("nothing" if shots == 1 else "20% of the 5 training clips")
+    assert result.chosen_on.startswith("nothing" if shots == 1 else "a fifth of the 5 training clips")
     assert result.trained_on == result.kept
     assert result.trained_on.startswith(f"{shots} training clip")
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from atst.errors import UsageError
 from atst.tasks import Task
 
-HELD_OUT = 0.2  # of the training clips, where a task has nothing to choose on
+FIFTHS = 5  # one of them is held out of the training clips, where a task has nothing to choose on
 ENOUGH = 300  # validation clips; with fewer, other training clips are held out in turn
 SPLIT_BY_FOLDS = 3  # folds from which on a whole one can be held out
 
@@ -83,7 +83,7 @@ class Parts:
         if self.held_out is None:
             return "the validation split"
         turns = self.turns.shape[2]
-        return self.held_out if turns == 1 else f"{self.held_out}, and others in turn, {turns} times in all"
+        return self.held_out if turns == 1 else f"{self.held_out}, then others in its place, {turns} in all"
 
 
 def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = None) -> Parts:
@@ -103,7 +103,7 @@ def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = Non
         if valid.any():
             return Parts(train, valid, test, None, None, valid[:, :, None])
         turns = _fifths(task.labels[rows], train, seed)
-        return _held_out(train, turns, test, None, f"{HELD_OUT:.0%} of the training clips of each class")
+        return _held_out(train, turns, test, None, "a fifth of the training clips of each class")
     own = task.folds[rows]
     folds = np.unique(own).tolist()
     test = np.stack([own == fold for fold in folds], axis=1)  # (n, F)
@@ -112,7 +112,7 @@ def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = Non
         how = "the fold after the test fold"
     else:
         turns = _fifths(task.labels[rows], ~test, seed)
-        how = f"{HELD_OUT:.0%} of the training clips of each class"
+        how = "a fifth of the training clips of each class"
     return _held_out(~test, turns, test, folds, how)
 
 
@@ -131,7 +131,7 @@ def _few_parts(task: Task, rows: NDArray[np.int64], seed: int, few: Few) -> Part
     if not all(np.bincount(_first_label(labels[column])).max() > 1 for column in drawn.T):
         nothing = np.zeros_like(drawn)
         return Parts(drawn, nothing, test, folds, None, nothing[:, :, None])
-    how = f"{HELD_OUT:.0%} of the {few.words} that were drawn"
+    how = f"a fifth of the {few.words} that were drawn"
     return _held_out(drawn, _fifths(labels, drawn, seed), test, folds, how)
 
 
@@ -156,13 +156,13 @@ def _first_label(labels: NDArray) -> NDArray:
 
 def _fifths(labels: NDArray, train: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
     """Random fifths (n, F, K) of the training clips (n, F), class by class; one at least stays each time."""
-    turns = np.zeros((*train.shape, round(1 / HELD_OUT)), dtype=bool)
+    turns = np.zeros((*train.shape, FIFTHS), dtype=bool)
     classes = _first_label(labels)
     for column, fifths in zip(train.T, turns.transpose(1, 0, 2), strict=True):
         rng = np.random.default_rng(seed)
         for label in np.unique(classes[column]):
             own = rng.permutation(np.flatnonzero(column & (classes == label)))
-            size = min(len(own) - 1, max(1, round(len(own) * HELD_OUT)))
+            size = min(len(own) - 1, max(1, round(len(own) / FIFTHS)))
             for turn in range(turns.shape[2]):
                 fifths[own[turn * size : (turn + 1) * size], turn] = True
         if not fifths.any():  # one clip a class
