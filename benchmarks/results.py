@@ -91,6 +91,8 @@ def main() -> None:
         differences(*near),
         "## The runs",
         *[describe(run) for run in options.runs],
+        "How many directions the features of ESC-10's clips use, as the exponential of the entropy of their "
+        "singular values after centring: " + "; ".join(bench.directions(runs)) + ".",
         "![Accuracy over clips seen](images/learning-curve.png)",
         "One point a checkpoint, by logistic regression; horizontal lines are the baselines.",
         "## Other recipes",
@@ -147,6 +149,18 @@ class Bench:
         print(f"{name:30} {task:14} {correct.mean():.3f} by {kind}", flush=True)
         return Measured(float(correct.mean()), low, high, correct)
 
+    def directions(self, runs: dict[str, list[Path]]) -> list[str]:
+        """The effective rank of each encoder's features, untrained and after each run, in words."""
+        task = load_task("esc10", self.data / "esc10")
+        said = []
+        for size, folders in runs.items():
+            ranks = [
+                effective_rank(extract(models.load(name), task)) for name in (f"random:{size}", *folders)
+            ]
+            numbers = " and ".join(f"{rank:.0f}" for rank in ranks[1:])
+            said.append(f"`{size}` {ranks[0]:.0f} untrained, {numbers} pre-trained")
+        return said
+
     def curve(self, folder: Path) -> dict[str, list[tuple[int, float]]]:
         """For each task (clips seen, metric) of every kept checkpoint."""
         recipe = stored_recipe(folder)
@@ -185,6 +199,14 @@ def correct_clips(kind: str, features: Features, task: Task) -> list[float]:
         guesses = SIMPLE[kind](features.values[train], labels[train], features.values[test])
         correct += (guesses == labels[test]).astype(float).tolist()
     return correct
+
+
+def effective_rank(features: Features) -> float:
+    """The exponential of the entropy of the singular values of the centred features."""
+    values = np.asarray(features.values)
+    singular = np.linalg.svd(values - values.mean(0), compute_uv=False)
+    share = singular[singular > 0] / singular.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def regression(known: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
