@@ -79,13 +79,15 @@ def test_every_test_clip_is_predicted_once_and_one_process_writes_and_speaks(run
     assert list((folder / "two").rglob("*.tmp")) == []
 
 
-def test_ctrl_c_stops_both_processes_with_one_message(table, tmp_path):
-    out = tmp_path / "out"
-    given = [*arguments(table, out, "--devices", "2", "--fold", "0"), "--set", "max_epochs=1000"]
+def test_ctrl_c_stops_both_processes_with_one_message_and_resume_ends_in_the_same_weights(table, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    more = ("--devices", "2", "--fold", "0", "--set", "max_epochs=15")
+    subprocess.run(arguments(table, whole, *more), check=True, capture_output=True, timeout=300)
+    given = arguments(table, out, *more)
     with subprocess.Popen(given, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while not (out / "training" / "fold-0" / "metrics.csv").exists():
             assert process.poll() is None, process.stderr.read()
-            time.sleep(0.1)
+            time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate(timeout=120)[1]
     assert process.returncode == 130, said
@@ -93,3 +95,8 @@ def test_ctrl_c_stops_both_processes_with_one_message(table, tmp_path):
     assert said.count("stopping after this step and saving") == 1
     assert said.count("Saved; the same command with --resume goes on.") == 1
     assert list((out / "training" / "fold-0" / "checkpoints").glob("step-*.ckpt"))
+    subprocess.run([*given, "--resume"], check=True, capture_output=True, timeout=300)
+    for name in ("model", "head"):
+        one, two = (load_file(folder / "model" / f"{name}.safetensors") for folder in (whole, out))
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
