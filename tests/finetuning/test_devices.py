@@ -81,7 +81,7 @@ def test_every_test_clip_is_predicted_once_and_one_process_writes_and_speaks(run
 
 def test_ctrl_c_stops_both_processes_with_one_message_and_resume_ends_in_the_same_weights(table, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
-    more = ("--devices", "2", "--fold", "0", "--set", "max_epochs=15")
+    more = ("--devices", "2", "--fold", "0", "--set", "max_epochs=8")
     subprocess.run(arguments(table, whole, *more), check=True, capture_output=True, timeout=300)
     given = arguments(table, out, *more)
     with subprocess.Popen(given, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
