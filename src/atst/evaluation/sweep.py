@@ -17,15 +17,11 @@ from atst.evaluation.metrics import AT_ONCE, score
 
 EPOCHS = 100
 BATCH = 1024
-RATE_SCALE = (
-    BATCH / 256
-)  # linear scaling rule; also when fewer clips than a batch exist, as the paper's code does
+RATE_SCALE = BATCH / 256  # linear scaling rule; also with fewer clips than a batch, as the paper's code does
 MOMENTUM = 0.9
 BN_EPS, BN_MOMENTUM = 1e-5, 0.1
 INIT_STD = 0.01
-TINY = (
-    1e-12  # smaller gradients are zero: those of a saturated softmax are denormal, 100 times slower on a CPU
-)
+TINY = 1e-12  # smaller gradients are zero: a saturated softmax's are denormal, 100 times slower on a CPU
 
 
 @dataclass
@@ -97,11 +93,8 @@ def train(
     state = _State(features, labels, classes, train_rows, rates.repeat_interleave(turns, 0), seed)
     steps = math.ceil(int(train_rows.sum(0).max()) / batch)
     shape = (epochs, *rates.shape)
-    train_loss, valid_loss, valid_metric = (
-        torch.zeros(shape),
-        torch.full(shape, math.nan),
-        torch.full(shape, math.nan),
-    )
+    train_loss = torch.zeros(shape)
+    valid_loss, valid_metric = torch.full((2, *shape), math.nan)
     best = torch.full((2, *rates.shape), -math.inf)  # metric, minus loss
     kept, kept_epochs = state.heads(), torch.ones(rates.shape, dtype=torch.int64)
     for epoch in range(epochs):

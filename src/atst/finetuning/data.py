@@ -34,11 +34,7 @@ class Stream(Dataset[dict[str, Any]]):
     def __init__(
         self, clips: Clips, labels: NDArray, rows: NDArray[np.int64], recipe: Recipe, per_epoch: int
     ) -> None:
-        self.clips, self.labels, self.rows = (
-            clips,
-            labels,
-            rows,
-        )
+        self.clips, self.labels, self.rows = clips, labels, rows
         self.recipe, self.per_epoch = recipe, per_epoch
         self.weights = rarity(labels[rows]) if recipe.balanced else None
         self.upto = None if self.weights is None else self.weights.cumsum()
