@@ -17,7 +17,7 @@ from atst.evaluation.knn import NEIGHBOURS
 from atst.evaluation.metrics import interval
 from atst.evaluation.mlp import Trained
 from atst.evaluation.parts import Parts
-from atst.evaluation.results import Choice, ProbeResult, task_fingerprint
+from atst.evaluation.results import Choice, ProbeResult, left_out, task_fingerprint
 from atst.evaluation.sweep import Sweep
 from atst.tasks import Task
 
@@ -103,7 +103,7 @@ def measure(
         knn=_knn(data, parts),
         clips=len(features.rows),
         skipped=features.skipped,
-        warnings=_left_out(features, data.task) + warnings,
+        warnings=left_out(data.task, len(features.skipped)) + warnings,
         fingerprint=model.fingerprint,
         task_fingerprint=task_fingerprint(data.task),
         settings={"clip_seconds": CLIP_SECONDS, **settings},
@@ -156,12 +156,3 @@ def _knn(data: Labelled, parts: Parts) -> dict[str, Any]:
     """Nearest neighbours among the training clips (and those held out of them), on the test clips."""
     values = [data.knn(train, test) for train, test in zip(parts.known.T, parts.test.T, strict=True)]
     return {"value": float(np.mean(values)), "k": NEIGHBOURS, "distance": "cosine of the plain features"}
-
-
-def _left_out(features: Features, task: Task) -> list[str]:
-    warnings = []
-    if features.skipped:
-        warnings.append(f"{len(features.skipped)} of {len(task)} clips could not be read and were skipped.")
-    if task.missing:
-        warnings.append(f"{len(task.missing)} labelled clips have no file and were left out.")
-    return warnings

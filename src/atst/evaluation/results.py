@@ -95,3 +95,11 @@ def protocol_words(result: dict[str, Any], name: str) -> str:
     """How a result, as `results.json` holds it, was measured; `name` of the protocol comes first."""
     words = f"{name}: {result['layers']} blocks, {result['pooling']} pooling"
     return words if result["protocol"] == "paper" else f"{words}, {result['classifier']}"
+
+
+def left_out(task: Task, skipped: int) -> list[str]:
+    """Warnings of the clips of a task that a result does not cover."""
+    warnings = [f"{skipped} of {len(task)} clips could not be read and were skipped."] if skipped else []
+    if task.missing:
+        warnings.append(f"{len(task.missing)} labelled clips have no file and were left out.")
+    return warnings

@@ -17,6 +17,7 @@ from atst.evaluation.classes import unseen
 from atst.evaluation.features import CLIP_SECONDS
 from atst.evaluation.metrics import bootstrap_values, interval, score
 from atst.evaluation.parts import divide
+from atst.evaluation.results import left_out
 from atst.finetuning.fit import Job, Outcome, Part, fit
 from atst.finetuning.network import Network
 from atst.pretraining.run import is_first_process
@@ -214,14 +215,11 @@ def _result(
 
 
 def _warnings(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> list[str]:
-    task, faults = job.task, job.clips.faults
-    warnings = [f"{len(faults)} of {len(task)} clips could not be read and were skipped."] if faults else []
-    if task.missing:
-        warnings.append(f"{len(task.missing)} clips of the task have no file and were left out.")
+    task = job.task
     rows = np.arange(len(task))
     train = np.stack([np.isin(rows, job.clips.readable(part.train)) for part in parts], axis=1)
     test = np.stack([np.isin(rows, outcome.test_rows) for outcome in outcomes], axis=1)
-    return warnings + unseen(task, rows, train, test)
+    return left_out(task, len(job.clips.faults)) + unseen(task, rows, train, test)
 
 
 def _choice(job: Job, part: Part, outcome: Outcome) -> Choice:
