@@ -1,5 +1,6 @@
 # make demo: the whole main job on built-in sounds, offline after installation.
-# make test: style, types, tests. Both make .venv themselves, from constraints.txt.
+# make test: style, types, tests; make test-full: every test there is, however long.
+# All make .venv themselves, from constraints.txt.
 
 PYTHON ?= python3
 # What to install besides the library: test, or dev to have openSMILE too (its licence: no commercial use).
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: demo test format clean
+.PHONY: demo test test-full format clean
 
 demo: $(VENV)/installed
 	$(BIN)/atst demo
@@ -17,7 +18,10 @@ test: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist worksteal
+
+test-full: $(VENV)/installed-$(EXTRAS)
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "full or not full"
 
 format: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/ruff check --fix .

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from atst.encoder import explicit_is_faster
+from atst.model.encoder import explicit_is_faster
 
 HEADS, HEAD_WIDTH = 3, 64  # of the tiny encoder; all sizes have heads of 64
 TOKENS = (38, 76, 151, 251)

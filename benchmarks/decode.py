@@ -16,7 +16,7 @@ import av
 import numpy as np
 import soundfile
 
-from atst import audio, decoders
+from atst.sound import audio, decoders
 
 RATE = 48000
 FORMATS = {

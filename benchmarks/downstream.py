@@ -19,13 +19,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import atst
-from atst import model as models
-from atst.evaluation.few import few_label_probe
-from atst.evaluation.metrics import interval, resampled_means
+from atst.evaluation.few_shot import few_label_probe
 from atst.evaluation.output import write_probe
-from atst.evaluation.parts import Few
 from atst.evaluation.probe import linear_probe
+from atst.model import load as models
 from atst.pretraining.run import stored_recipe
+from atst.scoring.metrics import interval, resampled_means
+from atst.scoring.splits import Few
 from atst.tasks import load_task
 
 TASKS = {

@@ -23,13 +23,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from atst import model as models
 from atst.evaluation.features import Features, extract
 from atst.evaluation.knn import NEIGHBOURS, knn_scores
-from atst.evaluation.metrics import interval, resampled_means
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
+from atst.model import load as models
 from atst.pretraining.run import model_at, stored_recipe
+from atst.scoring.metrics import interval, resampled_means
 from atst.tasks import Task, load_task
 
 TASKS = {

@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from atst.evaluation.metrics import paired_bootstrap
 from atst.pretraining.run import stored_recipe
+from atst.scoring.metrics import paired_bootstrap
 
 TITLES = {
     "esc10": "ESC-10",

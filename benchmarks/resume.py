@@ -21,9 +21,10 @@ import torch
 
 from atst.corpus import open_corpus
 from atst.pretraining import recipe as recipes
-from atst.pretraining.augment import BANK_SIZE, MixupBank
-from atst.pretraining.data import BatchPositions, PairDataset, loader
+from atst.pretraining.data import PairDataset, loader
 from atst.pretraining.views import Views
+from atst.training.augment import BANK_SIZE, MixupBank
+from atst.training.loader import BatchPositions
 
 BATCH = 50
 FILES = 40

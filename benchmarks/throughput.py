@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 import torch
 
-from atst.device import resolve
-from atst.encoder import SIZES
-from atst.frontend import N_MELS, SAMPLE_RATE, n_frames
+from atst.model.device import resolve
+from atst.model.encoder import SIZES
+from atst.model.frontend import N_MELS, SAMPLE_RATE, n_frames
 from atst.pretraining import TeacherStudent
 from atst.pretraining.flops import flops_per_clip
 

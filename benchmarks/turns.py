@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from atst import model as models
-from atst.evaluation import parts
 from atst.evaluation.features import extract
-from atst.evaluation.parts import Few
 from atst.evaluation.probe import linear_probe
+from atst.model import load as models
+from atst.scoring import splits as parts
+from atst.scoring.splits import Few
 from atst.tasks import load_task
 
 TASKS = {"esc10": "esc10", "fsdd": "fsdd", "gmnotes": "gmnotes", "gmnotes-pitch": "gmnotes"}

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from atst.frontend import FrontEnd
-from atst.pretraining.augment import CANVAS, MixupBank, draw_crops, resize_crop
+from atst.model.frontend import FrontEnd
+from atst.training.augment import CANVAS, MixupBank, draw_crops, resize_crop
 
 
 def main() -> None:

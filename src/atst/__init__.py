@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from atst.errors import AtstError, AudioError, CorpusError, ModelError, TrainingError, UsageError
 
 if TYPE_CHECKING:
-    from atst.classifier import Classifier, load_classifier
     from atst.commands.convert import convert
     from atst.commands.demo import demo
     from atst.commands.embed import embed
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from atst.commands.predict import predict
     from atst.commands.pretrain import pretrain
     from atst.commands.probe import probe
-    from atst.model import AudioModel, load
+    from atst.model.audio_model import AudioModel
+    from atst.model.classifier import Classifier, load_classifier
+    from atst.model.load import load
 
 __version__ = "0.1.0"
 
@@ -47,10 +48,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AudioModel": "atst.model",
-    "Classifier": "atst.classifier",
-    "load": "atst.model",
-    "load_classifier": "atst.classifier",
+    "AudioModel": "atst.model.audio_model",
+    "Classifier": "atst.model.classifier",
+    "load": "atst.model.load",
+    "load_classifier": "atst.model.classifier",
 } | {
     name: f"atst.commands.{name}"
     for name in ("convert", "demo", "embed", "evaluate", "finetune", "predict", "pretrain", "probe")

@@ -14,8 +14,9 @@ from typing import Never
 
 import cyclopts
 
-from atst import __version__, interrupts
+from atst import __version__
 from atst.errors import AtstError, unknown
+from atst.training import signals
 
 COMMANDS = (
     "demo",
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> Never:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a file name may be no UTF-8
     try:
-        interrupts.install(interrupts.handler(interrupts.stop))  # SIGTERM too: half-written files are removed
+        signals.install(signals.handler(signals.stop))  # SIGTERM too: half-written files are removed
         if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
             raise unknown("command", tokens[0], COMMANDS)  # cyclopts would import every command to say so
         _app()(tokens, print_error=False, exit_on_error=False, result_action="return_none")

@@ -83,7 +83,7 @@ def test_a_long_recording_gives_a_row_a_minute(sounds, model, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npz"])
 def test_frames(sounds, model, tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr("atst.table.GROUP_ROWS", 1000)  # several groups
+    monkeypatch.setattr("atst.output.table.GROUP_ROWS", 1000)  # several groups
     out = tmp_path / f"out{suffix}"
     atst.embed([sounds / "long.wav", sounds / "a.wav"], model=MODEL, out=out, frames=True, layers=3)
     rows, about = columns(out)
@@ -131,7 +131,7 @@ def test_interrupted_work_leaves_the_old_file(sounds, tmp_path, monkeypatch, suf
         return read(path, *stretch)
 
     monkeypatch.setattr(embed_module.audio, "read", interrupted)
-    monkeypatch.setattr("atst.table.GROUP_ROWS", 1)
+    monkeypatch.setattr("atst.output.table.GROUP_ROWS", 1)
     with pytest.raises(KeyboardInterrupt):
         atst.embed([sounds / f"{name}.wav" for name in "abc"], model=MODEL, out=out, batch_size=1)
     assert list(tmp_path.iterdir()) == [out]

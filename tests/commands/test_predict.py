@@ -101,14 +101,14 @@ def test_windows_have_times_and_cover_the_recording(sounds, single, tmp_path):
 
 def test_windows_are_read_a_minute_at_a_time(sounds, single, tmp_path, monkeypatch):
     longest = []
-    read = atst.audio.read
+    read = atst.sound.audio.read
 
     def watched(path, start=0.0, duration=None):
         waveform = read(path, start, duration)
         longest.append(len(waveform) / 16000)
         return waveform
 
-    monkeypatch.setattr(atst.audio, "read", watched)
+    monkeypatch.setattr(atst.sound.audio, "read", watched)
     atst.predict([sounds / "long.wav"], model=single, out=tmp_path / "x.csv", window=10)
     assert longest == [60, 10]
 

@@ -9,9 +9,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atst.corpus import _cut, open_corpus
-from atst.corpus.sources import find_audio
+from atst.corpus import open_corpus
+from atst.corpus.files import _cut
 from atst.errors import AudioError, CorpusError, UsageError
+from atst.sound.find import find_audio
 
 RATE = 16000
 

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from atst.corpus import open_corpus
 from atst.corpus.synthetic import KINDS, SyntheticCorpus, synthetic_task
 from atst.errors import AudioError, UsageError
-from atst.frontend import FrontEnd
+from atst.model.frontend import FrontEnd
 
 
 def test_a_clip_depends_on_seed_and_number_alone():

@@ -10,13 +10,14 @@ import pytest
 import torch
 from tones import SpectrumModel, tone_task
 
-from atst.evaluation import features, gather, metrics, mlp, store, sweep
-from atst.evaluation.few import few_label_probe
+from atst.evaluation import features, gather, mlp, store, sweep
+from atst.evaluation.few_shot import few_label_probe
 from atst.evaluation.heads import kept_head, prepare
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
-from atst.evaluation.parts import Few
 from atst.evaluation.probe import linear_probe
+from atst.scoring import metrics
+from atst.scoring.splits import Few
 from atst.tasks import Task
 
 

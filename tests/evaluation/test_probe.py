@@ -9,10 +9,10 @@ from tones import SpectrumModel, tone_files, tone_task
 
 from atst.errors import AtstError, UsageError
 from atst.evaluation.knn import knn_accuracy, knn_scores
-from atst.evaluation.metrics import accuracy
 from atst.evaluation.output import write_probe
-from atst.evaluation.parts import divide
 from atst.evaluation.probe import linear_probe
+from atst.scoring.metrics import accuracy
+from atst.scoring.splits import divide
 from atst.tasks import load_task
 
 
@@ -73,7 +73,7 @@ def test_parts_are_disjoint_and_every_fold_is_tested_once(folds, valid):
 @pytest.mark.parametrize("folds", [0, 2, 4])
 @pytest.mark.parametrize("enough", [1, 8, 1000])
 def test_held_out_clips_take_turns_until_enough_have_chosen(folds, enough, monkeypatch):
-    monkeypatch.setattr("atst.evaluation.parts.ENOUGH", enough)
+    monkeypatch.setattr("atst.scoring.splits.ENOUGH", enough)
     task = tone_task(60, folds=folds, valid=False)
     parts = divide(task, np.arange(60), seed=0)
     chosen = parts.turns.sum(2)  # how often a clip is held out of a classifier's training
@@ -91,7 +91,7 @@ def test_held_out_clips_take_turns_until_enough_have_chosen(folds, enough, monke
 
 
 def test_a_validation_split_takes_no_turns(monkeypatch):
-    monkeypatch.setattr("atst.evaluation.parts.ENOUGH", 1000)
+    monkeypatch.setattr("atst.scoring.splits.ENOUGH", 1000)
     parts = divide(tone_task(60), np.arange(60), seed=0)
     assert parts.turns.shape[2] == 1
     assert parts.chosen_on == "the validation split"

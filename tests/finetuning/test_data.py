@@ -16,7 +16,7 @@ from atst.finetuning.clips import Clips
 from atst.finetuning.data import Stream, loader, one_hot, rarity
 from atst.finetuning.fit import sizes
 from atst.finetuning.module import balancing_weights
-from atst.pretraining.data import BatchPositions
+from atst.training.loader import BatchPositions
 
 
 def stream(task=None, rows=None, per_epoch=24, **changes):

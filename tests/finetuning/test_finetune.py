@@ -11,9 +11,7 @@ from tones import tone, tone_files, tone_task
 
 import atst
 from atst import cli
-from atst import model as models
 from atst.errors import AtstError, AudioError, UsageError
-from atst.evaluation.parts import Few
 from atst.finetuning import data
 from atst.finetuning import recipe as recipes
 from atst.finetuning.clips import Clips
@@ -21,6 +19,8 @@ from atst.finetuning.fit import Job
 from atst.finetuning.module import FinetuningModule
 from atst.finetuning.output import write_finetuned
 from atst.finetuning.run import finetune
+from atst.model import load as models
+from atst.scoring.splits import Few
 
 SHORT = ("batch_size=16", "max_epochs=4", "warmup_epochs=1", "checkpoint_minutes=0")
 

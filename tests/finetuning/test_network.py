@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from atst import model as models
-from atst.encoder import Encoder
 from atst.errors import UsageError
 from atst.finetuning.network import Network, layer_scales
+from atst.model import load as models
+from atst.model.encoder import Encoder
 from golden import recipes
 from golden.numbers import arrays, table
 

@@ -3,7 +3,7 @@ import pytest
 from atst.errors import UsageError
 from atst.finetuning import recipe as recipes
 from atst.finetuning.fit import sizes
-from atst.pretraining.schedules import scaled_learning_rate
+from atst.training.schedules import scaled_learning_rate
 
 # learning rate before the x 2 for 512 clips, epochs, warm-up: the reference's table
 AUTHORS = {

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst.official_tensors import encoder_shapes
+from atst.model.official_tensors import encoder_shapes
 from golden import recipes
 
 FOLDER = Path(__file__).parent

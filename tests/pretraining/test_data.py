@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from atst.corpus import open_corpus
 from atst.errors import CorpusError
 from atst.pretraining import recipe as recipes
-from atst.pretraining.data import BatchPositions, ClipOrder, PairDataset, loader
+from atst.pretraining.data import ClipOrder, PairDataset, loader
+from atst.training.loader import BatchPositions
 
 
 def plan(**changes):

@@ -3,7 +3,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from atst.encoder import Encoder, forward_flops
+from atst.model.encoder import Encoder, forward_flops
 from atst.pretraining import TeacherStudent
 from atst.pretraining.flops import flops_per_clip
 

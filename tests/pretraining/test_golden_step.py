@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst.encoder import Encoder
 from atst.errors import ModelError
+from atst.model.encoder import Encoder
 from atst.pretraining import TeacherStudent
 from atst.pretraining.method import distance
 from golden import recipes
@@ -182,7 +182,7 @@ def test_teacher_update_at_its_limits(decay: float, source: str) -> None:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, int]]:
     """How many samples each encoder's last block dropped, by the block's id."""
-    from atst.encoder import Block
+    from atst.model.encoder import Block
 
     dropped: dict[int, int] = {}
     drop = Block.drop

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from atst.corpus.synthetic import SyntheticCorpus
 from atst.pretraining import figures
 from atst.pretraining import recipe as recipes
+from atst.pretraining.log import COLUMNS
 from atst.pretraining.report import write_run_report
 from atst.pretraining.run import Job, train
-from atst.pretraining.runlog import COLUMNS
 
 RECIPE = recipes.resolve("nano", ["segment_seconds=0.5", "min_seconds=0.5", "max_steps=400", "batch_size=8"])
 CORPUS = SyntheticCorpus(40, 2.0)

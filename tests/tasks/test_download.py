@@ -14,8 +14,8 @@ from trees import TREES
 
 from atst.errors import AtstError
 from atst.tasks import KNOWN
-from atst.tasks.description import Archive
 from atst.tasks.download import download, fetch, unfinished, unpack
+from atst.tasks.spec import Archive
 
 pytest.importorskip("pooch", reason="needs the extra data")
 

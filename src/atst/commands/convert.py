@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from atst import official
 from atst.errors import UsageError
-from atst.model import AudioModel, load
+from atst.model import official
+from atst.model.audio_model import AudioModel
+from atst.model.load import load
 
 
 def convert(

@@ -13,13 +13,15 @@ import pyarrow as pa
 from cyclopts import Parameter
 from numpy.typing import NDArray
 
-from atst import __version__, audio
-from atst.corpus.sources import find_audio
+from atst import __version__
 from atst.errors import AudioError, CorpusError, UsageError
-from atst.model import AudioModel, load
-from atst.progress import track
-from atst.table import Writer, check_out, parquet, path_text, write_table
-from atst.windows import Fault, Window, batches, listed, minutes, read_all
+from atst.model.audio_model import AudioModel
+from atst.model.load import load
+from atst.output.progress import track
+from atst.output.table import Writer, check_out, parquet, path_text, write_table
+from atst.sound import audio
+from atst.sound.find import find_audio
+from atst.sound.windows import Fault, Window, batches, listed, minutes, read_all
 
 Floats = NDArray[np.float64]
 

@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 import yaml
 
-from atst import model as models
-from atst.atomic import new_file
 from atst.errors import AtstError, TrainingError, UsageError, unknown
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import protocol_words, task_fingerprint
-from atst.report import Alert, Part, Section, Table, write_report
+from atst.model import load as models
+from atst.output.atomic import new_file
+from atst.output.html import Alert, Part, Section, Table, write_report
+from atst.output.text import writable
 from atst.tasks import Task, load_task, published, task_names
-from atst.text import writable
 
 KEYS = ("models", "tasks", "seed", "protocol")
 PROTOCOLS = {"paper": linear_probe, "hear": hear_probe}

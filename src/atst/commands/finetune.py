@@ -10,11 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from cyclopts import Parameter
 
-from atst import device as devices_of
-from atst import model as models
-from atst.atomic import new_file
 from atst.errors import TrainingError, UsageError
-from atst.evaluation.parts import few_labels
 from atst.evaluation.results import task_fingerprint
 from atst.finetuning import recipe as recipes
 from atst.finetuning import run as runs
@@ -23,11 +19,15 @@ from atst.finetuning.fit import Job
 from atst.finetuning.output import read_result, write_finetuned
 from atst.finetuning.recipe import Recipe
 from atst.finetuning.run import FinetuneResult
-from atst.model import AudioModel
-from atst.pretraining.run import is_first_process
-from atst.settings import shorthand
+from atst.model import device as devices_of
+from atst.model import load as models
+from atst.model.audio_model import AudioModel
+from atst.output.atomic import new_file
+from atst.output.text import writable
+from atst.scoring.splits import few_labels
 from atst.tasks import Task, load_task
-from atst.text import writable
+from atst.training.launch import is_first_process
+from atst.training.recipe import shorthand
 
 MAY_CHANGE = ("workers", "checkpoint_minutes")  # recipe keys that do not touch the result
 Flag = Annotated[bool, Parameter(negative="")]

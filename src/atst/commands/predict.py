@@ -13,13 +13,22 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from atst import __version__
-from atst.classifier import Classifier, load_classifier
-from atst.clips import WINDOW_SECONDS
-from atst.corpus.sources import find_audio
 from atst.errors import AudioError, CorpusError, UsageError
-from atst.progress import track
-from atst.table import Writer, check_out, csv_file, csv_lines, jsonl_file, parquet, path_text, write_table
-from atst.windows import Fault, Window, batches, listed, minutes, read_all, sliding
+from atst.model.classifier import Classifier, load_classifier
+from atst.output.progress import track
+from atst.output.table import (
+    Writer,
+    check_out,
+    csv_file,
+    csv_lines,
+    jsonl_file,
+    parquet,
+    path_text,
+    write_table,
+)
+from atst.sound.clips import WINDOW_SECONDS
+from atst.sound.find import find_audio
+from atst.sound.windows import Fault, Window, batches, listed, minutes, read_all, sliding
 
 WRITERS: dict[str, Writer] = {".csv": csv_file, ".jsonl": jsonl_file, ".parquet": parquet}
 SHORTEST_HOP = 0.01  # s

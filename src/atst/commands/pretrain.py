@@ -9,19 +9,20 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from atst import model as models
 from atst.corpus import Corpus, open_corpus
-from atst.device import resolve
 from atst.errors import TrainingError, UsageError
-from atst.model import AudioModel
-from atst.pretraining import checkpoints
+from atst.model import load as models
+from atst.model.audio_model import AudioModel
+from atst.model.device import resolve
+from atst.output.progress import track
 from atst.pretraining import recipe as recipes
 from atst.pretraining import run as runs
 from atst.pretraining.method import TeacherStudent
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
-from atst.progress import track
-from atst.settings import shorthand
+from atst.training import checkpoints
+from atst.training.launch import is_first_process
+from atst.training.recipe import shorthand
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Flag = Annotated[bool, Parameter(negative="")]
@@ -103,7 +104,7 @@ def pretrain(
 
 def _plan(recipe: str | Path | None, overrides: list[str], out: Path, resume: bool) -> Recipe:
     """The run's recipe: as asked, or as stored when a resumed run is asked for nothing else."""
-    if not resume and runs.is_first_process() and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not resume and is_first_process() and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"--out {out}: exists and is not an empty folder; use --resume to continue a run in it."
         )
@@ -130,7 +131,7 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
     from atst.evaluation.knn import knn_watch
     from atst.tasks import load_task
 
-    if not runs.is_first_process():
+    if not is_first_process():
         return lambda module: math.nan  # the first process measures and writes
     measure = knn_watch(load_task(task, data, "--watch-data"))
     return lambda module: measure(runs.export(module, module.trainer.global_step))
@@ -162,5 +163,5 @@ def _summary(result: runs.Run, corpus: Corpus) -> str:
 
 
 def _say(text: str) -> None:
-    if runs.is_first_process():
+    if is_first_process():
         print(text, file=sys.stderr, flush=True)

@@ -7,16 +7,16 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from atst import model as models
 from atst.errors import UsageError
-from atst.evaluation.few import SEEDS, few_label_probe
+from atst.evaluation.few_shot import SEEDS, few_label_probe
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
-from atst.evaluation.parts import Few, few_labels
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import ProbeResult
+from atst.model import load as models
+from atst.output.text import writable
+from atst.scoring.splits import Few, few_labels
 from atst.tasks import Task, load_task, published
-from atst.text import writable
 
 
 def probe(

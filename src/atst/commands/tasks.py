@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from atst.errors import AtstError, UsageError, unknown
+from atst.output.text import writable
 from atst.tasks import KNOWN, Known, published
 from atst.tasks.check import check_task
 from atst.tasks.download import download as fetch
 from atst.tasks.download import unfinished
-from atst.tasks.known import data_folder, official_root
-from atst.text import writable
+from atst.tasks.registry import data_folder, official_root
 
 
 def tasks(

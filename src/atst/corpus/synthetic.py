@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atst.audio import SAMPLE_RATE
 from atst.errors import AudioError
+from atst.sound.audio import SAMPLE_RATE
 
 KINDS = (
     *("pure", "reed", "brass", "bell", "vibrato", "tremolo"),

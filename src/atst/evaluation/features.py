@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atst.audio import SAMPLE_RATE
 from atst.errors import AtstError, AudioError
 from atst.evaluation.store import Store, Vectors
-from atst.progress import track
+from atst.output.progress import track
+from atst.sound.audio import SAMPLE_RATE
 from atst.tasks import Task
 
 CLIP_SECONDS = 12.0  # of longer clips the middle is used, as the paper's evaluation does

@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst import device as devices
 from atst.evaluation import sweep
 from atst.evaluation.features import Features, extract
 from atst.evaluation.gather import Embeddings, applied, on_device, picked
 from atst.evaluation.knn import knn_scores
-from atst.evaluation.metrics import bootstrap_values, score
-from atst.evaluation.parts import Few, Parts, divide
+from atst.model import device as devices
+from atst.scoring.metrics import bootstrap_values, score
+from atst.scoring.splits import Few, Parts, divide
 from atst.tasks import Task
 
 

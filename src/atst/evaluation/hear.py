@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from atst.evaluation import mlp
-from atst.evaluation.classes import unseen
 from atst.evaluation.heads import Head, Labelled, prepare
 from atst.evaluation.measured import Chosen, Probe, Search, measure
 from atst.evaluation.mlp import Point, Trained
-from atst.evaluation.parts import Parts
 from atst.evaluation.results import Tried
-from atst.progress import track
+from atst.output.progress import track
+from atst.scoring.per_class import unseen
+from atst.scoring.splits import Parts
 from atst.tasks import Task
 
 DRAWN = 8  # of the 16 points of the grid

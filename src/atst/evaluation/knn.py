@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst.audio import SAMPLE_RATE
 from atst.errors import AudioError, CorpusError
 from atst.evaluation.features import CLIP_SECONDS
 from atst.evaluation.gather import Embeddings, applied, parts
-from atst.evaluation.metrics import score
+from atst.scoring.metrics import score
+from atst.sound.audio import SAMPLE_RATE
 from atst.tasks import Task
 
 NEIGHBOURS = 10

@@ -9,7 +9,7 @@ from atst.evaluation.measured import Search
 from atst.evaluation.mlp import EVERY, Trained
 from atst.evaluation.results import ProbeResult
 from atst.evaluation.sweep import Sweep
-from atst.report import Plot
+from atst.output.html import Plot
 
 SWEEP = (
     "Left: validation metric of each learning rate at its best epoch; dots: what was chosen. Right: "

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst.evaluation.calibration import expected_calibration_error, fit_temperature
 from atst.evaluation.features import CLIP_SECONDS, POOLING, Features
 from atst.evaluation.heads import Head, Labelled
 from atst.evaluation.knn import NEIGHBOURS
-from atst.evaluation.metrics import interval
 from atst.evaluation.mlp import Trained
-from atst.evaluation.parts import Parts
 from atst.evaluation.results import Choice, ProbeResult, left_out, task_fingerprint
 from atst.evaluation.sweep import Sweep
+from atst.scoring.calibration import expected_calibration_error, fit_temperature
+from atst.scoring.metrics import interval
+from atst.scoring.splits import Parts
 from atst.tasks import Task
 
 

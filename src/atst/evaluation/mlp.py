@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from atst.errors import TrainingError
 from atst.evaluation.gather import Embeddings, applied, picked
-from atst.evaluation.metrics import score
 from atst.evaluation.sweep import epoch_batches
+from atst.scoring.metrics import score
 
 WIDTH = 1024
 DROPOUT = 0.1

@@ -7,10 +7,10 @@ from typing import Any
 
 from safetensors.torch import save as as_safetensors
 
-from atst.atomic import new_file, new_folder
-from atst.evaluation.classes import write_predictions
 from atst.evaluation.measured import Probe
 from atst.evaluation.report import probe_report
+from atst.output.atomic import new_file, new_folder
+from atst.scoring.per_class import write_predictions
 
 
 def write_probe(probe: Probe, model: Any, folder: str | Path) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from atst.evaluation import sweep
-from atst.evaluation.classes import unseen
 from atst.evaluation.features import Features
 from atst.evaluation.heads import Head, Labelled, kept_head, prepare
 from atst.evaluation.measured import Chosen, Probe, measure
-from atst.evaluation.parts import Few, Parts
+from atst.scoring.per_class import unseen
+from atst.scoring.splits import Few, Parts
 from atst.tasks import Task
 
 RATES = tuple(float(f"{rate:.2g}") for rate in np.logspace(-5, 0, 12))  # for a batch of 256

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from atst.evaluation.classes import chance, class_parts, drawn
 from atst.evaluation.learning import learning_plot
 from atst.evaluation.measured import Probe
 from atst.evaluation.results import ProbeResult
-from atst.report import Alert, Headline, Plot, Section, Table, write_report
+from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
+from atst.scoring.per_class import chance, class_parts, drawn
 
 MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyond
 COLOURS = 20  # classes told apart by colour in the map

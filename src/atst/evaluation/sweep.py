@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atst.evaluation.gather import Embeddings, centre, picked, product
-from atst.evaluation.metrics import AT_ONCE, score
+from atst.scoring.metrics import AT_ONCE, score
 
 EPOCHS = 100
 BATCH = 1024

@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst import audio
 from atst.errors import AudioError
 from atst.evaluation.features import CLIP_SECONDS
-from atst.frontend import N_MELS, FrontEnd
-from atst.pretraining.run import is_first_process
-from atst.progress import track
+from atst.model.frontend import N_MELS, FrontEnd
+from atst.output.progress import track
+from atst.sound import audio
 from atst.tasks import Task
+from atst.training.launch import is_first_process
 
 MEMORY = 2e9  # bytes of log-mels to keep: 21 hours of sound
 

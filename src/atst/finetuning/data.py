@@ -13,9 +13,9 @@ from atst.errors import AudioError, CorpusError
 from atst.finetuning.augment import mask, mix
 from atst.finetuning.clips import Clips
 from atst.finetuning.recipe import Recipe
-from atst.pretraining.augment import draw_crops, resize_crop
-from atst.pretraining.data import BatchPositions, load
 from atst.tasks.task import CHUNK
+from atst.training.augment import draw_crops, resize_crop
+from atst.training.loader import BatchPositions, loader_of
 
 ATTEMPTS = 20
 KEPT_ORDERS = 4_000_000  # entries of epochs' orders to keep, for partners from epochs before
@@ -102,7 +102,7 @@ class Stream(Dataset[dict[str, Any]]):
 
 def loader(stream: Stream, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
     """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `faults`."""
-    return load(stream, positions, workers, _collate)
+    return loader_of(stream, positions, workers, _collate)
 
 
 def one_hot(labels: NDArray, classes: int) -> Tensor:

@@ -13,16 +13,16 @@ import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 
-from atst.atomic import new_file
 from atst.errors import TrainingError
-from atst.evaluation.metrics import score
 from atst.finetuning import data
 from atst.finetuning.clips import Clips
 from atst.finetuning.module import FinetuningModule, clip_losses, predict
 from atst.finetuning.recipe import Recipe
-from atst.pretraining.run import is_first_process
-from atst.progress import clock
+from atst.output.atomic import new_file
+from atst.output.progress import clock
+from atst.scoring.metrics import score
 from atst.tasks import Task
+from atst.training.launch import is_first_process
 
 LINE_SECONDS = 10.0  # between two lines of progress
 COLUMNS = ("epoch", "train_loss", "valid_loss", "valid", "learning_rate", "clips_per_second")

@@ -16,22 +16,21 @@ from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
-from atst import interrupts
-from atst.atomic import new_file
 from atst.errors import AtstError
-from atst.evaluation.parts import Few
 from atst.finetuning import data
 from atst.finetuning.clips import Clips
 from atst.finetuning.epochs import Epochs, History
 from atst.finetuning.module import FinetuningModule, balancing_weights, predict
 from atst.finetuning.network import Network
 from atst.finetuning.recipe import Recipe
-from atst.model import AudioModel
-from atst.pretraining import checkpoints, schedules
-from atst.pretraining.data import BatchPositions
-from atst.pretraining.run import is_first_process
+from atst.model.audio_model import AudioModel
+from atst.output.atomic import new_file
+from atst.scoring.splits import Few
 from atst.tasks import Task
-from atst.trainer import new_trainer, quiet_lightning
+from atst.training import checkpoints, schedules, signals
+from atst.training.launch import is_first_process
+from atst.training.loader import BatchPositions
+from atst.training.loop import new_trainer, quiet_lightning
 
 KEEP = 2  # checkpoints
 
@@ -193,7 +192,7 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
     stream = data.Stream(
         job.clips, job.task.labels, part.train, job.recipe, size.steps_per_epoch * size.batch
     )
-    with quiet_lightning(), interrupts.restored():
+    with quiet_lightning(), signals.restored():
         trainer = new_trainer(
             job.device,
             job.devices,

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
-from atst.atomic import new_file
-from atst.encoder import Encoder
 from atst.errors import UsageError
 from atst.evaluation.sweep import initial_weight
-from atst.model import AudioModel
+from atst.model.audio_model import AudioModel
+from atst.model.encoder import Encoder
+from atst.output.atomic import new_file
 
 
 class Network(nn.Module):

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from safetensors.torch import save as as_safetensors
 
-from atst.atomic import new_file, new_folder
-from atst.evaluation.classes import chance, class_parts, write_predictions
 from atst.finetuning.run import Choice, Finetuned, FinetuneResult
-from atst.report import Alert, Headline, Plot, Section, Table, write_report
+from atst.output.atomic import new_file, new_folder
+from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
+from atst.scoring.per_class import chance, class_parts, write_predictions
 
 CURVES = (
     "Training loss, and the metric on validation clips where there are any, by epoch; dots: the epoch kept."

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from atst import settings
 from atst.errors import UsageError, unknown
-from atst.model_folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
+from atst.model.folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
+from atst.training import recipe as settings
 
 LOSSES = ("bce", "cross_entropy")
 PRECISIONS = ("32", "bf16")

@@ -12,16 +12,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from atst.errors import AtstError, UsageError, unknown
-from atst.evaluation.calibration import expected_calibration_error, fit_temperature
-from atst.evaluation.classes import unseen
 from atst.evaluation.features import CLIP_SECONDS
-from atst.evaluation.metrics import bootstrap_values, interval, score
-from atst.evaluation.parts import divide
 from atst.evaluation.results import left_out
 from atst.finetuning.fit import Job, Outcome, Part, fit
 from atst.finetuning.network import Network
-from atst.pretraining.run import is_first_process
+from atst.scoring.calibration import expected_calibration_error, fit_temperature
+from atst.scoring.metrics import bootstrap_values, interval, score
+from atst.scoring.per_class import unseen
+from atst.scoring.splits import divide
 from atst.tasks import Task
+from atst.training.launch import is_first_process
 
 POOLING, LAYERS = "mean", 1
 REFIT = "all"  # name of the training on all clips, after the folds

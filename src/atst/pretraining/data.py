@@ -4,20 +4,19 @@ Everything derives from (seed, position), the position being a clip's place in t
 all devices and workers share. So the stream is the same whatever loads it, and can start anywhere.
 """
 
-import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from atst.corpus import Corpus
 from atst.errors import AudioError, CorpusError
-from atst.frontend import SAMPLE_RATE, FrontEnd
+from atst.model.frontend import SAMPLE_RATE, FrontEnd
 from atst.pretraining.recipe import Recipe
+from atst.training.loader import BatchPositions, loader_of
 
 ATTEMPTS = 20
 ORDER, PAIR, REPLACEMENT = range(3)  # kinds of draw, so that no two share a random stream
@@ -118,45 +117,9 @@ class ClipOrder:
         return rng.permutation(shuffled[np.minimum(picks, self.size - 1)])
 
 
-class BatchPositions(Sampler[list[int]]):
-    """Endless batches of positions for one device of several, from micro-batch `start` on."""
-
-    def __init__(self, batch_size: int, start: int = 0, rank: int = 0, devices: int = 1) -> None:
-        self.batch_size, self.start, self.rank, self.devices = batch_size, start, rank, devices
-
-    def __iter__(self) -> Iterator[list[int]]:
-        batch = self.start
-        while True:
-            first = (batch * self.devices + self.rank) * self.batch_size
-            yield list(range(first, first + self.batch_size))
-            batch += 1
-
-
 def loader(dataset: PairDataset, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
     """Batches of the stream; `workers` of -1 takes as many processes as the machine's cores allow."""
-    return load(dataset, positions, workers, _collate)
-
-
-def load(
-    dataset: Dataset[Any], positions: BatchPositions, workers: int, collate: Callable[[list[Any]], Any]
-) -> DataLoader[dict[str, Any]]:
-    """Collated batches of any stream that is read by position."""
-    count = default_workers() if workers == -1 else workers
-    return DataLoader(
-        dataset,
-        batch_sampler=positions,
-        num_workers=count,
-        collate_fn=collate,
-        worker_init_fn=start_worker,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if count else None,
-    )
-
-
-def default_workers() -> int:
-    """A core for the training process on each device, the others for loading, 16 at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores - 1))
+    return loader_of(dataset, positions, workers, _collate)
 
 
 def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -168,10 +131,3 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         "differ": float(np.mean([item["differ"] for item in items])),
         "faults": [fault for item in items for fault in item["faults"]],
     }
-
-
-def start_worker(worker: int) -> None:
-    """One thread, and no answer to signals, in a loader process."""
-    torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # for the training process to handle, which ends this one
-        signal.signal(number, signal.SIG_IGN)

@@ -14,6 +14,7 @@ from atst.pretraining.heads import OUTPUT
 from atst.pretraining.health import UNIFORM_SPREAD
 from atst.pretraining.recipe import Recipe
 from atst.pretraining.views import Views
+from atst.training.loader import BatchPositions
 
 POINTS = 3000  # most points drawn of a curve
 CLIPS = 4  # whose views are shown
@@ -62,7 +63,7 @@ def views(recipe: Recipe, corpus: Corpus) -> Figure:
     """Clips early in the stream: both segments and both views, as the run augments them."""
     dataset = data.PairDataset(corpus, recipe, logmel=True)
     before, shown = (
-        next(iter(data.loader(dataset, data.BatchPositions(size, start), workers=0)))
+        next(iter(data.loader(dataset, BatchPositions(size, start), workers=0)))
         for size, start in ((HEARD, 0), (CLIPS, HEARD // CLIPS))
     )
     augment = Views(recipe)

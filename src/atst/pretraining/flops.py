@@ -1,6 +1,6 @@
 """What a training step costs."""
 
-from atst.encoder import SIZES, forward_flops
+from atst.model.encoder import SIZES, forward_flops
 from atst.pretraining.heads import HIDDEN, OUTPUT
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from atst.encoder import Encoder
+from atst.model.encoder import Encoder
 from atst.pretraining.heads import OUTPUT, Head, at_least_float32
 
 
@@ -30,7 +30,7 @@ class TeacherStudent(nn.Module):
     @classmethod
     def from_official(cls, path: str | Path, drop_path: float = 0.1) -> "TeacherStudent":
         """Both networks of an authors' checkpoint. Raises `ModelError` for a file without them."""
-        from atst import official
+        from atst.model import official
 
         checkpoint = official.read(path)
         pair = cls(checkpoint.size, drop_path)

@@ -6,10 +6,10 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from atst.pretraining import schedules
 from atst.pretraining.method import TeacherStudent, effective_rank
 from atst.pretraining.recipe import Recipe
 from atst.pretraining.views import Views
+from atst.training import schedules
 
 RANK_EVERY = 20  # steps between effective ranks, which cost an eigendecomposition
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from atst import settings
-from atst.encoder import SIZES
 from atst.errors import UsageError, unknown
-from atst.model_folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
+from atst.model.encoder import SIZES
+from atst.model.folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
+from atst.training import recipe as settings
 
 SAMPLINGS = ("uniform", "sqrt_duration")
 PRECISIONS = ("32", "bf16")

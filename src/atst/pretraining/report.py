@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from atst.corpus import Corpus
+from atst.output.html import Alert, Headline, Part, Plot, Section, Table, write_report
 from atst.pretraining import figures
-from atst.pretraining.augment import MIXUP_RATIO
 from atst.pretraining.figures import Columns
 from atst.pretraining.heads import OUTPUT
 from atst.pretraining.health import UNIFORM_SPREAD, WINDOW, Health
+from atst.pretraining.log import COLUMNS
 from atst.pretraining.recipe import Recipe
-from atst.pretraining.runlog import COLUMNS
-from atst.report import Alert, Headline, Part, Plot, Section, Table, write_report
+from atst.training.augment import MIXUP_RATIO
 
 FAULTS_SHOWN = 20
 FEW_DIFFER = 0.5

@@ -1,7 +1,6 @@
 """A pre-training run: its folder, its start, its resumption, its end."""
 
 import hashlib
-import os
 import platform
 import sys
 from collections.abc import Callable
@@ -13,18 +12,20 @@ import pytorch_lightning as lightning
 import torch
 import yaml
 
-from atst import interrupts
-from atst.atomic import new_file
 from atst.corpus import Corpus
 from atst.errors import TrainingError, UsageError
-from atst.model import AudioModel, ModelConfig
-from atst.pretraining import checkpoints, data
-from atst.pretraining.augment import BANK_SIZE
+from atst.model.audio_model import AudioModel, ModelConfig
+from atst.output.atomic import new_file
+from atst.pretraining import data
+from atst.pretraining.log import RunLog
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe, from_mapping
 from atst.pretraining.report import write_run_report
-from atst.pretraining.runlog import RunLog
-from atst.trainer import new_trainer, quiet_lightning
+from atst.training import checkpoints, signals
+from atst.training.augment import BANK_SIZE
+from atst.training.launch import is_first_process
+from atst.training.loader import BatchPositions
+from atst.training.loop import new_trainer, quiet_lightning
 
 MAY_CHANGE = ("workers",)  # recipe keys that do not touch the result
 
@@ -106,7 +107,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
 
     saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes)
     dataset = data.PairDataset(job.corpus, recipe, logmel=job.device.type == "cpu")
-    with quiet_lightning(), interrupts.restored():
+    with quiet_lightning(), signals.restored():
         trainer = new_trainer(
             job.device,
             job.devices,
@@ -115,9 +116,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
             accumulate=recipe.accumulate,
             max_steps=recipe.max_steps,
         )
-        start = data.BatchPositions(
-            recipe.batch_size, done * recipe.accumulate, trainer.global_rank, job.devices
-        )
+        start = BatchPositions(recipe.batch_size, done * recipe.accumulate, trainer.global_rank, job.devices)
         try:
             trainer.fit(
                 module, data.loader(dataset, start, recipe.workers), ckpt_path=checkpoint, weights_only=True
@@ -148,7 +147,7 @@ class _Banks(lightning.Callback):
         start = max(0, end - -(-BANK_SIZE // batch))
         for bank in banks:
             bank.seen = start * batch
-        positions = data.BatchPositions(batch, start, trainer.global_rank, trainer.world_size)
+        positions = BatchPositions(batch, start, trainer.global_rank, trainer.world_size)
         stream = iter(data.loader(self.dataset, positions, self.recipe.workers))
         for _ in range(start, end):
             pl_module.views.remember({"views": next(stream)["views"].to(pl_module.device)})
@@ -194,11 +193,6 @@ def check_same(stored: Recipe, asked: Recipe) -> None:
     ]
     if changed:
         raise UsageError(f"--resume cannot change {', '.join(changed)}; start a new run with --init instead.")
-
-
-def is_first_process() -> bool:
-    """Whether this is the one process, or the first of several that train together."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def _warn_changes(before: dict[str, Any], now: dict[str, Any]) -> None:

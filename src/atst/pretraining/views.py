@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from atst.frontend import FrontEnd
-from atst.pretraining.augment import MixupBank, draw_crops, resize_crop
+from atst.model.frontend import FrontEnd
 from atst.pretraining.recipe import Recipe
+from atst.training.augment import MixupBank, draw_crops, resize_crop
 
 
 class Views:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from atst.errors import UsageError, unknown
-from atst.tasks.description import Known
 from atst.tasks.folders import folder_task
-from atst.tasks.known import KNOWN, load_known
-from atst.tasks.metadata import read_task
 from atst.tasks.published import Figure, published
+from atst.tasks.registry import KNOWN, load_known
+from atst.tasks.spec import Known
 from atst.tasks.synthetic import synthetic_task
+from atst.tasks.tables import read_task
 from atst.tasks.task import Metric, Task
 
 __all__ = ["KNOWN", "Figure", "Known", "Metric", "Task", "load_task", "published", "task_names"]

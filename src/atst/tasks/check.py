@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atst.errors import AtstError, UsageError
-from atst.tasks.description import Known
-from atst.tasks.known import KNOWN, official_root, read_official, read_prepared
 from atst.tasks.listing import SHOWN
+from atst.tasks.registry import KNOWN, official_root, read_official, read_prepared
+from atst.tasks.spec import Known
 
 TINY = 200  # bytes: no audio of a registered task is so small, but a git-lfs pointer is
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from atst.errors import AtstError
-from atst.progress import track
-from atst.tasks.description import Archive
+from atst.output.progress import track
+from atst.tasks.spec import Archive
 
 ARCHIVES = "archives"  # the folder, within the task's, that downloads are kept in
 BLOCK = 1 << 20  # bytes

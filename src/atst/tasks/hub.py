@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atst import audio as audio_files
-from atst.audio import to_mono_16k
 from atst.errors import AudioError, UsageError, unknown
+from atst.sound import audio as audio_files
+from atst.sound.audio import to_mono_16k
 from atst.tasks.folders import DIVIDED, SPLIT_NAMES, divide_by_class
 from atst.tasks.listing import Listing, build_task
 from atst.tasks.task import Task

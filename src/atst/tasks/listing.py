@@ -11,8 +11,8 @@ from typing import Any, Literal, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from atst.corpus.sources import AUDIO
 from atst.errors import UsageError
+from atst.sound.find import AUDIO
 from atst.tasks.task import SPLITS, Task
 
 SHOWN = 5  # files that a message names

@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from atst.errors import UsageError
-from atst.tasks.description import Archive, Known
 from atst.tasks.listing import Listing, open_table, read_lines
+from atst.tasks.spec import Archive, Known
 
 FAMILIES = ["bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string"]
 FAMILIES += ["synth_lead", "vocal"]

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from atst.errors import UsageError
-from atst.tasks.description import Archive, Known
 from atst.tasks.listing import Listing, open_table, read_rows
+from atst.tasks.spec import Archive, Known
 
 AUDIOSET_CSV = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
 FSD50K_PARTS = {"train": "train", "val": "valid", "eval": "test"}

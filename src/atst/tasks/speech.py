@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from atst.errors import UsageError
-from atst.tasks.description import Archive, Known
 from atst.tasks.listing import Listing, read_lines
+from atst.tasks.spec import Archive, Known
 
 EMOTIONS = {
     "ANG": "anger",

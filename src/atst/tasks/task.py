@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atst import audio
-from atst.audio import SAMPLE_RATE
+from atst.sound import audio
+from atst.sound.audio import SAMPLE_RATE
 
 SPLITS = ("train", "valid", "test")
 CHUNK = 65536  # clips

@@ -1,0 +1,171 @@
+"""Unlabelled sound for pre-training: clips by index, read a stretch at a time.
+
+`open_corpus` takes files, folders and manifests, or `synthetic` for the built-in sounds.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from atst.corpus.synthetic import SyntheticCorpus
+from atst.errors import AudioError, CorpusError, UsageError
+from atst.sound import audio
+from atst.sound.find import find_audio
+
+SILENCE = 10 ** (-80 / 20)  # a stretch whose peak is below -80 dBFS has nothing to learn from
+SYNTHETIC = "synthetic"
+BATCH = 256  # headers handed to the threads at a time
+
+Progress = Callable[[Iterable[float | str], str, int], Iterable[float | str]]  # such as `progress.track`
+
+
+class Corpus(Protocol):
+    """Clips of sound. Cheap to pickle and to share with worker processes."""
+
+    seconds: np.ndarray  # float64, one entry a clip
+    skipped: list[tuple[str, str]]  # files left out: path, reason
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What to call clip `index` in a list of faults: its file, and where it starts if not at 0."""
+        ...
+
+    def read(self, index: int, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+        """Float32 (N,) at 16 kHz: `duration` s (None: the rest) of clip `index` from its second `start` on.
+
+        Cut at the clip's end. Raises `AudioError`: truncated, non-finite, silent (peak below -80 dBFS).
+        """
+        ...
+
+
+def open_corpus(
+    sources: Iterable[str | os.PathLike[str]],
+    clip_seconds: float = 10.0,
+    min_seconds: float = 0.5,
+    *,
+    workers: int = 4,
+    progress: Progress | None = None,
+) -> Corpus:
+    """The clips of `sources`: a longer file counts as consecutive clips of `clip_seconds`, nothing is copied.
+
+    A file's last piece counts if it has `min_seconds`. All headers are checked, by `workers` threads; faulty
+    or too short files are left out and listed in `.skipped`. `synthetic` or `synthetic:SIZE` (default 2000)
+    gives the built-in sounds, of 4 s at most. Raises `CorpusError` when nothing is left, `UsageError` for
+    a wrong source.
+    """
+    if not 0 < min_seconds <= clip_seconds:
+        raise UsageError(
+            f"min_seconds {min_seconds} must be more than 0 and at most clip_seconds {clip_seconds}"
+        )
+    names = [
+        os.fspath(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)
+    ]
+    built_in = [name for name in names if name.split(":")[0] == SYNTHETIC and not Path(name).exists()]
+    if built_in:
+        if len(names) > 1:
+            raise UsageError(f"'{built_in[0]}' cannot be mixed with other sources")
+        return SyntheticCorpus(_synthetic_size(built_in[0]), min(clip_seconds, 4.0))
+    return FileCorpus(names, clip_seconds, min_seconds, workers=workers, progress=progress)
+
+
+class FileCorpus:
+    """Clips of audio files. Holds a few flat arrays, however many files: workers share their memory."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        clip_seconds: float = 10.0,
+        min_seconds: float = 0.5,
+        *,
+        workers: int = 4,
+        progress: Progress | None = None,
+    ) -> None:
+        paths: list[bytes] = []
+        lengths: list[float] = []
+        self.skipped: list[tuple[str, str]] = []
+        found = [str(path) for path in find_audio(sources)]
+        for path, seconds in zip(found, _check(found, workers, progress), strict=True):
+            if isinstance(seconds, str):
+                self.skipped.append((path, seconds))
+            elif seconds < min_seconds:
+                self.skipped.append((path, f"{seconds:.2f} s is shorter than min_seconds {min_seconds:g}"))
+            else:
+                paths.append(os.fsencode(path))
+                lengths.append(seconds)
+        if not paths:
+            some = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:3])
+            raise CorpusError(f"none of {len(found)} files can be used: {some}")
+        self._text = np.frombuffer(b"".join(paths), np.uint8)
+        self._ends = np.cumsum([len(path) for path in paths])
+        self._file, self._start, self.seconds = _cut(np.array(lengths), clip_seconds, min_seconds)
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def path(self, index: int) -> str:
+        """The file that clip `index` is in."""
+        file = self._file[index]
+        return os.fsdecode(self._text[self._ends[file - 1] if file else 0 : self._ends[file]].tobytes())
+
+    def name(self, index: int) -> str:
+        """The clip's file, and where it starts if not at 0."""
+        start = self._start[index]
+        return self.path(index) + (f" from {start:g} s" if start else "")
+
+    def read(self, index: int, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+        """As `Corpus.read`."""
+        rest = self.seconds[index] - start
+        if not (start >= 0 and rest > 0):
+            raise AudioError(
+                f"{self.name(index)}: start {start:g} s is outside its {self.seconds[index]:g} s"
+            )
+        stretch = float(rest if duration is None else min(rest, duration))
+        waveform = audio.read(self.path(index), float(self._start[index] + start), stretch)
+        if np.abs(waveform).max() < SILENCE:
+            raise AudioError(
+                f"{self.name(index)}: silent (peak below -80 dBFS) in {stretch:.2f} s from {start:g} s"
+            )
+        return waveform
+
+
+def _cut(
+    lengths: np.ndarray, clip_seconds: float, min_seconds: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """File index (int64), start and length (float64, s) of every clip of files this long."""
+    whole = np.floor(lengths / clip_seconds).astype(np.int64)
+    count = whole + (lengths - whole * clip_seconds >= min_seconds)
+    file = np.repeat(np.arange(len(lengths)), count)
+    piece = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    start = piece * clip_seconds
+    return file, start, np.minimum(lengths[file] - start, clip_seconds)
+
+
+def _check(paths: list[str], workers: int, progress: Progress | None) -> Iterable[float | str]:
+    """For each path its length in seconds, or what is wrong with it."""
+    checked = _lengths(paths, workers)
+    return checked if progress is None else progress(checked, "reading headers", len(paths))
+
+
+def _lengths(paths: list[str], workers: int) -> Iterator[float | str]:
+    with ThreadPoolExecutor(max(1, workers)) as pool:  # opening a file leaves Python's lock free
+        for begin in range(0, len(paths), BATCH):
+            yield from pool.map(_seconds, paths[begin : begin + BATCH])
+
+
+def _seconds(path: str) -> float | str:
+    try:
+        return audio.info(path).seconds
+    except AudioError as error:
+        return str(error).removeprefix(f"{path}: ")
+
+
+def _synthetic_size(name: str) -> int:
+    size = name.partition(":")[2] or "2000"
+    if not size.isdecimal() or int(size) < 1:
+        raise UsageError(f"'{name}': expected '{SYNTHETIC}:SIZE' with a whole number of clips")
+    return int(size)

@@ -1,0 +1,65 @@
+"""What a model's features are worth when labels are few: the probe on several small draws of them."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from atst.evaluation.features import extract
+from atst.evaluation.measured import Probe
+from atst.evaluation.probe import linear_probe
+from atst.evaluation.results import SeedResult
+from atst.scoring.splits import Few
+from atst.tasks import Task
+
+SEEDS = 5
+
+
+def few_label_probe(
+    model: Any,
+    task: Task,
+    few: Few,
+    *,
+    seeds: int = SEEDS,
+    seed: int = 0,
+    cache: bool = True,
+    device: str = "auto",
+) -> Probe:
+    """The linear probe with few labels, drawn `seeds` times; the mean, and a 95% interval over the draws.
+
+    Seeds count up from `seed`; each draws the training clips, what is held out of them, the initial weights
+    and the order. The interval is Student's t of the mean, so it tells how far the draws matter, not the test
+    clips. With one seed it is the bootstrap over test clips. What the returned probe holds beside its
+    result (logits, curves, head) is that of the first seed. Raises `UsageError` for shots of a multi-label
+    task, whose clips belong to no one class.
+    """
+    few.check(task)
+    features = extract(model, task, cache)
+    probes = [
+        linear_probe(model, task, seed=seed + more, device=device, few=few, features=features)
+        for more in range(seeds)
+    ]
+    first = probes[0]
+    runs = [
+        SeedResult(probe.result.seed, probe.result.value, probe.result.knn["value"], probe.result.chosen)
+        for probe in probes
+    ]
+    first.result = replace(first.result, seeds=runs)
+    if seeds > 1:
+        values = np.array([run.value for run in runs])
+        first.result = replace(
+            first.result,
+            value=float(values.mean()),
+            ci=_interval(values),
+            ci_over=f"{seeds} draws of training clips",
+            knn=first.result.knn | {"value": float(np.mean([run.knn for run in runs]))},
+            warnings=sorted({warning for probe in probes for warning in probe.result.warnings}),
+        )
+    return first
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """95% of the mean of `values` (n,), within 0..1."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(max(0.0, values.mean() - half)), float(min(1.0, values.mean() + half))

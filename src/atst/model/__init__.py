@@ -1,0 +1,1 @@
+"""Waveforms become log-mel, tokens and embeddings; models are loaded and saved."""

@@ -1,0 +1,97 @@
+"""Features without learning, to compare encoders with: they have an encoder's `embed`, and no more."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from atst.errors import AudioError, UsageError
+from atst.model.frontend import FrontEnd
+from atst.sound import audio
+from atst.sound.audio import SAMPLE_RATE
+
+
+class _Baseline:
+    """What the baselines share: the forms of sound that `embed` takes."""
+
+    name: str
+    depth = 1  # there are no blocks; `layers` and `pooling` mean nothing here and are ignored
+    version = 1  # counted up when the features change
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for the features in caches."""
+        return hashlib.sha256(f"{self.name} {self.version}".encode()).hexdigest()[:16]
+
+    def embed(
+        self,
+        sound: Any,
+        *,
+        sample_rate: int | None = None,
+        layers: int = 1,
+        pooling: str = "mean",
+        batch_size: int = 1,
+    ) -> NDArray[np.float32]:
+        """Features (D,) of a path or an (N,) array, (B, D) of a list or a (B, N) array.
+
+        `sample_rate` is required for arrays. Raises `AudioError` for what cannot be read.
+        """
+        if isinstance(sound, str | Path) or (not isinstance(sound, list | tuple) and sound.ndim == 1):
+            return self._vector(_waveform(sound, sample_rate))
+        return np.stack([self._vector(_waveform(clip, sample_rate)) for clip in sound])
+
+    def _vector(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(D,) of a waveform (N,) at 16 kHz."""
+        raise NotImplementedError
+
+
+class LogMelBaseline(_Baseline):
+    """Mean and standard deviation over time of each log-mel band: 128 values."""
+
+    name = "logmel"
+
+    def __init__(self) -> None:
+        self.frontend = FrontEnd()
+
+    @torch.no_grad()
+    def _vector(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        logmel = self.frontend(torch.from_numpy(waveform)[None])[0]  # (64, T)
+        return torch.cat([logmel.mean(1), logmel.std(1, correction=0)]).numpy()
+
+
+class OpenSmileBaseline(_Baseline):
+    """The 6373 ComParE 2016 functionals of openSMILE (`pip install "atst-audio[baselines]"`)."""
+
+    name = "opensmile"
+
+    def __init__(self) -> None:
+        try:
+            import opensmile
+        except ImportError as error:
+            raise UsageError(
+                'the model opensmile needs another package: pip install "atst-audio[baselines]".'
+            ) from error
+        self.smile = opensmile.Smile(
+            feature_set=opensmile.FeatureSet.ComParE_2016, feature_level=opensmile.FeatureLevel.Functionals
+        )
+
+    def _vector(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Clips too short for a functional give NaN there: no information, hence 0.
+        values = self.smile.process_signal(waveform, SAMPLE_RATE).to_numpy(dtype=np.float32)[0]
+        return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _waveform(clip: Any, sample_rate: int | None) -> NDArray[np.float32]:
+    if isinstance(clip, str | Path):
+        return audio.read(clip)
+    if sample_rate is None:
+        raise UsageError(
+            "sample_rate is required for arrays, for example embed(waveform, sample_rate=16000)."
+        )
+    samples = clip.detach().cpu().numpy() if isinstance(clip, torch.Tensor) else np.asarray(clip)
+    if samples.size == 0 or not np.isfinite(samples).all():
+        raise AudioError("an array of audio has no samples, or some that are not finite.")
+    return audio.to_mono_16k(samples, sample_rate)

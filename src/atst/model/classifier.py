@@ -1,0 +1,157 @@
+"""A saved classifier, as `atst probe` and `atst finetune` leave it: an encoder, a head and its labels."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from atst.errors import ModelError
+from atst.model import load as models
+from atst.model.audio_model import AudioModel
+from atst.sound import clips, windows
+from atst.sound.audio import SAMPLE_RATE
+
+HEAD, LABELS = "head.safetensors", "labels.json"
+
+
+@dataclass
+class Classifier:
+    """Sounds in, a score for each label out. `scores` is the fast way, `predict` the convenient one."""
+
+    encoder: Any  # an AudioModel or a feature baseline
+    weight: Tensor  # (C, D), or (C, H) after hidden layers
+    bias: Tensor  # (C,)
+    labels: list[str]
+    multi_label: bool
+    features: dict[str, Any]  # how a clip becomes a vector: layers, pooling, clip_seconds
+    temperature: float = 1.0  # fitted on validation clips; logits are divided by it
+    name: str = "classifier"  # where it came from
+    hidden: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # weight (H, D), bias (H,); then ReLU
+
+    @property
+    def clip_seconds(self) -> float | None:
+        """Of longer clips the middle so many seconds were used in training; None: all of them."""
+        return self.features.get("clip_seconds")
+
+    def predict(self, sound: Any, *, sample_rate: int | None = None) -> Any:
+        """Label to score, best first, of a path or an (N,) array with `sample_rate`; of a list, a list.
+
+        Scores are calibrated probabilities: of one label among all, or of each for a multi-label classifier.
+        A clip of up to 60 s is judged by its middle `clip_seconds`, as in training and testing; a longer
+        recording by those of each minute, averaged by duration. Raises `AudioError` for what cannot be read.
+        """
+        if isinstance(sound, list | tuple):
+            return [self.predict(clip, sample_rate=sample_rate) for clip in sound]
+        if isinstance(sound, str | Path):
+            parts = list(windows.minutes(Path(sound), self.clip_seconds))
+            seconds = [part.end - part.start for part in parts]
+            waveforms = [part.waveform for part in parts]
+        else:
+            minutes = list(clips.windows(sound, sample_rate))
+            seconds = [len(minute) / SAMPLE_RATE for minute in minutes]
+            waveforms = [_middle(minute, self.clip_seconds) for minute in minutes]
+        mean = np.average(self.scores(waveforms), axis=0, weights=seconds)
+        return {self.labels[i]: float(mean[i]) for i in np.argsort(-mean, kind="stable")}
+
+    @torch.no_grad()
+    def scores(self, waveforms: Sequence[NDArray[np.float32]], batch_size: int = 32) -> NDArray[np.float64]:
+        """(B, C) calibrated scores of 16 kHz waveforms (N,), each as long as in training at most."""
+        vectors = self.encoder.embed(
+            list(waveforms),
+            sample_rate=SAMPLE_RATE,
+            layers=self.features["layers"],
+            pooling=self.features["pooling"],
+            batch_size=batch_size,
+        )
+        x = torch.from_numpy(vectors).double()
+        for weight, bias in self.hidden:
+            x = (x @ weight.T.double() + bias.double()).relu()
+        logits = (x @ self.weight.T.double() + self.bias.double()) / self.temperature
+        return (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
+
+
+def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
+    """The classifier in the `--out` folder of a probe or a fine-tuning, or in the `model/` folder in it.
+
+    Raises `ModelError` for a folder without one, `UsageError` for a device that is not there.
+    """
+    folder = _find(Path(folder))
+    try:
+        about = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+        head = load_file(folder / HEAD)
+        classifier = Classifier(
+            encoder=_encoder(folder, str(about["model"]), device),
+            weight=head["weight"],
+            bias=head["bias"],
+            labels=list(about["labels"]),
+            multi_label=bool(about["multi_label"]),
+            features=dict(about["features"]),
+            temperature=float(about.get("temperature", 1.0)),
+            name=str(folder),
+            hidden=_hidden(head),
+        )
+        layers = int(classifier.features["layers"])
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise ModelError(
+            f"{folder}: its classifier cannot be loaded: {type(error).__name__} {error}"
+        ) from None
+    _check_shapes(classifier, layers)
+    return classifier
+
+
+def _hidden(head: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of each hidden layer: `hidden.0.weight`, `hidden.0.bias` and so on; mostly none."""
+    count = sum(name.startswith("hidden.") for name in head) // 2
+    layers = [(head[f"hidden.{i}.weight"], head[f"hidden.{i}.bias"]) for i in range(count)]
+    return [(weight.double(), bias.double()) for weight, bias in layers]  # as `scores` uses them
+
+
+def _check_shapes(classifier: Classifier, layers: int) -> None:
+    """Raise `ModelError` where the head's layers do not fit the encoder, each other or the labels."""
+    chain = [*classifier.hidden, (classifier.weight, classifier.bias)]
+    encoder = classifier.encoder
+    width = 2 * layers * encoder.width if isinstance(encoder, AudioModel) else chain[0][0].shape[-1:].numel()
+    for i, (weight, bias) in enumerate(chain):
+        last = i == len(chain) - 1
+        outputs = len(classifier.labels) if last else bias.numel()
+        if weight.shape != (outputs, width) or bias.shape != (outputs,):
+            name = "" if last else f" hidden layer {i}:"
+            raise ModelError(
+                f"{classifier.name}: the head's{name} weight is {tuple(weight.shape)}, its bias "
+                f"{tuple(bias.shape)}; labels and encoder need {(outputs, width)} and {(outputs,)}."
+            )
+        width = outputs
+
+
+def _find(folder: Path) -> Path:
+    """Where the head is: `folder` or its `model/`."""
+    for path in (folder, folder / "model"):
+        if (path / HEAD).is_file() and (path / LABELS).is_file():
+            return path
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder. Give what atst probe or atst finetune wrote to --out.")
+    encoder = any((path / "config.json").is_file() for path in (folder, folder / "model"))
+    what = "an encoder without a classifier" if encoder else "no classifier"
+    raise ModelError(
+        f"{folder}: holds {what} (no {HEAD}). Train one with labelled sounds: "
+        f"atst probe TASK --model M --out DIR, or atst finetune TASK --model M --out DIR."
+    )
+
+
+def _encoder(folder: Path, name: str, device: str) -> Any:
+    """The encoder in the folder; a feature baseline has no files, only a name."""
+    return models.load(name if name in ("logmel", "opensmile") else folder, device)
+
+
+def _middle(waveform: NDArray[np.float32], seconds: float | None) -> NDArray[np.float32]:
+    keep = len(waveform) if seconds is None else round(seconds * SAMPLE_RATE)
+    start = max(0, (len(waveform) - keep) // 2)
+    return waveform[start : start + keep]

@@ -1,0 +1,103 @@
+"""A model on disk: `config.json`, `model.safetensors` and a model card."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
+from torch import Tensor
+
+from atst.errors import ModelError, UsageError, unknown
+from atst.model.encoder import MAX_PATCHES, PATCH_FRAMES, SIZES
+from atst.model.frontend import FRAMES_PER_SECOND
+from atst.output.atomic import new_folder
+
+FORMAT_VERSION = 1
+SHORTEST_SEGMENT = (PATCH_FRAMES - 1) / FRAMES_PER_SECOND
+LONGEST_SEGMENT = (MAX_PATCHES * PATCH_FRAMES + PATCH_FRAMES - 2) / FRAMES_PER_SECOND
+
+
+@dataclass
+class ModelConfig:
+    """What `config.json` holds. `training` says how the encoder came to be, free form."""
+
+    size: str
+    segment_seconds: float = 6.0
+    training: dict[str, Any] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, str) or self.size not in SIZES:
+            raise unknown("encoder size", str(self.size), SIZES)
+        seconds = self.segment_seconds
+        if not isinstance(seconds, int | float) or not SHORTEST_SEGMENT <= seconds <= LONGEST_SEGMENT:
+            allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT} seconds fit one pass"
+            raise ValueError(f"segment_seconds is {repr(seconds)[:50]}; {allowed}")
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames of one encoder pass over a long clip: 601 for 6 s."""
+        return int(self.segment_seconds * FRAMES_PER_SECOND + 1)
+
+
+def write(folder: str | Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
+    """Write a model folder, whole or not at all; an existing one is replaced."""
+    with new_folder(folder) as temporary:
+        (temporary / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+        plain = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+        # save_file() would make a file that only its owner may read
+        (temporary / "model.safetensors").write_bytes(as_safetensors(plain))
+        (temporary / "README.md").write_text(_model_card(config))
+
+
+def read(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Config and encoder weights of a model folder, or of a run folder's `model/`. Raises `ModelError`."""
+    for path in (folder, folder / "model"):
+        if (path / "config.json").is_file():
+            break
+    else:
+        raise ModelError(
+            f"{folder}: not a model or run folder (no config.json in it or in its model/ folder)."
+        )
+    try:
+        config = ModelConfig(**json.loads((path / "config.json").read_text()))
+    except (ValueError, TypeError, UsageError) as error:
+        raise ModelError(f"{path / 'config.json'}: cannot be used as a model's config: {error}") from None
+    if config.format_version != FORMAT_VERSION:
+        raise ModelError(
+            f"{path}: format version {config.format_version}; this release reads {FORMAT_VERSION}."
+        )
+    try:
+        return config, load_file(path / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path / 'model.safetensors'}: cannot be loaded: {one_line(error)}") from None
+
+
+def one_line(error: Exception) -> str:
+    """An error's text without line breaks, cut to a readable length."""
+    return " ".join(str(error).split())[:500]
+
+
+def _model_card(config: ModelConfig) -> str:
+    width, depth, _ = SIZES[config.size]
+    how = "\n".join(f"- {key}: {value}" for key, value in config.training.items()) or "- untrained or unknown"
+    return f"""# ATST encoder `{config.size}`
+
+A general audio representation learned without labels (Audio Teacher-Student Transformer, arXiv 2204.12076).
+
+- input: 16 kHz mono; log-mel spectrogram, 64 bands, 10 ms hop
+- output: one CLS token and one token per 40 ms, {width} values each, from each of {depth} blocks
+- segment length: {config.segment_seconds} s
+
+```python
+import atst
+vector = atst.load("this folder").embed("sound.wav")
+```
+
+How it was trained:
+
+{how}
+"""

@@ -1,0 +1,56 @@
+"""A name becomes a model: what every command's `--model` takes."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atst.errors import ModelError
+from atst.model import baselines, official
+from atst.model import device as devices
+from atst.model import folder as folder_files
+from atst.model.audio_model import AudioModel
+from atst.model.encoder import SIZES
+from atst.model.folder import ModelConfig
+
+
+def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Any:
+    """Load any model that a command's `--model` takes, in eval mode.
+
+    `model` is a model folder, a run folder, an authors' checkpoint (`.ckpt`), `random:SIZE` (an
+    untrained encoder drawn from `seed`), or the feature baselines `logmel` and `opensmile`. Raises
+    `ModelError` for a path that holds no usable model, `UsageError` for a name that means nothing.
+    """
+    name = str(model)
+    where = devices.resolve(device)
+    if name in ("logmel", "opensmile") and not Path(name).exists():
+        return baselines.LogMelBaseline() if name == "logmel" else baselines.OpenSmileBaseline()
+    if name.startswith("random:") and not Path(name).exists():
+        return _random(name, seed).to(where)
+    path = Path(model)
+    if path.is_dir():
+        return _load_folder(path).to(where)
+    if path.is_file():
+        return official.load(path).to(where)
+    raise ModelError(
+        f"{name}: no such model. Give a model folder, a run folder, a .ckpt file, "
+        f"random:SIZE ({', '.join(SIZES)}), logmel or opensmile."
+    )
+
+
+def _random(name: str, seed: int) -> AudioModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AudioModel(ModelConfig(size=name.removeprefix("random:")), name=name)
+
+
+def _load_folder(folder: Path) -> AudioModel:
+    config, weights = folder_files.read(folder)
+    model = AudioModel(config, name=str(folder))
+    try:
+        model.encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{folder}: model.safetensors does not fit config.json: {folder_files.one_line(error)}"
+        ) from None
+    return model

@@ -1,0 +1,1 @@
+"""What everything writes with: text, tables, HTML reports, atomic files, progress."""

@@ -1,0 +1,126 @@
+"""Rows written to a file as they come: bounded memory, and the file appears whole or not at all."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atst.errors import AtstError, UsageError
+from atst.output.atomic import new_file
+
+GROUP_ROWS = 1024  # rows held in memory and written as one Parquet row group
+DECIMALS = 6  # of numbers in text formats
+
+Writer = Callable[[Path, pa.Schema, str], AbstractContextManager[Callable[[pa.Table], None]]]
+
+
+def check_out(out: Path, writers: Mapping[str, Writer]) -> None:
+    """Raises `UsageError` if `out` is a folder or its suffix is none of `writers`."""
+    if out.suffix not in writers:
+        *most, last = writers
+        raise UsageError(f"--out {out}: the name must end in {', '.join(most)} or {last}.")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder, not a file.")
+
+
+def write_table(
+    out: Path,
+    writers: Mapping[str, Writer],
+    tables: Iterable[pa.Table],
+    about: dict[str, Any],
+    empty: Callable[[], AtstError],
+) -> None:
+    """Write all rows by the writer for the suffix of `out`, GROUP_ROWS or some more at a time.
+
+    `about` goes to the file's metadata where the format has some. Raises what `empty` makes if there are no
+    rows, `AtstError` if the file cannot be written; an existing file is replaced only when all is done.
+    """
+    try:
+        with new_file(out) as temporary:
+            temporary.touch()  # a folder without permission is an error now, not after hours
+            groups = _groups(tables)
+            first = next(groups, None)
+            if first is None:
+                raise empty()
+            with writers[out.suffix](temporary, first.schema, json.dumps(about)) as write:
+                for group in chain([first], groups):
+                    write(group)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise AtstError(f"--out {out}: cannot be written: {reason}.") from error
+
+
+def path_text(path: Path) -> str:
+    """A path as the text of a cell: a file name may be no UTF-8, a cell must be."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    parts: list[pa.Table] = []
+    for table in tables:
+        parts.append(table)
+        if sum(map(len, parts)) >= GROUP_ROWS:
+            yield pa.concat_tables(parts)
+            parts = []
+    if parts:
+        yield pa.concat_tables(parts)
+
+
+@contextmanager
+def parquet(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Writes row groups; `about` stands under the key `atst` of the file's metadata."""
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    with pq.ParquetWriter(
+        path, schema.with_metadata({"atst": about}), compression="zstd", use_dictionary=texts
+    ) as file:
+        yield lambda table: file.write_table(table, row_group_size=len(table))
+
+
+@contextmanager
+def csv_file(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Writes a header and a line a row; lists are joined by `;`, nothing is an empty cell."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        yield csv_lines(stream, schema.names)
+
+
+def csv_lines(stream: TextIO, names: list[str]) -> Callable[[pa.Table], None]:
+    """Writes the header to `stream`; returns what writes a table's rows."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+
+    def write(table: pa.Table) -> None:
+        for row in table.to_pylist():
+            writer.writerow([_cell(value) for value in row.values()])
+
+    return write
+
+
+@contextmanager
+def jsonl_file(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Table], None]]:
+    """Writes a JSON object a row."""
+    with path.open("w", encoding="utf-8") as stream:
+
+        def write(table: pa.Table) -> None:
+            for row in table.to_pylist():
+                rounded = {name: _rounded(value) for name, value in row.items()}
+                stream.write(json.dumps(rounded, ensure_ascii=False) + "\n")
+
+        yield write
+
+
+def _cell(value: Any) -> Any:
+    value = _rounded(value)
+    return ";".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(entry) for entry in value]
+    return round(value, DECIMALS) if isinstance(value, float) else value

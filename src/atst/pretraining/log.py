@@ -1,0 +1,198 @@
+"""What a run tells: metrics, TensorBoard events, faulty clips, progress and warnings."""
+
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch.utils.tensorboard import SummaryWriter
+
+from atst.errors import TrainingError
+from atst.output.atomic import new_file
+from atst.output.progress import clock
+from atst.output.text import writable
+from atst.pretraining.health import Health
+from atst.pretraining.module import RANK_EVERY, PretrainingModule
+
+COLUMNS = (
+    "step", "loss", "spread_student", "spread_teacher", "rank_student", "rank_teacher", "padding",
+    "differing", "learning_rate", "weight_decay", "ema", "clips_per_second", "watch",
+)  # fmt: skip
+LINE_SECONDS = 15.0
+
+Row = dict[str, Any]
+
+
+class RunLog(lightning.Callback):
+    """`metrics.csv` and TensorBoard with every step once, `faults.csv`, progress and warnings.
+
+    Values stay on the device and are fetched every 20 steps; a loss that is not finite then stops the
+    run. Of several processes only the first writes.
+    """
+
+    def __init__(self, folder: Path, clips_per_step: int, first_step: int, total: int, writes: bool) -> None:
+        self.folder, self.clips_per_step, self.total = folder, clips_per_step, total
+        self.writes = writes
+        self.health = Health()
+        self.progress = _Progress(first_step, total, clips_per_step)
+        self.rows: list[Row] = []
+        self.faults = _read_faults(folder / "faults.csv")
+        self.last = time.monotonic()
+        if writes:
+            _keep_rows(folder / "metrics.csv", first_step)
+            self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.last = time.monotonic()
+        if self.writes:
+            self.progress.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        self._note_faults(batch["faults"])
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        step = trainer.global_step - 1
+        now = time.monotonic()
+        speed = self.clips_per_step / max(now - self.last, 1e-9)
+        self.rows.append(
+            {"step": step, **pl_module.statistics, **pl_module.values(step), "clips_per_second": speed}
+        )
+        self.last = now
+        if step % RANK_EVERY == 0:
+            self.flush()
+
+    def flush(self, watch: float | None = None) -> None:
+        """Write the steps since the last flush, `watch` with the newest of them.
+
+        Raises `TrainingError` when a loss was not finite.
+        """
+        if self.rows and watch is not None:
+            self.rows[-1]["watch"] = watch
+        for row in self.rows:
+            row.update({key: float(value) for key, value in row.items() if key != "step"})
+            if not math.isfinite(row["loss"]):
+                raise TrainingError(
+                    f"the loss became {row['loss']} at step {row['step']}. Lower learning_rate, lengthen "
+                    "warmup_steps or use precision=32 in a new run; the newest checkpoint is from before it."
+                )
+        rows, self.rows = self.rows, []
+        if rows and self.writes:
+            self._write(rows)
+
+    def close(self) -> None:
+        """End the progress display and the TensorBoard file."""
+        if self.writes:
+            self.progress.stop()
+            self.tensorboard.close()
+
+    def _write(self, rows: list[Row]) -> None:
+        for row in rows:
+            warning = self.health.update(row["spread_student"], row.get("rank_student"))
+            if warning:
+                self.progress.say(f"warning: step {row['step']}: {warning}")
+            for key, value in row.items():
+                if key != "step":
+                    self.tensorboard.add_scalar(key, value, row["step"])
+        _append(self.folder / "metrics.csv", rows)
+        self.progress.update(rows)
+        self.tensorboard.flush()
+
+    def _note_faults(self, faults: list[tuple[str, str]]) -> None:
+        for clip, reason in ((writable(clip), writable(reason)) for clip, reason in faults):
+            if clip not in self.faults:
+                self.faults[clip] = reason
+                if self.writes:
+                    with (self.folder / "faults.csv").open("a", newline="", encoding="utf-8") as file:
+                        csv.writer(file).writerow([clip, reason])
+
+
+class _Progress:
+    """A bar on a terminal, else a line now and then: step, loss, spread, speed, time left."""
+
+    def __init__(self, first: int, total: int, clips_per_step: int) -> None:
+        self.first, self.total, self.clips_per_step = first, total, clips_per_step
+        self.bar: Progress | None = None
+        self.begin = self.line = 0.0
+        self.estimated = False
+
+    def start(self) -> None:
+        self.begin = time.monotonic()
+        if sys.stderr.isatty():
+            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+            self.bar = Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))
+            self.task = self.bar.add_task("pre-training", total=self.total, completed=self.first)
+            self.bar.start()
+
+    def update(self, rows: list[Row]) -> None:
+        """Show the state after `rows`; the expected hours once, when their first steps are behind."""
+        last = rows[-1]
+        done = last["step"] + 1
+        now = time.monotonic()
+        speed = len(rows) / sum(1.0 / row["clips_per_second"] for row in rows)
+        if not self.estimated and len(rows) > 1:
+            hours = self.clips_per_step / speed * (self.total - self.first) / 3600
+            self.say(f"expected: {hours:.2f} h in all, at the speed of the first steps")
+            self.estimated = True
+        text = f"loss {last['loss']:.3f}  spread {last['spread_student']:.4f}  {speed:.0f} clips/s"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, description=text)
+        elif now - self.line >= LINE_SECONDS or done >= self.total:
+            left = (now - self.begin) / max(done - self.first, 1) * (self.total - done)
+            self.say(f"step {done}/{self.total}  {text}  {clock(left)} left")
+            self.line = now
+
+    def say(self, text: str) -> None:
+        if self.bar is not None:
+            self.bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _append(path: Path, rows: list[Row]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        if new:
+            writer.writeheader()
+        for row in rows:
+            writer.writerow({key: value if key == "step" else f"{value:.6g}" for key, value in row.items()})
+
+
+def _keep_rows(path: Path, steps: int) -> None:
+    """Drop the rows of `step >= steps`, which a resumed run does again, and a half-written last one."""
+    if path.exists():
+        header, *lines = path.read_text().splitlines(keepends=True) or [""]
+        kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) < steps]
+        with new_file(path) as temporary:
+            temporary.write_text("".join([header, *kept]))
+
+
+def _read_faults(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row[0]: row[1] for row in csv.reader(file) if len(row) == 2}

@@ -1,0 +1,1 @@
+"""What a probe and a fine-tuning share: metrics, calibration, splits, the report by class."""

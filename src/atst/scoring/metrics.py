@@ -1,0 +1,111 @@
+"""How right predictions are, and how sure of that one can be."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atst.output.progress import track
+
+RESAMPLES = 2000
+AT_ONCE = 2**25  # scores that are worked on at a time; ranking takes some 60 bytes for each
+
+
+def score(metric: Literal["accuracy", "mAP"], logits: Tensor, labels: Tensor) -> Tensor:
+    """The metric of `logits` (n, ..., C) against `labels` (n,) or (n, C), as (...), in 0..1."""
+    return accuracy(logits, labels) if metric == "accuracy" else mean_average_precision(logits, labels)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of clips whose largest logit is their class. (n, ..., C), (n,) -> (...)."""
+    hit = logits.argmax(-1) == labels.reshape(-1, *[1] * (logits.ndim - 2))
+    return hit.double().mean(0)
+
+
+def mean_average_precision(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean over classes of the average precision. (n, ..., C), (n, C) -> (...).
+
+    Classes without a positive clip, where it is undefined, are left out; NaN if that leaves none.
+    """
+    return average_precision(scores, labels).nanmean(-1)
+
+
+def average_precision(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Average precision of each class. (n, ..., C), (n, C) -> (..., C); NaN where no clip is positive.
+
+    Equal to scikit-learn's, equal scores included; but of many score columns at once. `weights` (n,) counts
+    clips several times, or not at all.
+    """
+    weight = torch.ones(len(scores), dtype=torch.float64, device=scores.device)
+    weight = weight if weights is None else weights.to(weight)
+    classes = max(1, AT_ONCE * scores.shape[-1] // max(1, scores.numel()))
+    ranked = map(_ranked, scores.split(classes, -1), labels.split(classes, -1))
+    return torch.cat([_weighted(*own, weight) for own in ranked], -1)
+
+
+def _ranked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """By class, best first, (..., C, n): clips, their labels, and the place of the last with each score."""
+    n = len(scores)
+    targets = labels.reshape(n, *[1] * (scores.ndim - 2), labels.shape[-1]).expand_as(scores)
+    ordered, order = (-scores).movedim(0, -1).contiguous().sort(-1)  # (..., C, n), best first
+    # Clips of one score stand or fall together: each is ranked where the last of them is.
+    last = torch.searchsorted(ordered, ordered, right=True) - 1
+    return order, targets.movedim(0, -1).gather(-1, order), last
+
+
+def _weighted(order: Tensor, hit: Tensor, last: Tensor, weights: Tensor) -> Tensor:
+    """Average precision (..., C) of what `_ranked` gave, for weights (n,) of clips."""
+    weight = weights[order]
+    positive = hit.double() * weight
+    precision = (positive.cumsum(-1) / weight.cumsum(-1).clamp_min(1e-300)).gather(-1, last)
+    return (precision * positive).sum(-1) / positive.sum(-1)
+
+
+def bootstrap_values(
+    metric: Literal["accuracy", "mAP"],
+    logits: Tensor,
+    labels: Tensor,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> NDArray[np.float64]:
+    """The metric on each of `resamples` draws, with replacement, of the clips that it was measured on.
+
+    `logits` (n, C), `labels` (n,) or (n, C). `interval` of the result is a 95% interval of the metric.
+    """
+    if metric == "accuracy":
+        return resampled_means((logits.argmax(-1) == labels).numpy(), seed, resamples)
+    n, ranked = len(logits), _ranked(logits, labels)
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)
+    draws = (torch.from_numpy(row).double().to(logits.device) for row in counts)
+    values = [_weighted(*ranked, row).nanmean().item() for row in track(draws, "mAP interval", resamples)]
+    return np.array(values)
+
+
+def paired_bootstrap(
+    correct_a: NDArray, correct_b: NDArray, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float, float]:
+    """How much better model A is than B on the same clips: (difference, low, high), 95% interval.
+
+    `correct_a`, `correct_b` (n,): whether each got clip i right, in the same order.
+    """
+    assert len(correct_a) == len(correct_b), "paired: one entry a clip, the same clips"
+    difference = np.asarray(correct_a, dtype=np.float64) - np.asarray(correct_b, dtype=np.float64)
+    return float(difference.mean()), *interval(resampled_means(difference, seed, resamples))
+
+
+def resampled_means(values: NDArray, seed: int, resamples: int = RESAMPLES) -> NDArray[np.float64]:
+    """The mean of `values` (n,) in each of `resamples` draws of n clips with replacement.
+
+    A mean depends only on how often each distinct value is drawn, so that is what is drawn.
+    """
+    distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)
+    return drawn @ distinct / len(values)
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 2.5th and 97.5th percentile."""
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,110 @@
+"""A file, or a stretch of it, becomes a float32 16 kHz mono waveform; or an error says why not.
+
+A stretch costs its own length to read, not the file's: decoders seek, and a little context around it makes
+the result equal to the same span of the whole file after resampling.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import soxr
+
+from atst.errors import AudioError
+from atst.sound.decoders import RATES, Pathlike, Source, mono_float, open_source
+
+SAMPLE_RATE = 16000
+CONTEXT = (
+    0.25  # s read on both sides of a stretch: settles resampling filters and lossy decoders after a seek
+)
+TOLERANCE = 0.1  # s that may be missing at the end: lengths of lossy files are often rounded up
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says."""
+
+    seconds: float
+    sample_rate: int  # Hz
+    channels: int
+
+
+def info(path: Pathlike) -> AudioInfo:
+    """Length, rate and channels of an audio file, without decoding it. Raises `AudioError`."""
+    with closing(open_source(path)) as source:
+        return AudioInfo(source.frames / source.rate, source.rate, source.channels)
+
+
+def read(path: Pathlike, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+    """A file, or `duration` seconds of it from `start` on, as float32 (N,) at 16 kHz, channels averaged.
+
+    A stretch equals the same span of the whole file's waveform; one that goes beyond the end is cut there.
+    A file that is 16 kHz mono already comes back as stored. Raises `AudioError`, naming the file: missing,
+    not audio, no samples, truncated, non-finite samples, `start` not before the end.
+    """
+    if not (math.isfinite(start) and start >= 0):
+        raise AudioError(f"{path}: start must be 0 s or later, not {start}")
+    if duration is not None and not (math.isfinite(duration) and duration > 0):
+        raise AudioError(f"{path}: duration must be more than 0 s, not {duration}")
+    with closing(open_source(path)) as source:
+        if start > 0 and start >= source.frames / source.rate:
+            raise AudioError(
+                f"{path}: start {start:g} s is beyond its end, {source.frames / source.rate:g} s"
+            )
+        first = round(start * SAMPLE_RATE)
+        last = None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
+        waveform = _stretch(source, first, last)
+    if not len(waveform):
+        raise AudioError(f"{path}: no samples" + (f" after {start:g} s" if start else ""))
+    if not np.isfinite(waveform).all():
+        raise AudioError(f"{path}: non-finite samples (NaN or infinity)")
+    return waveform
+
+
+def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Samples (N,) or (N, channels) at `sample_rate` Hz as float32 (M,) at 16 kHz.
+
+    Integers are scaled to [-1, 1). Raises `AudioError` when empty, non-finite, of another shape, or of a rate
+    that is not 4 to 768 kHz.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2) or not samples.size:
+        raise AudioError(f"waveform of shape {samples.shape}: expected (N,) or (N, channels), not empty")
+    if sample_rate not in RATES:
+        raise AudioError(f"sample rate {sample_rate} Hz is not between {RATES[0]} and {RATES[-1]}")
+    mono = mono_float(samples.reshape(len(samples), -1))
+    if not np.isfinite(mono).all():
+        raise AudioError("waveform has non-finite samples (NaN or infinity)")
+    return _resample(mono, int(sample_rate))
+
+
+def _stretch(source: Source, first: int, last: int | None) -> np.ndarray:
+    """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source."""
+    ratio = Fraction(source.rate, SAMPLE_RATE)
+    # The input must begin where an input and an output sample coincide, or the output grid would shift.
+    unit = ratio.numerator
+    margin = math.ceil(CONTEXT * source.rate)
+    begin = max(0, (math.floor(first * ratio) - margin) // unit * unit)
+    end = None if last is None else math.ceil(last * ratio) + margin
+    available = source.frames - begin if end is None else min(end, source.frames) - begin
+    mono = _collect(source.blocks(begin, None if end is None else end - begin))
+    to_the_end = end is None or end >= source.frames
+    if len(mono) < available - TOLERANCE * source.rate or (to_the_end and source.is_cut()):
+        there = (begin + len(mono)) / source.rate
+        raise AudioError(f"{source.path}: truncated, its samples end at {there:.2f} s")
+    offset = int(begin / ratio)
+    return _resample(mono, source.rate)[first - offset : None if last is None else last - offset]
+
+
+def _collect(blocks: Iterator[np.ndarray]) -> np.ndarray:
+    parts = list(blocks)
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _resample(mono: np.ndarray, rate: int) -> np.ndarray:
+    if rate == SAMPLE_RATE or not len(mono):
+        return np.ascontiguousarray(mono)
+    return soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")

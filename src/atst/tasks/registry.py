@@ -1,0 +1,84 @@
+"""The registered tasks, and how one is read from its folder."""
+
+import os
+from pathlib import Path
+
+from atst.errors import UsageError
+from atst.tasks.listing import SHOWN, Listing, audio_under, build_task, with_files
+from atst.tasks.music import MUSIC
+from atst.tasks.sounds import SOUNDS
+from atst.tasks.spec import Known
+from atst.tasks.speech import SPEECH
+from atst.tasks.tables import read_table, read_task
+from atst.tasks.task import Task
+
+KNOWN: dict[str, Known] = {**SOUNDS, **SPEECH, **MUSIC}
+
+
+def load_known(name: str, data: str | Path | None, option: str = "--data") -> Task:
+    """The registered task of that name, from a prepared table or the official layout in its folder.
+
+    Clips without a file are an error that counts them, but where some can no longer be had (AudioSet):
+    there they are left out, and listed in the task's `missing`. Raises `UsageError`, which calls `data` by
+    the name `option`.
+    """
+    known = KNOWN[name]
+    folder = data_folder(name, data, option)
+    if (folder / known.table).is_file():
+        return read_task(folder / known.table, name, known.rates, known.source)
+    root = official_root(name, folder, option)
+    listing, missing, _ = read_official(known, root)
+    if missing and (not known.vanishing or not listing.files):
+        shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
+        count = f"{len(missing)} of {len(missing) + len(listing.files)} clips"
+        more = f"atst tasks check {name} --data {folder} says more."
+        raise UsageError(f"task {name}: {count} have no file in {root}: {shown}. {more}")
+    extra = {"rates": known.rates, "source": known.source, "missing": tuple(missing)}
+    return build_task(root, root, listing, name=name, **extra)
+
+
+def read_official(known: Known, root: Path) -> tuple[Listing, list[str], list[str]]:
+    """The clips with a file, the names of those without, and the audio files without a label."""
+    assert known.read is not None, "a task without an official layout has a table"
+    audio = audio_under(root, known.audio)
+    everything = known.read(root, audio)
+    listing, missing = with_files(everything, audio)
+    return listing, missing, sorted(audio - set(listing.files))
+
+
+def read_prepared(table: Path) -> tuple[Listing, list[str], list[str]]:
+    """The same of a prepared table."""
+    everything = read_table(table)
+    audio = audio_under(table.parent)
+    # A table may name files elsewhere, or write a path in another way than a folder's listing does.
+    audio |= {file for file in everything.files if file not in audio and (table.parent / file).is_file()}
+    listing, missing = with_files(everything, audio)
+    return listing, missing, sorted(audio - set(listing.files))
+
+
+def official_root(name: str, folder: Path, option: str = "--data") -> Path:
+    """Where in `folder` the official layout begins. Raises `UsageError` saying what is not there."""
+    known = KNOWN[name]
+    for inside in ("", *known.inside):
+        if known.read is not None and all((folder / inside / needed).exists() for needed in known.needs):
+            return folder / inside
+    absent = [needed for needed in known.needs if not (folder / needed).exists()]
+    rest = f" (official layout: no {', no '.join(absent)})" if absent else ""
+    raise UsageError(
+        f"task {name}: {folder} has no {known.table}{rest}; {option} is the folder that holds it. "
+        f"Files: {known.get}."
+    )
+
+
+def data_folder(name: str, data: str | Path | None, option: str = "--data") -> Path:
+    """The folder given, else the task's in ATST_DATA. Raises `UsageError` if there is none."""
+    if data is not None:
+        return Path(data)
+    root = os.environ.get("ATST_DATA")
+    folder = Path(root) / KNOWN[name].folder if root else None
+    if folder is not None and folder.is_dir():
+        return folder
+    looked = f" ({folder} does not exist)" if folder else ""
+    raise UsageError(
+        f"task {name} needs its files: give {option} DIR, or set ATST_DATA to the folder above{looked}."
+    )

@@ -1,0 +1,1 @@
+"""What both trainings share: loop, loader, checkpoints, schedules, recipe, augmentation, launch."""

@@ -1,0 +1,110 @@
+"""When a run saves, what it saves, and what it finds when it resumes."""
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+
+from atst.errors import TrainingError
+from atst.output.atomic import new_file
+from atst.training import signals
+
+Save = Callable[[lightning.Trainer, Any], None]  # with the module that is trained
+
+
+class Checkpoints(lightning.Callback):
+    """Calls `save` every so many steps or minutes, at the end, and on Ctrl-C or SIGTERM, which stop it."""
+
+    def __init__(self, save: Save, steps: int, minutes: float) -> None:
+        self.save, self.steps, self.minutes = save, steps, minutes
+        self.last_time = time.monotonic()
+        self.last_step = -1
+        self.stopped = False
+        self.speaks = True  # one process of several does
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.speaks = trainer.is_global_zero
+        self.last_time = time.monotonic()
+        self.last_step = trainer.global_step
+        signals.install(signals.handler(self._stop))
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        step = trainer.global_step
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or step == self.last_step:
+            return
+        stop = self.stopped  # once: a signal from here on is for the next step
+        by_steps = self.steps > 0 and step % self.steps == 0
+        by_time = self.minutes > 0 and time.monotonic() - self.last_time > 60 * self.minutes
+        due = by_steps or by_time or step >= trainer.max_steps
+        if trainer.world_size > 1:  # clocks and signals differ between processes
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if due or stop:
+            self.save(trainer, pl_module)
+            self.last_time, self.last_step = time.monotonic(), step
+        self.stopped = self.stopped or stop
+        trainer.should_stop = trainer.should_stop or stop
+
+    def _stop(self) -> None:
+        if self.stopped:
+            signals.stop()
+        self.stopped = True
+        if self.speaks:
+            text = "\nstopping after this step and saving; once more to stop at once"
+            print(text, file=sys.stderr, flush=True)
+
+
+def write(trainer: lightning.Trainer, folder: Path, keep: int) -> None:
+    """Save the trainer's state under `folder`, appearing whole; all but the `keep` newest go afterwards.
+
+    To be called in every process, since gathering the state takes all of them; the first writes it.
+    """
+    path = folder / f"step-{trainer.global_step:08d}.ckpt"
+    if not trainer.is_global_zero:
+        trainer.save_checkpoint(path, weights_only=False)
+        return
+    with new_file(path) as temporary:
+        trainer.save_checkpoint(temporary, weights_only=False)  # with the optimiser's state
+    for old in sorted(folder.glob("step-*.ckpt"))[:-keep]:
+        old.unlink()
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint with the most steps in a run folder; only complete ones bear this name."""
+    return max((folder / "checkpoints").glob("step-*.ckpt"), default=None)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What the module's `checkpoint_extra` was. Raises `TrainingError` for a damaged file."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["atst"]
+        return {**state, "step": int(state["step"]), "conditions": dict(state["conditions"])}
+    except Exception as error:  # whatever a damaged file makes of its reader
+        raise TrainingError(
+            f"{checkpoint}: cannot be read ({type(error).__name__}); remove it to resume from the one before."
+        ) from None
+
+
+def disk_needed(parameters: int, keep: int) -> int:
+    """Bytes of checkpoints: both networks and two moments in float32, one file more while saving."""
+    return parameters * 4 * 2 * (keep + 1)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free where `folder` is or will be."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

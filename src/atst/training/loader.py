@@ -1,0 +1,52 @@
+"""Batches of an endless stream that is read by position, loaded by worker processes."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class BatchPositions(Sampler[list[int]]):
+    """Endless batches of positions for one device of several, from micro-batch `start` on."""
+
+    def __init__(self, batch_size: int, start: int = 0, rank: int = 0, devices: int = 1) -> None:
+        self.batch_size, self.start, self.rank, self.devices = batch_size, start, rank, devices
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch = self.start
+        while True:
+            first = (batch * self.devices + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+            batch += 1
+
+
+def loader_of(
+    dataset: Dataset[Any], positions: BatchPositions, workers: int, collate: Callable[[list[Any]], Any]
+) -> DataLoader[dict[str, Any]]:
+    """Collated batches of any stream that is read by position."""
+    count = default_workers() if workers == -1 else workers
+    return DataLoader(
+        dataset,
+        batch_sampler=positions,
+        num_workers=count,
+        collate_fn=collate,
+        worker_init_fn=start_worker,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if count else None,
+    )
+
+
+def default_workers() -> int:
+    """A core for the training process on each device, the others for loading, 16 at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, cores - 1))
+
+
+def start_worker(worker: int) -> None:
+    """One thread, and no answer to signals, in a loader process."""
+    torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the training process to handle, which ends this one
+        signal.signal(number, signal.SIG_IGN)
