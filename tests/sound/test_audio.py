@@ -245,3 +245,35 @@ def test_real_recordings(shared_data):
     for path in sorted((shared_data / "tasks" / "esc10").rglob("*.ogg"))[:10]:
         everything = audio.read(path)
         np.testing.assert_allclose(audio.read(path, 1.234, 0.5), everything[19744:27744], atol=1e-4)
+
+
+def test_windows_of_one_pass_are_the_whole_file(files):
+    for name in ("pcm16.wav", "a.mp3", "a.webm"):
+        windows = list(audio.stream(files[name], 1.5))
+        assert [len(window) for window in windows[:-1]] == [24000] * (len(windows) - 1)
+        np.testing.assert_array_equal(np.concatenate(windows), whole(files[name]))
+
+
+def test_one_channel_or_their_mean(tmp_path):
+    left, right = sound(16000), -0.5 * sound(16000)
+    path = tmp_path / "two.wav"
+    soundfile.write(path, np.stack([left, right], 1), 16000, subtype="FLOAT")
+    np.testing.assert_array_equal(audio.read(path, channel=0), left)
+    np.testing.assert_array_equal(audio.read(path, channel=1), right)
+    np.testing.assert_allclose(audio.read(path), (left + right) / 2, atol=1e-7)
+    with pytest.raises(AudioError, match="no channel 2, it has 2"):
+        audio.read(path, channel=2)
+    with pytest.raises(AudioError, match="no channel -1"):
+        audio.read(path, channel=-1)
+
+
+def test_what_there_is_of_a_recording_that_was_cut_short(files, tmp_path):
+    content = files["pcm16.wav"].read_bytes()
+    path = tmp_path / "cut.wav"
+    path.write_bytes(content[: 44 + 44100 * 4 * 3])
+    fails(path, "truncated, its samples end at 3.00 s")
+    remarks: list[str] = []
+    got = audio.read(path, partial=True, remarks=remarks)
+    np.testing.assert_allclose(got[:-200], whole(files["pcm16.wav"])[: 48000 - 200], atol=1e-5)
+    assert len(got) == 48000
+    assert remarks == ["truncated, its samples end at 3.00 s"]

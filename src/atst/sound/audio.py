@@ -27,41 +27,73 @@ TOLERANCE = 0.1  # s that may be missing at the end: lengths of lossy files are 
 class AudioInfo:
     """What a file's header says."""
 
-    seconds: float
+    seconds: float  # an estimate: for progress bars, never a limit
     sample_rate: int  # Hz
     channels: int
+    format: str  # the container's name
+    codec: str
 
 
 def info(path: Pathlike) -> AudioInfo:
     """Length, rate and channels of an audio file, without decoding it. Raises `AudioError`."""
     with closing(open_source(path)) as source:
-        return AudioInfo(source.frames / source.rate, source.rate, source.channels)
+        seconds = max(0.0, source.frames / source.rate)
+        return AudioInfo(seconds, source.rate, source.channels, source.format, source.codec)
 
 
-def read(path: Pathlike, start: float = 0.0, duration: float | None = None) -> np.ndarray:
-    """A file, or `duration` seconds of it from `start` on, as float32 (N,) at 16 kHz, channels averaged.
+def read(
+    path: Pathlike,
+    start: float = 0.0,
+    duration: float | None = None,
+    *,
+    channel: int | None = None,
+    partial: bool = False,
+    remarks: list[str] | None = None,
+) -> np.ndarray:
+    """A file, or `duration` seconds of it from `start` on, as float32 (N,) at 16 kHz.
 
-    A stretch equals the same span of the whole file's waveform; one that goes beyond the end is cut there.
-    A file that is 16 kHz mono already comes back as stored. Raises `AudioError`, naming the file: missing,
-    not audio, no samples, truncated, non-finite samples, `start` not before the end.
+    Channels are averaged, or the one numbered `channel` (from 0) is taken. A stretch equals the same span of
+    the whole file's waveform; one that goes beyond the end is cut there. A file that is 16 kHz mono already
+    comes back as stored. With `partial` a recording that was cut short is read as far as it goes, and what
+    happened is appended to `remarks`. Raises `AudioError`, naming the file: missing, not audio, no samples,
+    no such channel, truncated, non-finite samples, `start` not before the end.
     """
     if not (math.isfinite(start) and start >= 0):
         raise AudioError(f"{path}: start must be 0 s or later, not {start}")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise AudioError(f"{path}: duration must be more than 0 s, not {duration}")
-    with closing(open_source(path)) as source:
+    with closing(open_source(path, channel)) as source:
         if start > 0 and start >= source.frames / source.rate:
             raise AudioError(
                 f"{path}: start {start:g} s is beyond its end, {source.frames / source.rate:g} s"
             )
         first = round(start * SAMPLE_RATE)
         last = None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
-        waveform = _stretch(source, first, last)
+        waveform = _stretch(source, first, last, remarks if partial else None, partial)
     if not len(waveform):
         raise AudioError(f"{path}: no samples" + (f" after {start:g} s" if start else ""))
     if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: non-finite samples (NaN or infinity)")
     return waveform
+
+
+def stream(
+    path: Pathlike,
+    seconds: float,
+    *,
+    channel: int | None = None,
+    partial: bool = False,
+    remarks: list[str] | None = None,
+) -> Iterator[np.ndarray]:
+    """Consecutive windows of `seconds`, float32 (n,) at 16 kHz, to the end of the file; the last is shorter.
+
+    One forward pass, linear in time whatever the format; put together they equal `read(path)`. The other
+    arguments and errors are those of `read`; an error comes at the point where it is found.
+    """
+    waveform = read(path, channel=channel, partial=partial, remarks=remarks)
+    step = max(1, round(seconds * SAMPLE_RATE))
+    for begin in range(0, len(waveform), step):
+        yield waveform[begin : begin + step]
 
 
 def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -81,7 +113,9 @@ def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     return _resample(mono, int(sample_rate))
 
 
-def _stretch(source: Source, first: int, last: int | None) -> np.ndarray:
+def _stretch(
+    source: Source, first: int, last: int | None, remarks: list[str] | None, partial: bool
+) -> np.ndarray:
     """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source."""
     ratio = Fraction(source.rate, SAMPLE_RATE)
     # The input must begin where an input and an output sample coincide, or the output grid would shift.
@@ -94,7 +128,11 @@ def _stretch(source: Source, first: int, last: int | None) -> np.ndarray:
     to_the_end = end is None or end >= source.frames
     if len(mono) < available - TOLERANCE * source.rate or (to_the_end and source.is_cut()):
         there = (begin + len(mono)) / source.rate
-        raise AudioError(f"{source.path}: truncated, its samples end at {there:.2f} s")
+        remark = f"truncated, its samples end at {there:.2f} s"
+        if not partial:
+            raise AudioError(f"{source.path}: {remark}")
+        if remarks is not None:
+            remarks.append(remark)
     offset = int(begin / ratio)
     return _resample(mono, source.rate)[first - offset : None if last is None else last - offset]
 

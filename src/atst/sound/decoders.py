@@ -33,7 +33,7 @@ logging.getLogger("libav").setLevel(logging.CRITICAL)
 Pathlike = str | os.PathLike[str]
 
 
-def open_source(path: Pathlike) -> "Source":
+def open_source(path: Pathlike, channel: int | None = None) -> "Source":
     """The file's decoder, to be closed after use. Raises `AudioError`, file name first."""
     name = os.fspath(path)
     try:
@@ -54,6 +54,10 @@ def open_source(path: Pathlike) -> "Source":
     if source.rate not in RATES or source.channels < 1:
         source.close()
         raise AudioError(f"{name}: sample rate {source.rate} Hz is not between {RATES[0]} and {RATES[-1]}")
+    if channel is not None and not 0 <= channel < source.channels:
+        source.close()
+        raise AudioError(f"{name}: no channel {channel}, it has {source.channels} (the first is 0)")
+    source.channel = channel
     return source
 
 
@@ -64,6 +68,9 @@ class Source:
     frames: int
     rate: int
     channels: int
+    format: str
+    codec: str
+    channel: int | None = None  # None: their mean
 
     def close(self) -> None:
         """Let go of the file."""
@@ -85,6 +92,7 @@ class Sndfile(Source):
         self.path = path
         self.file = soundfile.SoundFile(os.fsencode(path))  # as bytes: a name may be no UTF-8
         self.frames, self.rate, self.channels = self.file.frames, self.file.samplerate, self.file.channels
+        self.format, self.codec = self.file.format, self.file.subtype
         # libmpg123 warns on stderr at every seek, and a stream of unknown length has no usable `frames`.
         if self.file.format == "MP3" or self.frames > 1 << 60:
             self.file.close()
@@ -101,7 +109,7 @@ class Sndfile(Source):
             left = self.frames if count is None else count
             size = max(1, BLOCK // self.channels)
             while left > 0 and len(block := self.file.read(min(size, left), "float32", always_2d=True)):
-                yield mono_float(block)
+                yield mono_float(block, self.channel)
                 left -= len(block)
         except soundfile.SoundFileError as error:
             raise AudioError(f"{self.path}: truncated or damaged ({_one_line(error)})") from error
@@ -130,6 +138,7 @@ class Container(Source):
             self.close()
             raise AudioError(f"{path}: no sound track")
         self.stream = self.container.streams.audio[0]
+        self.format, self.codec = self.container.format.name, self.stream.codec_context.name
         self.rate, self.channels = self.stream.rate or 0, self.stream.channels
         self.tick = self.stream.time_base or Fraction(1, av.time_base)  # s
         try:
@@ -184,7 +193,7 @@ class Container(Source):
                 if frame.sample_rate != self.rate:
                     raise AudioError(f"{self.path}: its sample rate changes on the way")
                 stop = max(0, int(min(frame.samples, end - position)))
-                yield mono_float(_samples(frame)[max(0, begin - position) : stop])
+                yield mono_float(_samples(frame)[max(0, begin - position) : stop], self.channel)
                 position += frame.samples
                 if position >= end:
                     break
@@ -215,8 +224,10 @@ class Container(Source):
         return 0, self.container.decode(self.stream)
 
 
-def mono_float(samples: np.ndarray) -> np.ndarray:
-    """(N, C) of any sample format as float32 (N,)."""
+def mono_float(samples: np.ndarray, channel: int | None = None) -> np.ndarray:
+    """(N, C) of any sample format as float32 (N,): the channel of that number, or the mean."""
+    if channel is not None:
+        samples = samples[:, channel : channel + 1]
     if samples.dtype == np.uint8:
         samples = (samples.astype(np.float32) - 128) / 128
     elif np.issubdtype(samples.dtype, np.signedinteger):
