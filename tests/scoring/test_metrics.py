@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score
 from atst.scoring.metrics import (
     accuracy,
     average_precision,
+    bootstrap_interval,
     bootstrap_values,
     interval,
     mean_average_precision,
@@ -69,9 +70,32 @@ def test_bootstrap_of_map_surrounds_it_and_is_seeded():
     labels = torch.from_numpy(rng.integers(0, 2, (80, 3)))
     scores = labels + torch.from_numpy(rng.normal(0, 1, (80, 3)))
     value = mean_average_precision(scores, labels)
-    low, high = interval(bootstrap_values("mAP", scores, labels, 5, 200))
+    low, high = bootstrap_interval("mAP", [bootstrap_values("mAP", scores, labels, 5, 200)], float(value))
     assert low < value < high
-    assert (low, high) == interval(bootstrap_values("mAP", scores, labels, 5, 200))
+    draws = [bootstrap_values("mAP", scores, labels, 5, 200)]
+    assert (low, high) == bootstrap_interval("mAP", draws, float(value))
+
+
+@pytest.mark.parametrize(("informative", "around"), [(0.0, 0.04), (1.0, 0.13), (5.0, 0.99)])
+def test_the_interval_of_map_holds_its_value_at_low_and_high_map(informative, around):
+    """Classes are rare, so draws as they are lie above the value, with scores that say a little all of them."""
+    rng = np.random.default_rng(6)
+    labels = torch.from_numpy((rng.random((400, 60)) < 0.02).astype(np.uint8))
+    scores = informative * labels + torch.from_numpy(rng.normal(0, 1, (400, 60)))
+    value = float(mean_average_precision(scores, labels))
+    assert value == pytest.approx(around, abs=0.05)
+    draws = bootstrap_values("mAP", scores, labels, 0, 300)
+    low, high = bootstrap_interval("mAP", [draws], value)
+    assert 0 <= low < value < high <= 1
+    assert high - low == pytest.approx(np.subtract(*interval(draws)[::-1]), abs=0.005)
+    if informative == 1:
+        assert interval(draws)[0] > value
+
+
+def test_the_interval_of_a_perfect_map_is_a_point():
+    labels = torch.tensor([[1, 0], [0, 1], [1, 1], [0, 0]])
+    draws = bootstrap_values("mAP", labels.double(), labels, 0, 50)
+    assert bootstrap_interval("mAP", [draws, draws], 1.0) == (1.0, 1.0)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 4), st.sampled_from([2, 5, 1000]))

@@ -17,7 +17,7 @@ from atst.evaluation.mlp import Trained
 from atst.evaluation.results import Choice, ProbeResult, left_out, task_fingerprint
 from atst.evaluation.sweep import Sweep
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
-from atst.scoring.metrics import interval
+from atst.scoring.metrics import BOOTSTRAP, bootstrap_interval
 from atst.scoring.splits import Parts
 from atst.tasks import Task
 
@@ -90,14 +90,16 @@ def measure(
     draws = [data.bootstrap(logits[fold], test, fold) for fold, test in enumerate(parts.test.T)]
     folds = range(parts.count)
     temperature = choices[0].temperature if refit is None else _temperature(data, parts, refit[1], folds)
+    metric, value = data.task.metric, float(np.mean([choice.value for choice in choices]))
     result = ProbeResult(
         task=data.task.name,
         model=model.name,
         pooling=POOLING,
         layers=model.depth,
-        metric=data.task.metric,
-        value=float(np.mean([choice.value for choice in choices])),
-        ci=interval(np.mean(draws, axis=0)),
+        metric=metric,
+        value=value,
+        ci=bootstrap_interval(metric, draws, value),
+        ci_over=BOOTSTRAP[metric],
         seed=data.seed,
         chosen=choices,
         knn=_knn(data, parts),

@@ -11,6 +11,7 @@ from safetensors.torch import save as as_safetensors
 from atst.finetuning.run import Choice, Finetuned, FinetuneResult
 from atst.output.atomic import new_file, new_folder
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
+from atst.scoring.metrics import BOOTSTRAP
 from atst.scoring.per_class import chance, class_parts, write_predictions
 
 CURVES = (
@@ -93,7 +94,7 @@ def _headline(finetuned: Finetuned) -> Headline:
     if len(folds) == 1 and folds[0] is not None:
         over = f"Fold {folds[0]} alone"
     note = (
-        f"{over}; 95% bootstrap interval over {len(finetuned.tested)} test clips: {low:.3f} to {high:.3f}. "
+        f"{over}; 95% bootstrap interval over {len(finetuned.tested)} {BOOTSTRAP[finetuned.task.metric]}: {low:.3f} to {high:.3f}. "
         f"Chance is about {chance(finetuned.task, finetuned.tested):.3f}. Expected calibration error "
         f"{calibration['expected_calibration_error_before']:.3f}"
     )

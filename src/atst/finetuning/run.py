@@ -17,7 +17,7 @@ from atst.evaluation.results import left_out
 from atst.finetuning.fit import Job, Outcome, Part, fit
 from atst.finetuning.network import Network
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
-from atst.scoring.metrics import bootstrap_values, interval, score
+from atst.scoring.metrics import bootstrap_interval, bootstrap_values, score
 from atst.scoring.per_class import unseen
 from atst.scoring.splits import divide
 from atst.tasks import Task
@@ -190,6 +190,7 @@ def _result(
         bootstrap_values(task.metric, o.test, _labels(task, o.test_rows), recipe.seed + i)
         for i, o in enumerate(outcomes)
     ]
+    value = float(np.mean([choice.value for choice in chosen]))
     faults = sorted(job.clips.faults.items())
     return FinetuneResult(
         task=task.name,
@@ -198,8 +199,8 @@ def _result(
         pooling=POOLING,
         layers=LAYERS,
         metric=task.metric,
-        value=float(np.mean([choice.value for choice in chosen])),
-        ci=interval(np.mean(draws, axis=0)),
+        value=value,
+        ci=bootstrap_interval(task.metric, draws, value),
         seed=recipe.seed,
         chosen_on=chosen_on,
         chosen=chosen,

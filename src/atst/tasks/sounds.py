@@ -14,14 +14,14 @@ AUDIOSET_CSV = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/
 FSD50K_PARTS = {"train": "train", "val": "valid", "eval": "test"}
 FSD50K = "https://zenodo.org/records/4060432/files/FSD50K."
 # A YouTube id has 11 characters. Downloaders add an initial Y, or the start and end of the segment.
-YOUTUBE_FILE = r"{}([\w-]{{11}})(_[\d.]+){{0,2}}"
+YOUTUBE_FILE = re.compile(r"(Y?)([\w-]{11})(_[\d.]+([_-][\d.]+)?)?", re.ASCII)
 
 
 def read_audioset(folder: Path, audio: set[str], train: tuple[str, ...]) -> Listing:
     """`*_segments.csv`: YTID, start_seconds, end_seconds, "mid,mid,..." below comments; classes by index.
 
     A clip's file is found by its YouTube id anywhere below the folder: `ID.wav`, `YID.wav`, `ID_30.000.wav`,
-    `ID_30.000_40.000.wav`, `ID_30000.wav`, with any suffix of audio.
+    `ID_30.000_40.000.wav`, `ID_30.0-40.0.wav`, `ID_30000.wav`, with any suffix of audio.
     """
     mids = {row["mid"]: row["display_name"] for row in read_rows(folder / LABELS, ("mid", "display_name"))}
     by_id = _by_youtube_id(audio)
