@@ -100,17 +100,54 @@ def test_labels_without_files_are_an_error_that_counts_them(name, tmp_path):
 def test_without_metadata_it_is_said_what_is_not_there(name, tmp_path):
     with pytest.raises(UsageError, match=r"has no meta.*\.csv \(official layout: no ") as error:
         load_task(name, tmp_path)
-    assert KNOWN[name].needs[0] in str(error.value)
+    assert KNOWN[name].lacks(tmp_path)[0] in str(error.value)
     assert KNOWN[name].get in str(error.value)
     with pytest.raises(AtstError, match="official layout") as error:
         check_task(name, tmp_path)
     assert error.value.exit_code == 1
 
 
-def test_the_folder_that_an_archive_unpacks_to_is_looked_into(tmp_path):
-    (tmp_path / "ESC-50-master").mkdir()
-    TREES["esc50"](tmp_path / "ESC-50-master")
-    assert len(load_task("esc50", tmp_path)) == 60
+@pytest.mark.parametrize(
+    ("name", "inside", "clips"),
+    [
+        ("esc50", "ESC-50-master", 60),
+        ("fsdd", "free-spoken-digit-dataset-1.0.10", 24),
+        ("crema-d", "CREMA-D-master", 24),
+        ("us8k", "my copy", 40),
+    ],
+)
+def test_the_folder_that_an_archive_unpacks_to_is_looked_into_whatever_its_name(
+    tmp_path, name, inside, clips
+):
+    (tmp_path / inside).mkdir()
+    TREES[name](tmp_path / inside)
+    (tmp_path / "archives").mkdir()
+    assert len(load_task(name, tmp_path)) == clips
+    assert check_task(name, tmp_path).folder == tmp_path / inside
+    shutil.copytree(tmp_path / inside, tmp_path / "a second one")
+    with pytest.raises(UsageError, match=f"holds it twice, in .*{inside}.*; give one as --data"):
+        load_task(name, tmp_path)
+
+
+def test_urbansound8k_with_its_folds_beside_the_table(tmp_path):
+    TREES["us8k"](tmp_path)
+    official = load_task("us8k", tmp_path)
+    for path in [*(tmp_path / "audio").iterdir(), *(tmp_path / "metadata").iterdir()]:
+        path.rename(tmp_path / path.name)
+    task = load_task("us8k", tmp_path)
+    assert task.folds.tolist() == official.folds.tolist()
+    assert [f"audio/{name}" for name in task.names] == official.names
+    found = check_task("us8k", tmp_path)
+    assert (found.layout, found.missing, found.spare) == ("UrbanSound8K.csv", [], [])
+
+
+def test_esc10_from_a_table_that_a_spreadsheet_saved(tmp_path):
+    TREES["esc10"](tmp_path)
+    official = load_task("esc10", tmp_path).names
+    table = tmp_path / "meta" / "esc50.csv"
+    text = table.read_text().replace("True", "TRUE").replace("False", "FALSE")
+    table.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert load_task("esc10", tmp_path).names == official
 
 
 def test_a_prepared_table_comes_first(tmp_path):

@@ -59,13 +59,14 @@ def us8k(folder: Path) -> None:
 def audioset(folder: Path) -> None:
     """Clips named in the ways that downloaders name them."""
     names = ("{}.wav", "Y{}.wav", "{}_30.000.wav", "{}_30.000_40.000.wav", "{}_30000.flac")
+    names += ("{}_30.0-40.0.wav",)
     for number, part in enumerate(("balanced_train", "unbalanced_train", "eval")):
         rows = []
         for kind, take in product(range(2), range(EACH)):
             youtube_id = f"-{number}{kind}_{take}WZT-miFs"[:11].ljust(11, "_")
             mids = "/m/09x0r,/m/05zppz" if kind else "/m/03v3yw"
             rows.append(f'{youtube_id}, 30.000, 40.000, "{mids}"\n')
-            tone(folder / part / names[(kind + take + number) % 5].format(youtube_id), kind, take)
+            tone(folder / part / names[(kind + take + 4 * number) % 6].format(youtube_id), kind, take)
         (folder / f"{part}_segments.csv").write_text(AUDIOSET_HEADER + "".join(rows))
     (folder / "class_labels_indices.csv").write_text(AUDIOSET_CLASSES)
 

@@ -85,7 +85,7 @@ def check_task(name: str, folder: str | Path) -> Check:
             root = official_root(name, folder)
         except UsageError as error:  # the question is whether it is there: that it is not is no wrong usage
             raise AtstError(str(error)) from error
-        layout = ", ".join(known.needs)
+        layout = ", ".join(known.layout(root))
         listing, missing, spare = read_official(known, root)
     found = Counter(listing.parts)
     if "all" in known.clips:

@@ -57,17 +57,33 @@ def read_prepared(table: Path) -> tuple[Listing, list[str], list[str]]:
 
 
 def official_root(name: str, folder: Path, option: str = "--data") -> Path:
-    """Where in `folder` the official layout begins. Raises `UsageError` saying what is not there."""
+    """Where the official layout begins: `folder`, or the one folder in it that an archive unpacked to.
+
+    Raises `UsageError` saying what is not there.
+    """
     known = KNOWN[name]
-    for inside in ("", *known.inside):
-        if known.read is not None and all((folder / inside / needed).exists() for needed in known.needs):
-            return folder / inside
-    absent = [needed for needed in known.needs if not (folder / needed).exists()]
+    if known.read is not None:
+        roots = [folder] if known.lacks(folder) == [] else _unpacked(known, folder)
+        if len(roots) == 1:
+            return roots[0]
+        if roots:
+            shown = " and ".join(root.name for root in roots)
+            raise UsageError(f"task {name}: {folder} holds it twice, in {shown}; give one as {option}.")
+    absent = known.lacks(folder)
     rest = f" (official layout: no {', no '.join(absent)})" if absent else ""
     raise UsageError(
         f"task {name}: {folder} has no {known.table}{rest}; {option} is the folder that holds it. "
         f"Files: {known.get}."
     )
+
+
+def _unpacked(known: Known, folder: Path) -> list[Path]:
+    """The folders in `folder` that hold the official layout, whatever they are called."""
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    except OSError:
+        return []  # it is said below that nothing is there
+    return [path for path in inside if not known.lacks(path)]
 
 
 def data_folder(name: str, data: str | Path | None, option: str = "--data") -> Path:

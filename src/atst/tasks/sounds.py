@@ -10,6 +10,7 @@ from atst.errors import UsageError
 from atst.tasks.listing import Listing, open_table, read_rows
 from atst.tasks.spec import Archive, Known
 
+US8K = "UrbanSound8K.csv"
 AUDIOSET_CSV = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
 FSD50K_PARTS = {"train": "train", "val": "valid", "eval": "test"}
 FSD50K = "https://zenodo.org/records/4060432/files/FSD50K."
@@ -38,11 +39,17 @@ def read_audioset(folder: Path, audio: set[str], train: tuple[str, ...]) -> List
 
 
 def read_us8k(folder: Path, audio: set[str]) -> Listing:
-    """`metadata/UrbanSound8K.csv`; the file is `audio/foldN/slice_file_name`. Ten folds, never reshuffled."""
-    table = folder / "metadata" / "UrbanSound8K.csv"
-    rows = list(read_rows(table, ("slice_file_name", "fold", "class")))
+    """`metadata/UrbanSound8K.csv`; the file is `audio/foldN/slice_file_name`. Ten folds, never reshuffled.
+
+    Other packings have the table and the folders `foldN` side by side.
+    """
+    table = folder / "metadata" / US8K
+    rows = list(
+        read_rows(table if table.is_file() else folder / US8K, ("slice_file_name", "fold", "class"))
+    )
+    files = [f"fold{row['fold']}/{row['slice_file_name']}" for row in rows]
     return Listing(
-        [f"audio/fold{row['fold']}/{row['slice_file_name']}" for row in rows],
+        [file if file in audio else f"audio/{file}" for file in files],
         [[row["class"]] for row in rows],
         [row["fold"] for row in rows],
         "fold",
@@ -52,7 +59,7 @@ def read_us8k(folder: Path, audio: set[str]) -> Listing:
 def read_esc(folder: Path, audio: set[str], only_esc10: bool) -> Listing:
     """`meta/esc50.csv`: filename, fold, category, esc10 (True or False); the file is `audio/filename`."""
     rows = list(read_rows(folder / "meta" / "esc50.csv", ("filename", "fold", "category", "esc10")))
-    rows = [row for row in rows if not only_esc10 or row["esc10"] == "True"]
+    rows = [row for row in rows if not only_esc10 or row["esc10"].lower() == "true"]  # a spreadsheet: TRUE
     files = [f"audio/{row['filename']}" for row in rows]
     return Listing(files, [[row["category"]] for row in rows], [row["fold"] for row in rows], "fold")
 
@@ -85,14 +92,14 @@ def _segments(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _by_youtube_id(audio: set[str]) -> dict[str, str]:
-    """Audio files by each YouTube id that their name can mean; a plain id before one after a Y."""
-    found: dict[str, str] = {}
-    for prefix in ("Y", ""):
-        pattern = re.compile(YOUTUBE_FILE.format(prefix))
-        for file in sorted(audio, reverse=True):
-            if match := pattern.fullmatch(file.rsplit("/", 1)[-1].rsplit(".", 1)[0]):
-                found[match[1]] = file
-    return found
+    """Audio files by the YouTube id that their name means; a plain id before one after a Y."""
+    plain: dict[str, str] = {}
+    after_y: dict[str, str] = {}
+    for file in audio:
+        if match := YOUTUBE_FILE.fullmatch(file, file.rfind("/") + 1, file.rfind(".")):
+            own = after_y if match[1] else plain
+            own[match[2]] = min(file, own.get(match[2], file))
+    return after_y | plain
 
 
 LABELS = "class_labels_indices.csv"
@@ -136,7 +143,6 @@ def _esc(about: str, folder: str, each: int, classes: int, license: str, spare: 
         read=partial(read_esc, only_esc10=classes == 10),
         page="https://github.com/karolpiczak/ESC-50#repository-content",
         needs=("meta/esc50.csv",),
-        inside=("ESC-50-master", "ESC-50"),
         audio=("audio",),
         spare=spare,
         archives=(Archive("https://github.com/karolpiczak/ESC-50/archive/master.zip"),),
@@ -157,9 +163,8 @@ SOUNDS: dict[str, Known] = {
         "as uploaded",
         read=read_us8k,
         page="https://urbansounddataset.weebly.com/urbansound8k.html",
-        needs=("metadata/UrbanSound8K.csv",),
-        inside=("UrbanSound8K",),
-        audio=("audio",),
+        needs=((f"metadata/{US8K}", US8K),),
+        audio=("audio", *(f"fold{number}" for number in range(1, 11))),
         archives=(
             Archive(
                 "https://zenodo.org/records/1203745/files/UrbanSound8K.tar.gz",

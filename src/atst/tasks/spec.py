@@ -38,8 +38,8 @@ class Known:
     # The official layout. `read` gets the folder and the audio files below it.
     read: Callable[[Path, set[str]], Listing] | None = None
     page: str = ""  # documents the layout
-    needs: tuple[str, ...] = ()  # metadata files and folders that must be there
-    inside: tuple[str, ...] = ()  # folders that the publisher's archives unpack to
+    # Metadata files and folders that must be there; of several in parentheses one.
+    needs: tuple[str | tuple[str, ...], ...] = ()
     audio: tuple[str, ...] = ("",)  # folders with audio
     spare: str = ""  # what audio without a label is, where that is normal
     vanishing: bool = False  # whether some of the listed clips can no longer be had
@@ -54,3 +54,13 @@ class Known:
     def total(self) -> int:
         """Clips expected."""
         return sum(self.clips.values())
+
+    def lacks(self, folder: Path) -> list[str]:
+        """What the official layout needs and `folder` has not."""
+        needs = [(need,) if isinstance(need, str) else need for need in self.needs]
+        return [" or ".join(need) for need in needs if not any((folder / name).exists() for name in need)]
+
+    def layout(self, folder: Path) -> list[str]:
+        """What of it is there."""
+        needs = [(need,) if isinstance(need, str) else need for need in self.needs]
+        return [name for need in needs for name in need if (folder / name).exists()]

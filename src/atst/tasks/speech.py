@@ -92,7 +92,6 @@ def _fsdd(about: str, field: int, classes: int, table: str) -> Known:
         read=partial(read_fsdd, field=field),
         page="https://github.com/Jakobovski/free-spoken-digit-dataset#usage",
         needs=("recordings",),
-        inside=("free-spoken-digit-dataset-master", "free-spoken-digit-dataset"),
         audio=("recordings",),
         archives=(Archive("https://github.com/Jakobovski/free-spoken-digit-dataset/archive/master.zip"),),
         table=table,
@@ -111,7 +110,6 @@ SPEECH: dict[str, Known] = {
         read=read_spcv2,
         page="https://arxiv.org/abs/1804.03209 and the archive's README.md",
         needs=("testing_list.txt", "validation_list.txt"),
-        inside=("speech_commands_v0.02",),
         spare="_background_noise_",
         archives=(
             Archive(
@@ -148,7 +146,6 @@ SPEECH: dict[str, Known] = {
         read=read_crema_d,
         page="https://cheyneycomputerscience.github.io/CREMA-D",
         needs=("AudioWAV",),
-        inside=("CREMA-D",),
         audio=("AudioWAV",),
     ),
     "fsdd": _fsdd("10 spoken digits", 0, 10, "meta.csv"),
