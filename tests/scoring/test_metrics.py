@@ -78,7 +78,7 @@ def test_bootstrap_of_map_surrounds_it_and_is_seeded():
 
 @pytest.mark.parametrize(("informative", "around"), [(0.0, 0.04), (1.0, 0.13), (5.0, 0.99)])
 def test_the_interval_of_map_holds_its_value_at_low_and_high_map(informative, around):
-    """Classes are rare, so draws as they are lie above the value, with scores that say a little all of them."""
+    """Of rare classes draws are larger than the value, with scores that say a little nearly all of them."""
     rng = np.random.default_rng(6)
     labels = torch.from_numpy((rng.random((400, 60)) < 0.02).astype(np.uint8))
     scores = informative * labels + torch.from_numpy(rng.normal(0, 1, (400, 60)))

@@ -125,7 +125,7 @@ def test_the_folder_that_an_archive_unpacks_to_is_looked_into_whatever_its_name(
     assert len(load_task(name, tmp_path)) == clips
     assert check_task(name, tmp_path).folder == tmp_path / inside
     shutil.copytree(tmp_path / inside, tmp_path / "a second one")
-    with pytest.raises(UsageError, match=f"holds it twice, in .*{inside}.*; give one as --data"):
+    with pytest.raises(UsageError, match=f"holds it several times, in .*{inside}.*; give one as --data"):
         load_task(name, tmp_path)
 
 

@@ -94,7 +94,8 @@ def _headline(finetuned: Finetuned) -> Headline:
     if len(folds) == 1 and folds[0] is not None:
         over = f"Fold {folds[0]} alone"
     note = (
-        f"{over}; 95% bootstrap interval over {len(finetuned.tested)} {BOOTSTRAP[finetuned.task.metric]}: {low:.3f} to {high:.3f}. "
+        f"{over}; 95% bootstrap interval over {len(finetuned.tested)} {BOOTSTRAP[finetuned.task.metric]}: "
+        f"{low:.3f} to {high:.3f}. "
         f"Chance is about {chance(finetuned.task, finetuned.tested):.3f}. Expected calibration error "
         f"{calibration['expected_calibration_error_before']:.3f}"
     )

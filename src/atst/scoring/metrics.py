@@ -88,7 +88,7 @@ def bootstrap_values(
 def bootstrap_interval(
     metric: Literal["accuracy", "mAP"], draws: list[NDArray[np.float64]], value: float
 ) -> tuple[float, float]:
-    """95% interval of a metric that is `value`, the mean over folds, from the `bootstrap_values` of each fold.
+    """95% interval of a metric that is `value`, the mean over folds, from each fold's `bootstrap_values`.
 
     Average precision is larger on draws than on the clips themselves: a positive clip that is drawn twice
     ranks beside itself. So the draws of mAP are moved until their median is `value`.

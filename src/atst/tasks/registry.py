@@ -68,7 +68,9 @@ def official_root(name: str, folder: Path, option: str = "--data") -> Path:
             return roots[0]
         if roots:
             shown = " and ".join(root.name for root in roots)
-            raise UsageError(f"task {name}: {folder} holds it twice, in {shown}; give one as {option}.")
+            raise UsageError(
+                f"task {name}: {folder} holds it several times, in {shown}; give one as {option}."
+            )
     absent = known.lacks(folder)
     rest = f" (official layout: no {', no '.join(absent)})" if absent else ""
     raise UsageError(

@@ -44,9 +44,7 @@ def read_us8k(folder: Path, audio: set[str]) -> Listing:
     Other packings have the table and the folders `foldN` side by side.
     """
     table = folder / "metadata" / US8K
-    rows = list(
-        read_rows(table if table.is_file() else folder / US8K, ("slice_file_name", "fold", "class"))
-    )
+    rows = list(read_rows(table if table.is_file() else folder / US8K, ("slice_file_name", "fold", "class")))
     files = [f"fold{row['fold']}/{row['slice_file_name']}" for row in rows]
     return Listing(
         [file if file in audio else f"audio/{file}" for file in files],

@@ -57,10 +57,12 @@ class Known:
 
     def lacks(self, folder: Path) -> list[str]:
         """What the official layout needs and `folder` has not."""
-        needs = [(need,) if isinstance(need, str) else need for need in self.needs]
-        return [" or ".join(need) for need in needs if not any((folder / name).exists() for name in need)]
+        return [" or ".join(need) for need in self._needs if not any((folder / one).exists() for one in need)]
 
     def layout(self, folder: Path) -> list[str]:
         """What of it is there."""
-        needs = [(need,) if isinstance(need, str) else need for need in self.needs]
-        return [name for need in needs for name in need if (folder / name).exists()]
+        return [one for need in self._needs for one in need if (folder / one).exists()]
+
+    @property
+    def _needs(self) -> list[tuple[str, ...]]:
+        return [(need,) if isinstance(need, str) else need for need in self.needs]
