@@ -2,10 +2,13 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from shutil import copytree, rmtree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +17,8 @@ import torch
 
 import atst
 from atst.errors import CorpusError, TrainingError, UsageError
+from atst.pretraining import run as runs
+from atst.pretraining.module import PretrainingModule
 
 SMALL = ["batch_size=4", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=2", "checkpoint_minutes=0"]
 
@@ -118,6 +123,87 @@ def test_resume_of_a_finished_run_does_nothing_and_of_none_starts_one(sounds, wh
     assert run(sounds, tmp_path / "new", 1, resume=True).steps == 1
 
 
+def reported_steps(folder):
+    [headline] = re.findall(r"([\d,]+) of [\d,]+ steps", (folder / "report.html").read_text())
+    return int(headline.replace(",", ""))
+
+
+@pytest.mark.parametrize("lost", ["model", "old model", "report"])
+def test_resume_of_a_run_killed_after_its_last_checkpoint_writes_what_is_missing(
+    sounds, whole, tmp_path, lost
+):
+    expected = atst.load(whole).fingerprint
+    out = copytree(whole, tmp_path / "run")
+    if lost == "report":
+        (out / "report.html").unlink()
+    else:
+        rmtree(out / "model")
+    if lost == "old model":
+        runs.model_at(out / "checkpoints" / "step-00000006.ckpt").save(out / "model")
+        assert atst.load(out).fingerprint != expected
+    atst.pretrain([sounds], out=out, resume=True, device="cpu")
+    assert atst.load(out).fingerprint == expected
+    assert reported_steps(out) == 8
+
+
+def test_an_interrupted_report_leaves_none_that_tells_of_the_save_before(sounds, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    write, saves = runs.write_run_report, []
+
+    def interrupted(*arguments):
+        saves.append(arguments)
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setattr(runs, "write_run_report", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(sounds, out, 4, "checkpoint_steps=2")
+    assert atst.load(out).config.training["steps"] == 4
+    assert not (out / "report.html").exists()
+    atst.pretrain([sounds], out=out, resume=True, device="cpu")
+    assert reported_steps(out) == 4
+
+
+def test_resume_asks_for_no_disk_that_its_checkpoints_have_already(sounds, whole, tmp_path, monkeypatch):
+    out = copytree(whole, tmp_path / "run")  # three checkpoints of the five that it keeps
+    size = (out / "checkpoints" / "step-00000008.ckpt").stat().st_size
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    assert atst.pretrain([sounds], out=out, resume=True, device="cpu").steps == 8  # finished: needs none
+    (out / "checkpoints" / "step-00000003.ckpt").unlink()
+    (out / "checkpoints" / "step-00000008.ckpt").unlink()
+    (out / "checkpoints" / "step-00000002.ckpt").write_bytes(bytes(size))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=3.8 * size))
+    with pytest.raises(TrainingError, match=r"the run needs \S+ GB of disk; \S+ are free"):
+        atst.pretrain([sounds], out=out, resume=True, device="cpu")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=4.2 * size))
+    assert atst.pretrain([sounds], out=out, resume=True, device="cpu").steps == 8
+
+
+def test_fewer_checkpoints_can_be_kept_from_now_on_which_makes_room(sounds, whole, tmp_path):
+    out = copytree(whole, tmp_path / "run")
+    (out / "checkpoints" / "step-00000008.ckpt").unlink()
+    atst.pretrain([sounds], out=out, set=["keep_checkpoints=1"], resume=True, device="cpu")
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-00000008.ckpt"]
+    assert_same(weights(out), weights(whole))
+
+
+def test_what_killed_saves_left_is_removed(sounds, tmp_path):
+    out = tmp_path / "run"
+    run(sounds, out, 1)
+    (out / "checkpoints" / ".step-00000002.ckpt.123.tmp").write_bytes(b"half")
+    (out / ".model.123.tmp").mkdir()
+    atst.pretrain([sounds], out=out, resume=True, device="cpu")
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_checkpoint_is_written_beside_its_place_and_nowhere_else(sounds, tmp_path, monkeypatch):
+    """Lightning alone would write it to the system's folder for temporary files first."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    run(sounds, tmp_path / "run", 1)
+    assert weights(tmp_path / "run")
+
+
 def test_resume_refuses_another_recipe_and_needs_none(sounds, whole):
     with pytest.raises(UsageError, match=r"learning_rate \(.* -> 0\.1\)"):
         run(sounds, whole, 8, "learning_rate=0.1", "checkpoint_steps=3", "keep_checkpoints=5", resume=True)
@@ -153,6 +239,17 @@ def test_init_starts_from_the_encoder_of_a_model(sounds, whole, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_reason(sounds, tmp_path):
     with pytest.raises(TrainingError, match="the loss became nan at step"):
         run(sounds, tmp_path / "run", 30, "learning_rate=1e25", "warmup_steps=0", "precision=32")
+
+
+def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(sounds, tmp_path, monkeypatch):
+    def overflow(module):
+        if module.trainer.global_step == 3:
+            next(module.pair.student.parameters()).grad.fill_(float("inf"))
+
+    monkeypatch.setattr(PretrainingModule, "on_after_backward", overflow)
+    with pytest.raises(TrainingError, match="weights or the optimizer's state are not finite after step 3"):
+        run(sounds, tmp_path / "run", 4, "checkpoint_steps=2", "precision=32")
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000002.ckpt"]
 
 
 def test_refusals_are_one_clear_line(sounds, tmp_path):

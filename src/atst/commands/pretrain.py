@@ -17,10 +17,8 @@ from atst.model.device import resolve
 from atst.output.progress import track
 from atst.pretraining import recipe as recipes
 from atst.pretraining import run as runs
-from atst.pretraining.method import TeacherStudent
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
-from atst.training import checkpoints
 from atst.training.launch import is_first_process
 from atst.training.recipe import shorthand
 
@@ -76,13 +74,7 @@ def pretrain(
     start = None if init is None else _initial(init, plan)
     watcher = None if watch is None else _watcher(watch, watch_data)
     corpus = _open(sources, plan)
-    needed = checkpoints.disk_needed(
-        sum(p.numel() for p in TeacherStudent(plan.size).parameters()), plan.keep_checkpoints
-    )
-    free = checkpoints.free_disk(out)
-    if free < needed:
-        raise TrainingError(f"{out}: the run needs {needed / 1e9:.1f} GB of disk; {free / 1e9:.1f} are free.")
-    _say(_outline(plan, corpus, needed, devices))
+    _say(_outline(plan, corpus, devices))
     job = runs.Job(plan, corpus, out, where, devices, watcher)
     try:
         result = runs.train(job, resume=resume, init=start)
@@ -146,13 +138,12 @@ def _open(sources: Sequence[str | Path], plan: Recipe) -> Corpus:
     return corpus
 
 
-def _outline(plan: Recipe, corpus: Corpus, disk: int, devices: int) -> str:
+def _outline(plan: Recipe, corpus: Corpus, devices: int) -> str:
     clips = plan.max_steps * plan.batch_size * plan.accumulate * devices
     return (
         f"{plan.size} encoder, {plan.segment_seconds:g} s segments, {len(corpus)} clips "
         f"({corpus.seconds.sum() / 3600:.2f} h): "
-        f"{plan.max_steps} steps, {clips} clips, {clips / len(corpus):.1f} passes over the corpus; "
-        f"checkpoints take {disk / 1e9:.1f} GB"
+        f"{plan.max_steps} steps, {clips} clips, {clips / len(corpus):.1f} passes over the corpus"
     )
 
 

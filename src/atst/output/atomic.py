@@ -22,9 +22,9 @@ def new_file(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -46,9 +46,9 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         for part in [*temporary.rglob("*"), temporary]:
-            _sync(part)
+            sync(part)
         _put(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # what was not finished, or what was replaced
 
@@ -69,6 +69,20 @@ def remove_leftovers(folder: str | Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk; nothing for a path that is not there."""
+    if not path.exists():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # some file systems refuse it for folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _put(new: Path, path: Path) -> None:
@@ -99,17 +113,3 @@ def _exchange(one: Path, other: Path) -> bool:
         return bool(system.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], EXCHANGE) == 0)
     except (OSError, AttributeError, TypeError):  # no such function
         return False
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
-    if not path.exists():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        if not path.is_dir():  # some file systems refuse it for folders
-            raise
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from atst.pretraining.log import COLUMNS
 from atst.pretraining.recipe import Recipe
 from atst.training.augment import MIXUP_RATIO
 
+REPORT = "report.html"
 FAULTS_SHOWN = 20
 FEW_DIFFER = 0.5
 LEARNING = (
@@ -48,7 +49,7 @@ def write_run_report(folder: Path, recipe: Recipe, corpus: Corpus, devices: int 
         Section("Schedules and speed", [Plot(figures.schedules(columns), SCHEDULES)]),
         Section("Recipe", [_recipe_table(recipe)]),
     ]
-    write_report(folder / "report.html", f"Pre-training run {folder.absolute().name}", sections)
+    write_report(folder / REPORT, f"Pre-training run {folder.absolute().name}", sections)
 
 
 def _read_metrics(path: Path) -> Columns:

@@ -13,21 +13,23 @@ import torch
 import yaml
 
 from atst.corpus import Corpus
-from atst.errors import TrainingError, UsageError
+from atst.errors import ModelError, TrainingError, UsageError
+from atst.model import folder as model_folder
 from atst.model.audio_model import AudioModel, ModelConfig
+from atst.output import atomic
 from atst.output.atomic import new_file
 from atst.pretraining import data
 from atst.pretraining.log import RunLog
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe, from_mapping
-from atst.pretraining.report import write_run_report
+from atst.pretraining.report import REPORT, write_run_report
 from atst.training import checkpoints, signals
 from atst.training.augment import BANK_SIZE
 from atst.training.launch import is_first_process
 from atst.training.loader import BatchPositions
 from atst.training.loop import new_trainer, quiet_lightning
 
-MAY_CHANGE = ("workers",)  # recipe keys that do not touch the result
+MAY_CHANGE = ("workers", "keep_checkpoints")  # recipe keys that do not touch the result
 
 Watch = Callable[[PretrainingModule], float]
 
@@ -72,16 +74,23 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     `init` gives the encoder's first weights. A first Ctrl-C or SIGTERM saves and ends the run early, another
     is a `KeyboardInterrupt` at once. Raises `TrainingError` when the run cannot go on.
     """
+    if is_first_process():
+        atomic.remove_leftovers(job.folder)
     checkpoint = checkpoints.newest(job.folder) if resume else None
     done = 0
     if checkpoint is not None:
         state = checkpoints.read_state(checkpoint)
         done = state["step"]
         _warn_changes(state["conditions"], job.conditions())
-    if done >= job.recipe.max_steps:
+    if checkpoint is not None and done >= job.recipe.max_steps:
+        if is_first_process() and not _is_exported(job.folder, done):
+            _export(job, model_at(checkpoint, job.devices))
         return Run(job.folder, done, False, 0)
     lightning.seed_everything(job.recipe.seed, verbose=False)
     module = PretrainingModule(job.recipe, job.devices)
+    if is_first_process():
+        checkpoints.prune(job.folder / "checkpoints", job.recipe.keep_checkpoints)
+        checkpoints.check_disk(job.folder, module, job.recipe.keep_checkpoints)
     if init is not None and checkpoint is None:
         module.pair.student["encoder"].load_state_dict(init.encoder.state_dict())
         module.pair.copy_student()
@@ -99,11 +108,13 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
 
     def save(trainer: lightning.Trainer, module: PretrainingModule) -> None:
         log.flush(None if job.watch is None else job.watch(module))
+        if trainer.is_global_zero:
+            atomic.sync(job.folder / "metrics.csv")
+            (job.folder / REPORT).unlink(missing_ok=True)  # it tells of the checkpoint before this one
         module.checkpoint_extra = {"step": trainer.global_step, "conditions": job.conditions()}
         checkpoints.write(trainer, job.folder / "checkpoints", recipe.keep_checkpoints)
         if trainer.is_global_zero:
-            export(module, trainer.global_step, job.devices).save(job.folder / "model")
-            write_run_report(job.folder, recipe, job.corpus, job.devices)
+            _export(job, export(module, trainer.global_step, job.devices))
 
     saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes)
     dataset = data.PairDataset(job.corpus, recipe, logmel=job.device.type == "cpu")
@@ -153,6 +164,21 @@ class _Banks(lightning.Callback):
             pl_module.views.remember({"views": next(stream)["views"].to(pl_module.device)})
 
 
+def _export(job: Job, model: AudioModel) -> None:
+    """Write the model, and last the report: a run that has one was saved whole."""
+    model.save(job.folder / "model")
+    write_run_report(job.folder, job.recipe, job.corpus, job.devices)
+
+
+def _is_exported(folder: Path, steps: int) -> bool:
+    """Whether model and report of a checkpoint are there: a run can be killed after the checkpoint."""
+    try:
+        config, _ = model_folder.read(folder / "model")
+    except ModelError:
+        return False
+    return config.training.get("steps") == steps and (folder / REPORT).is_file()
+
+
 def export(module: PretrainingModule, step: int, devices: int = 1) -> AudioModel:
     """The teacher's encoder as a model, on the CPU."""
     recipe = module.recipe
@@ -163,14 +189,14 @@ def export(module: PretrainingModule, step: int, devices: int = 1) -> AudioModel
     return model
 
 
-def model_at(checkpoint: Path) -> AudioModel:
-    """The model as it was at a checkpoint of a run folder, for learning curves."""
+def model_at(checkpoint: Path, devices: int = 1) -> AudioModel:
+    """The model as it was at a checkpoint of a run folder: for learning curves, and where it is missing."""
     recipe = stored_recipe(checkpoint.parent.parent)
     if recipe is None:
         raise TrainingError(f"{checkpoint}: not in the checkpoints/ folder of a run.")
     module = PretrainingModule(recipe)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
-    return export(module, checkpoints.read_state(checkpoint)["step"])
+    return export(module, checkpoints.read_state(checkpoint)["step"], devices)
 
 
 def stored_recipe(folder: Path) -> Recipe | None:

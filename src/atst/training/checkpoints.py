@@ -1,5 +1,6 @@
 """When a run saves, what it saves, and what it finds when it resumes."""
 
+import math
 import shutil
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from atst.errors import TrainingError
 from atst.output.atomic import new_file
@@ -69,16 +71,48 @@ class Checkpoints(lightning.Callback):
 def write(trainer: lightning.Trainer, folder: Path, keep: int) -> None:
     """Save the trainer's state under `folder`, appearing whole; all but the `keep` newest go afterwards.
 
-    To be called in every process, since gathering the state takes all of them; the first writes it.
+    To be called in every process, since gathering the state takes all of them; the first writes it. Raises
+    `TrainingError`, and saves nothing, where weights or the optimizer's state are not finite.
     """
+    _check_finite(trainer)
     path = folder / f"step-{trainer.global_step:08d}.ckpt"
     if not trainer.is_global_zero:
         trainer.save_checkpoint(path, weights_only=False)
         return
     with new_file(path) as temporary:
         trainer.save_checkpoint(temporary, weights_only=False)  # with the optimiser's state
+    prune(folder, keep)
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes a checkpoint where it is asked to.
+
+    Lightning's own collects it in memory, then in the system's folder for temporary files, where a killed
+    run would leave it.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with Path(path).open("wb") as file:  # with a path, a full disk would be a RuntimeError
+            torch.save(checkpoint, file)
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all checkpoints in `folder` but the `keep` newest."""
     for old in sorted(folder.glob("step-*.ckpt"))[:-keep]:
         old.unlink()
+
+
+def _check_finite(trainer: lightning.Trainer) -> None:
+    """A gradient can overflow where the loss does not; the loss of the next step would show it too late."""
+    states = [state for optimizer in trainer.optimizers for state in optimizer.state.values()]
+    values = [value for state in [trainer.lightning_module.state_dict(), *states] for value in state.values()]
+    numbers = [value for value in values if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    if not math.isfinite(torch.nn.utils.get_total_norm(numbers, math.inf)):
+        raise TrainingError(
+            f"weights or the optimizer's state are not finite after step {trainer.global_step - 1}, though "
+            "the loss was: a gradient overflowed. Lower learning_rate, lengthen warmup_steps or train in "
+            "float32 in a new run; the newest checkpoint is from before it."
+        )
 
 
 def newest(folder: Path) -> Path | None:
@@ -97,14 +131,23 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         ) from None
 
 
-def disk_needed(parameters: int, keep: int) -> int:
-    """Bytes of checkpoints: both networks and two moments in float32, one file more while saving."""
-    return parameters * 4 * 2 * (keep + 1)
+def check_disk(folder: Path, module: torch.nn.Module, keep: int) -> None:
+    """Raises `TrainingError` if a run's checkpoints find no room, those that it has included.
+
+    Each holds all weights, and two moments of those that are trained, in float32. There is one file more
+    while saving.
+    """
+    numbers = sum(weight.numel() * (3 if weight.requires_grad else 1) for weight in module.parameters())
+    has = sum(path.stat().st_size for path in (folder / "checkpoints").glob("step-*.ckpt"))
+    needed, free = numbers * 4 * (keep + 1) - has, shutil.disk_usage(_existing(folder)).free
+    if free < needed:
+        raise TrainingError(
+            f"{folder}: the run needs {needed / 1e9:.1f} GB of disk; {free / 1e9:.1f} are free. Lower "
+            "keep_checkpoints, or free some."
+        )
 
 
-def free_disk(folder: Path) -> int:
-    """Bytes free where `folder` is or will be."""
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that there is."""
     folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import pytorch_lightning as lightning
 import torch
 
+from atst.training.checkpoints import CheckpointFile
+
 
 def new_trainer(
     device: torch.device,
@@ -28,6 +30,7 @@ def new_trainer(
         max_steps=max_steps,
         max_epochs=-1,  # the stream is endless: the run is one epoch
         callbacks=callbacks,
+        plugins=[CheckpointFile()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
