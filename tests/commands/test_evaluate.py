@@ -6,6 +6,7 @@ import soundfile
 
 from atst.commands.evaluate import evaluate
 from atst.errors import TrainingError, UsageError
+from atst.model import load as models
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,21 @@ def test_what_fails_is_listed_and_the_rest_is_there(tmp_path, labelled):
     with pytest.raises(TrainingError, match=r"1 of 2 could not be measured(?s:.*)runs/none"):
         evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False)
     assert (tmp_path / "out" / "table.csv").read_text().count("logmel") == 1
+
+
+def test_a_defect_in_one_probe_does_not_lose_the_rest(tmp_path, labelled, monkeypatch):
+    def failing(name, **options):
+        if name == "random:nano":
+            raise ZeroDivisionError("a defect")
+        return load(name, **options)
+
+    load = models.load
+    monkeypatch.setattr(models, "load", failing)
+    text = f"models: ['random:nano', logmel]\ntasks: ['{labelled}/meta.csv']"
+    with pytest.raises(TrainingError, match=r"1 of 2 (?s:.*)random:nano on .*: ZeroDivisionError: a defect"):
+        evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False)
+    assert (tmp_path / "out" / "table.csv").read_text().count("logmel") == 1
+    assert "ZeroDivisionError" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import resource
 from pathlib import Path
@@ -106,6 +107,42 @@ def test_features_that_an_earlier_version_kept_are_used(tmp_path, monkeypatch):
     torn.write_bytes(torn.read_bytes()[:200])
     np.testing.assert_array_equal(first.values, extract(model, task).values)
     assert model.embedded == 28
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, capsys, on_disk):
+    if on_disk:
+        monkeypatch.setattr(store, "IN_MEMORY", 0)
+    monkeypatch.setattr(features, "SHARD", 8)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path / "file" / "below"))  # even root cannot write there
+    task = tone_task(20)
+    found = extract(SpectrumModel(), task)
+    expected = extract(SpectrumModel(), task, cache=False).values
+    np.testing.assert_array_equal(found.values[:], expected)
+    said = [line for line in capsys.readouterr().err.splitlines() if "cannot be kept" in line]
+    assert len(said) == 1
+    assert "below" in said[0]
+    assert "ATST_CACHE names another folder" in said[0]
+
+
+def test_a_cache_that_fills_its_disk_keeps_what_it_has(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ATST_CACHE", str(tmp_path))
+    monkeypatch.setattr(features, "SHARD", 8)
+    task, write = tone_task(20), Store._write
+
+    def full(self, keys, vectors):
+        if self.count and tmp_path in self.folder.parents:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, keys, vectors)
+
+    monkeypatch.setattr(Store, "_write", full)
+    found = extract(SpectrumModel(), task)
+    np.testing.assert_array_equal(found.values, extract(SpectrumModel(), task, cache=False).values)
+    assert "No space left on device" in capsys.readouterr().err
+    model = SpectrumModel()
+    extract(model, task)
+    assert model.embedded == 12, "the first 8 were kept"
 
 
 def test_two_writers_add_to_one_store(tmp_path):

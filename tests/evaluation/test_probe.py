@@ -174,12 +174,47 @@ def test_an_interrupted_probe_leaves_no_results(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     probe = run(tone_task())
-    for step in ("write_classifier", "write_predictions", "probe_report"):
+    for step in ("write_classifier", "write_predictions"):
         with monkeypatch.context() as patch:
             patch.setattr(f"atst.evaluation.output.{step}", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 write_probe(probe, SpectrumModel(), tmp_path)
         assert not (tmp_path / "results.json").exists()
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_result(tmp_path, monkeypatch):
+    def failing(*arguments):
+        raise ValueError("nothing to draw")
+
+    monkeypatch.setattr("atst.evaluation.report._map", failing)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        write_probe(run(tone_task()), SpectrumModel(), tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["value"] == 1
+    assert (tmp_path / "predictions.csv").is_file()
+    assert (tmp_path / "model" / "head.safetensors").is_file()
+
+
+class Deaf(SpectrumModel):
+    """Embeds everything alike, but for rounding."""
+
+    fingerprint = "deaf"
+
+    def _vector(self, clip):
+        return np.full(16, 3, np.float32) + 1e-6 * np.sin(clip[:16])
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_equal_embeddings_are_warned_of_and_drawn_as_one_place(tmp_path, folds, monkeypatch):
+    def never(*arguments, **options):
+        raise AssertionError("there is no map to compute")
+
+    monkeypatch.setattr("atst.evaluation.report.TSNE", never)
+    probe = linear_probe(Deaf(), tone_task(60, folds=folds), cache=False, device="cpu")
+    write_probe(probe, Deaf(), tmp_path)
+    warnings = json.loads((tmp_path / "results.json").read_text())["warnings"]
+    assert any(warning.startswith("All embeddings are equal") for warning in warnings)
+    assert "All embeddings are equal" in (tmp_path / "report.html").read_text()
+    assert not any("equal" in warning for warning in run(tone_task()).result.warnings)
 
 
 def test_unreadable_clips_are_skipped_and_listed(tmp_path):
@@ -194,8 +229,8 @@ def test_unreadable_clips_are_skipped_and_listed(tmp_path):
 def test_a_split_without_readable_clips_is_an_error(tmp_path):
     table = tone_files(tmp_path)
     task = load_task(table)
-    for path in np.array(task.paths)[task.splits == "valid"]:
-        path.write_bytes(b"not audio")
+    for index in np.flatnonzero(task.splits == "valid"):
+        task.path(index).write_bytes(b"not audio")
     with pytest.raises(AtstError, match="split 'valid'") as error:
         linear_probe(SpectrumModel(), task, cache=False, device="cpu")
     assert error.value.exit_code == 1

@@ -51,7 +51,7 @@ def test_the_official_files_become_a_task_that_can_be_probed(name, tmp_path):
     assert task.metric == KNOWN[name].metric
     assert task.rates == KNOWN[name].rates
     assert task.missing == ()
-    assert all(path.is_file() for path in task.paths)
+    assert all(task.path(index).is_file() for index in range(len(task)))
     if name in ("audioset2m", "esc10", "nsynth-pitch"):
         return  # read by the same function as another one
     result = linear_probe(SpectrumModel(), task, cache=False).result
@@ -73,7 +73,7 @@ def test_a_download_is_compared_with_what_is_published(name, tmp_path, monkeypat
     found = check_task(name, tmp_path)
     assert found.complete
     assert found.verdict() == f"{name} is complete."
-    lost = load_task(name, tmp_path).paths[0]
+    lost = load_task(name, tmp_path).path(0)
     lost.unlink()
     found = check_task(name, tmp_path)
     assert not found.complete
@@ -84,7 +84,7 @@ def test_labels_without_files_are_an_error_that_counts_them(name, tmp_path):
     TREES[name](tmp_path)
     task = load_task(name, tmp_path)
     index = 0 if task.splits is None else task.splits.tolist().index("train")
-    task.paths[index].unlink()
+    task.path(index).unlink()
     if KNOWN[name].vanishing:
         assert len(load_task(name, tmp_path)) == len(task) - 1
         assert len(load_task(name, tmp_path).missing) == 1
@@ -191,7 +191,7 @@ def test_metadata_of_another_form_are_refused(tmp_path, name, file, text, messag
 def test_a_youtube_id_that_begins_with_y_is_not_taken_for_a_prefix(tmp_path):
     TREES["audioset20k"](tmp_path)
     task = load_task("audioset20k", tmp_path)
-    first = task.paths[0]
+    first = task.path(0)
     other = first.with_name("Yabcdefghij.wav")  # an id of its own
     first.rename(other)
     table = tmp_path / "balanced_train_segments.csv"

@@ -21,7 +21,7 @@ def test_a_table_with_splits(tmp_path):
     assert task.labels.tolist() == [1, 0, 1]
     assert task.splits.tolist() == ["train", "valid", "test"]
     assert task.folds is None
-    assert task.paths[0] == tmp_path / "a.wav"
+    assert task.path(0) == tmp_path / "a.wav"
     assert task.metric == "accuracy"
 
 

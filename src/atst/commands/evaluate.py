@@ -90,11 +90,12 @@ def evaluate(
                 where = folder / _plain(title) / _plain(name)
                 try:
                     result = _measure(title, task, name, model, seed, protocol, where, device, cache)
-                except AtstError as error:
-                    faults.append(f"{name} on {title}: {error}")
+                except Exception as error:  # whatever happens to one, the rest of the plan goes on
+                    faults.append(f"{name} on {title}: {_reason(error)}")
                 else:
                     rows.append(_row(title, name, result))
                     warnings += [f"{name} on {title}: {warning}" for warning in result["warnings"]]
+                _write(folder, rows, warnings + faults)
         rows += _published(title)
         _write(folder, rows, warnings + faults)
     print(_markdown(rows))
@@ -177,6 +178,11 @@ def _measure(
         write_probe(probed, encoder, where)
         result = json.loads((where / "results.json").read_text())
     return result
+
+
+def _reason(error: Exception) -> str:
+    """What a user's mistake says itself; of a defect also its kind."""
+    return str(error) if isinstance(error, AtstError) else f"{type(error).__name__}: {error}"
 
 
 def _row(title: str, name: str, result: dict[str, Any]) -> Row:

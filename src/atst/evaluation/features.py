@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atst.errors import AtstError, AudioError
+from atst.errors import AtstError, AudioError, UsageError
 from atst.evaluation.store import Store, Vectors
 from atst.output.progress import track
 from atst.sound.audio import SAMPLE_RATE
@@ -83,9 +83,13 @@ def store(model: Any) -> Store:
 
 
 def cache_folder() -> Path:
-    """`ATST_CACHE`, else `atst` in the user's folder for caches."""
+    """`ATST_CACHE`, else `atst` in the user's folder for caches. Raises `UsageError` without a home."""
     if chosen := os.environ.get("ATST_CACHE"):
         return Path(chosen)
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise UsageError("this user has no home folder: set ATST_CACHE, or give --no-cache.") from error
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "atst"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atst"
@@ -93,13 +97,14 @@ def cache_folder() -> Path:
 
 def _content(task: Task, index: int) -> str:
     """A hash of the clip's file, or of its samples if it has none."""
-    if task.paths is None:
+    if task.folder is None:
         return hashlib.sha256(task.read(index).tobytes()).hexdigest()[:32]
+    path = task.path(index)
     try:
-        with task.paths[index].open("rb") as stream:
+        with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
     except OSError as error:
-        raise AudioError(f"{task.paths[index]}: {error.strerror}") from error
+        raise AudioError(f"{path}: {error.strerror}") from error
 
 
 def _shards(indices: Iterator[int]) -> Iterator[list[int]]:

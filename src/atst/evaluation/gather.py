@@ -13,6 +13,7 @@ from torch import Tensor
 from atst.evaluation.store import Vectors
 
 PART = 2**27  # bytes read at a time in a pass over all features
+EQUAL = 1e-5  # of the largest value; what an embedding may differ by for what else is in its batch
 COPIES = 4  # of a GPU's features, that its free memory must hold
 
 
@@ -76,3 +77,13 @@ def centre(features: Embeddings) -> Tensor:
     if isinstance(features, Tensor):
         return features.mean(0)
     return torch.stack([part.sum(0) for part in parts(features)]).sum(0) / len(features)
+
+
+def all_equal(features: Embeddings) -> bool:
+    """Whether every clip has the same features, but for rounding."""
+    first: Tensor | None = None
+    for part in parts(features):
+        first = part[0] if first is None else first
+        if (part - first).abs().max() > EQUAL * first.abs().max():
+            return False
+    return True

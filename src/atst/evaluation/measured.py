@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atst.evaluation.features import CLIP_SECONDS, POOLING, Features
+from atst.evaluation.gather import all_equal
 from atst.evaluation.heads import Head, Labelled
 from atst.evaluation.knn import NEIGHBOURS
 from atst.evaluation.mlp import Trained
@@ -105,7 +106,7 @@ def measure(
         knn=_knn(data, parts),
         clips=len(features.rows),
         skipped=features.skipped,
-        warnings=left_out(data.task, len(features.skipped)) + warnings,
+        warnings=left_out(data.task, len(features.skipped)) + _without_spread(data) + warnings,
         fingerprint=model.fingerprint,
         task_fingerprint=task_fingerprint(data.task),
         settings={"clip_seconds": CLIP_SECONDS, **settings},
@@ -115,6 +116,15 @@ def measure(
     order = np.concatenate([np.flatnonzero(test) for test in parts.test.T])
     head = chosen[0].tested if refit is None else refit[0]
     return Probe(result, data.task, features, parts, learning, order, torch.cat(logits), calibrated, head)
+
+
+def _without_spread(data: Labelled) -> list[str]:
+    if not all_equal(data.features):
+        return []
+    return [
+        "All embeddings are equal, so the result is chance: the encoder ignores its input, or the recordings "
+        "are all the same to it (silence, one recording under many names)."
+    ]
 
 
 def _choice(data: Labelled, parts: Parts, fold: int, chosen: Chosen, logits: Tensor) -> Choice:

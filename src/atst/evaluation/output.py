@@ -14,14 +14,17 @@ from atst.scoring.per_class import write_predictions
 
 
 def write_probe(probe: Probe, model: Any, folder: str | Path) -> None:
-    """Write `model/`, `predictions.csv`, `report.html` and last `results.json`; each whole or not at all."""
+    """Write `model/`, `predictions.csv`, `results.json` and last `report.html`; each whole or not at all.
+
+    A picture that cannot be drawn costs no result.
+    """
     folder = Path(folder)
     write_classifier(probe, model, folder / "model")
     tested = probe.features.rows[probe.tested]
     write_predictions(probe.task, tested, probe.calibrated, folder / "predictions.csv")
-    probe_report(probe, folder / "report.html")
-    with new_file(folder / "results.json") as temporary:  # whoever finds it takes the rest to be there
+    with new_file(folder / "results.json") as temporary:  # whoever finds it takes all numbers to be there
         temporary.write_text(json.dumps(asdict(probe.result), indent=2) + "\n")
+    probe_report(probe, folder / "report.html")
 
 
 def write_classifier(probe: Probe, model: Any, folder: str | Path) -> None:

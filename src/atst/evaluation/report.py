@@ -4,11 +4,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
+from atst.evaluation.gather import all_equal
 from atst.evaluation.learning import learning_plot
 from atst.evaluation.measured import Probe
 from atst.evaluation.results import ProbeResult
@@ -116,7 +118,9 @@ def _map(probe: Probe) -> Plot:
 
 
 def layout(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A position in the plane for each row of `features` (n, D): (n, 2)."""
+    """A position in the plane for each row of `features` (n, D): (n, 2); one for all if they are equal."""
+    if all_equal(torch.from_numpy(features)):
+        return np.zeros((len(features), 2), dtype=np.float32)
     spread = features.std(0)
     scaled = (features - features.mean(0)) / np.where(spread > 1e-8, spread, 1)
     parts = min(50, *scaled.shape)

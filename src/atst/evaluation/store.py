@@ -1,7 +1,11 @@
 """Feature vectors in files: added to while they are computed, read row by row afterwards."""
 
+import atexit
 import functools
 import mmap
+import shutil
+import sys
+import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from atst.errors import AtstError
 
 IN_MEMORY = 2**30  # bytes; features of more than that stay on disk
 
@@ -62,7 +68,8 @@ class Store:
     Each writer has two files of its own, so several processes may add at once: NAME.WIDTH.f32 with vectors
     (n, WIDTH), little-endian, and NAME.WIDTH.txt with their keys, a line each. Keys follow vectors that are
     written already: what an interruption leaves at the end of either file is not counted. Folders may
-    also hold NAME.npy and NAME.txt, as earlier versions wrote them.
+    also hold NAME.npy and NAME.txt, as earlier versions wrote them. Where a folder cannot be written to (a
+    read-only home, a full disk), new vectors go to a temporary one that ends with the process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,6 +78,7 @@ class Store:
         self.count = 0  # vectors in them
         self.found: dict[str, int] = {}  # place of each key, as `Vectors` counts
         self.name = uuid.uuid4().hex  # of the files that are written
+        self.elsewhere = False  # whether the folder could not be written to
         for listing in sorted(folder.glob("*.txt")):
             try:
                 self._list(listing)
@@ -82,12 +90,11 @@ class Store:
 
     def add(self, keys: list[str], vectors: NDArray[np.float32]) -> None:
         """Keep vectors (n, D) under as many keys; D is that of the store."""
-        path = self.folder / f"{self.name}.{vectors.shape[1]}.f32"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as stream:
-            stream.write(vectors.astype("<f4").tobytes())
-        with path.with_suffix(".txt").open("a") as stream:
-            stream.write("".join(f"{key}\n" for key in keys))
+        try:
+            path = self._write(keys, vectors)
+        except OSError as error:
+            self._go_on_elsewhere(error)
+            path = self._write(keys, vectors)
         own = [file for file in self.files if file.path == path]  # it is the last, if there
         self.files[len(self.files) - len(own) :] = [File(path, sum(f.count for f in own) + len(keys))]
         self._found(keys)
@@ -96,6 +103,25 @@ class Store:
         """Those of n keys, all of them in the store: an array (n, D) if it is small, else left on disk."""
         vectors = Vectors(list(self.files), np.array([self.found[key] for key in keys]))
         return vectors[:] if vectors.nbytes <= IN_MEMORY else vectors
+
+    def _write(self, keys: list[str], vectors: NDArray[np.float32]) -> Path:
+        """Append to this writer's files; which one has the vectors."""
+        path = self.folder / f"{self.name}.{vectors.shape[1]}.f32"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as stream:
+            stream.write(vectors.astype("<f4").tobytes())
+        with path.with_suffix(".txt").open("a") as stream:
+            stream.write("".join(f"{key}\n" for key in keys))
+        return path
+
+    def _go_on_elsewhere(self, error: OSError) -> None:
+        if self.elsewhere:
+            raise AtstError(f"features cannot be kept in {self.folder}: {error.strerror}") from error
+        reason = f"features cannot be kept in {self.folder} ({error.strerror})"
+        advice = "they serve this call alone. ATST_CACHE names another folder for them."
+        print(f"warning: {reason}; {advice}", file=sys.stderr, flush=True)
+        self.folder, self.elsewhere = Path(tempfile.mkdtemp(prefix="atst-")), True
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
 
     def _list(self, listing: Path) -> None:
         keys = listing.read_text(errors="replace").split("\n")[:-1]  # the last is empty, or torn

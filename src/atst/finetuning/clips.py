@@ -55,8 +55,8 @@ class Clips:
                     self.places[index] = (size, logmel.shape[-1])
                     values.append(logmel.flatten())
                     size += logmel.numel()
-                elif self.task.paths is not None:
-                    audio.info(self.task.paths[index])
+                elif self.task.folder is not None:
+                    audio.info(self.task.path(index))
             except AudioError as error:
                 self.faults[index] = str(error)
         self.block = torch.cat(values) if values else self.block

@@ -20,12 +20,12 @@ CURVES = (
 
 
 def write_finetuned(finetuned: Finetuned, folder: Path) -> None:
-    """Write `predictions.csv`, `report.html`, `model/` and last `results.json`; what resuming needed goes."""
+    """Write `predictions.csv`, `model/`, `results.json` and then `report.html`; what resuming needed goes."""
     write_predictions(finetuned.task, finetuned.tested, finetuned.logits, folder / "predictions.csv")
     write_classifier(finetuned, folder / "model")
-    _report(finetuned, folder / "report.html")
     with new_file(folder / "results.json") as temporary:
         temporary.write_text(json.dumps(asdict(finetuned.result), indent=2) + "\n")
+    _report(finetuned, folder / "report.html")  # a picture that cannot be drawn costs no result
     for path in (folder / "training").glob("*/*.safetensors"):
         path.unlink()
 

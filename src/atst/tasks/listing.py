@@ -42,10 +42,14 @@ def build_task(where: object, folder: Path | None, listing: Listing, **rest: Any
     splits = np.array(listing.parts) if listing.by == "split" else None
     folds = None if listing.by == "split" else _folds(where, listing.parts)
     _check_parts(where, splits, folds)
-    if folder is not None:
-        rest["paths"] = [folder / file for file in listing.files]
     return Task(
-        names=listing.files, labels=labels, label_names=label_names, splits=splits, folds=folds, **rest
+        names=listing.files,
+        labels=labels,
+        label_names=label_names,
+        splits=splits,
+        folds=folds,
+        folder=folder,
+        **rest,
     )
 
 

@@ -24,12 +24,12 @@ class Task:
     """
 
     name: str
-    names: list[str]  # of each clip, for messages and predictions; the path as its metadata has it
+    names: list[str]  # of each clip, for messages and predictions; of a file its path below `folder`
     labels: NDArray  # (n,) int64 class indices, or (n, C) uint8 multi-hot if multi-label
     label_names: list[str]
     splits: NDArray[np.str_] | None = None  # (n,) of "train", "valid", "test"
     folds: NDArray[np.int64] | None = None  # (n,)
-    paths: list[Path] | None = None  # None if the clips are waveforms made on the fly
+    folder: Path | None = None  # what `names` are relative to; None if the clips are made on the fly
     waveform: Callable[[int], NDArray[np.float32]] | None = None  # the clip made on the fly, 16 kHz mono
     rates: tuple[float, ...] | None = None  # learning rates to sweep, for a batch of 256; None: the default
     source: str = ""
@@ -57,15 +57,20 @@ class Task:
             counts += self.labels[rows[start : start + CHUNK]].sum(0, dtype=np.int64)
         return counts
 
+    def path(self, index: int) -> Path:
+        """The file of clip `index`."""
+        assert self.folder is not None, "the clips are files"
+        return self.folder / self.names[index]
+
     def read(self, index: int, seconds: float | None = None) -> NDArray[np.float32]:
         """Clip `index` as (N,) float32 at 16 kHz; of a longer one its middle `seconds`.
 
         Raises `AudioError` for a file that cannot be read.
         """
-        if self.paths is None:
-            assert self.waveform is not None, "a task has paths or makes its waveforms"
+        if self.folder is None:
+            assert self.waveform is not None, "a task has files or makes its waveforms"
             return centre(self.waveform(index), seconds)
-        path = self.paths[index]
+        path = self.path(index)
         length = audio.info(path).seconds if seconds is not None else 0.0
         if seconds is None or length <= seconds:
             return audio.read(path)
