@@ -45,7 +45,7 @@ def table(tmp_path_factory):
 def whole(table, tmp_path_factory):
     """A fine-tuning that nothing interrupted, with mixup, crops and micro-batches."""
     out = tmp_path_factory.mktemp("finetuned") / "whole"
-    return run(table, out, "accumulate=2", "masks=[8,8]"), out
+    return run(table, out, "accumulate=2", "masks=[8,8]", "drop_path=0.2"), out
 
 
 def test_a_separable_task_is_learned_and_files_are_left(table, whole):
@@ -55,6 +55,9 @@ def test_a_separable_task_is_learned_and_files_are_left(table, whole):
     assert result.chosen[0].clips == {"train": 20, "valid": 10, "test": 10}
     results = json.loads((out / "results.json").read_text())
     assert {"task", "model", "protocol", "pooling", "metric", "value", "ci", "calibration"} <= results.keys()
+    assert (results["generation"], results["precision"]) == ("own", "32")
+    assert results["device"].startswith("1 x cpu (")
+    assert results["versions"]["torch"] == str(torch.__version__)
     with (out / "training" / "split" / "metrics.csv").open(newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
     assert "data:image/png" in (out / "report.html").read_text()
@@ -77,7 +80,7 @@ def test_the_saved_classifier_predicts_what_was_tested(table, whole):
 @pytest.mark.parametrize("after", [3, 5])  # micro-batches: within the first and the second epoch
 def test_a_resumed_fine_tuning_ends_in_the_same_weights(table, whole, tmp_path, monkeypatch, after):
     result, expected = whole
-    options = ("accumulate=2", "masks=[8,8]", "checkpoint_minutes=1e-6")
+    options = ("accumulate=2", "masks=[8,8]", "drop_path=0.2", "checkpoint_minutes=1e-6")
     step, count = FinetuningModule.training_step, iter(range(100))
 
     def interrupted(self, *arguments):
@@ -103,7 +106,7 @@ def test_a_fine_tuning_stopped_before_its_test_goes_on_with_that(table, whole, t
 
     monkeypatch.setattr("atst.finetuning.fit.predict", interrupted)
     with pytest.raises(KeyboardInterrupt, match="--resume goes on"):
-        run(table, tmp_path / "out", "accumulate=2", "masks=[8,8]")
+        run(table, tmp_path / "out", "accumulate=2", "masks=[8,8]", "drop_path=0.2")
     monkeypatch.undo()
     monkeypatch.setattr(FinetuningModule, "training_step", interrupted)
     resumed = run(table, tmp_path / "out", resume=True)
@@ -122,7 +125,7 @@ def test_resume_of_a_finished_one_does_nothing_and_refuses_changes(table, whole,
     with pytest.raises(UsageError, match="cannot change model"):
         atst.finetune(table, **options | {"model": "random:tiny"})
     with pytest.raises(UsageError, match="no values for"):
-        atst.finetune(table, protocol="paper", **options)
+        atst.finetune(table, protocol="authors2023", **options)
     with pytest.raises(UsageError, match="not an empty folder; use --resume"):
         atst.finetune(table, **options | {"resume": False})
 
@@ -279,7 +282,7 @@ def test_an_unreadable_test_split_is_tested_by_resume_once_it_is_repaired(tmp_pa
         (["--set", "max_epoch=3"], "unknown recipe key 'max_epoch'. Did you mean 'max_epochs'?"),
         (["--set", "freeze=9"], "freeze must be 0 to 4"),
         (["--set", "batch_size=9", "--set", "accumulate=2"], "batch_size (9) must be a multiple"),
-        (["--protocol", "paper"], "the authors have no values for"),
+        (["--protocol", "paper"], "the authors' code of 2022 has no values for"),
         (["--fold", "1"], "has splits, not folds"),
         (["--shots", "0"], "--shots must be 1 or more"),
         (["--shots", "2", "--fraction", "0.5"], "give one"),

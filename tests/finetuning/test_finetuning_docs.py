@@ -22,10 +22,13 @@ def test_every_key_of_the_own_recipe():
 
 
 def test_the_authors_values():
-    for task in recipes.known_tasks():
-        rate, epochs, warmup, augmentation, loss = cells(task)
-        recipe = recipes.resolve(task, "paper")
+    for task in recipes.known_tasks("authors2023"):
+        rate, paper_rate, epochs, warmup, augmentation, loss = cells(task)
+        recipe = recipes.resolve(task, "authors2023")
         assert float(rate.split(" ")[0]) == recipe.learning_rate
+        assert (paper_rate != "-") == (task in recipes.known_tasks("paper"))
+        if paper_rate != "-":
+            assert float(paper_rate.split(" ")[0]) == recipes.resolve(task, "paper").learning_rate
         assert (int(epochs), int(warmup)) == (recipe.max_epochs, recipe.warmup_epochs)
         assert augmentation.endswith("on" if recipe.resize_crop else "off")
         assert recipe.mixup == (

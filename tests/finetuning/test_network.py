@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from atst.errors import UsageError
+from atst.finetuning import recipe as own_recipes
 from atst.finetuning.network import Network, layer_scales
 from atst.model import load as models
 from atst.model.encoder import Encoder
@@ -14,6 +15,11 @@ from golden import recipes
 from golden.numbers import arrays, table
 
 GOLDEN = arrays("heads")
+
+
+def network_of(classes, *changes):
+    """Of the smallest encoder, with the recipe `own`."""
+    return Network(models.load("random:nano"), classes, own_recipes.resolve("x", "own", changes))
 
 
 def test_layer_wise_rates_equal_the_published_ones():
@@ -27,7 +33,7 @@ def test_layer_wise_rates_equal_the_published_ones():
 
 
 def test_every_trained_parameter_is_in_the_group_of_its_rate():
-    network = Network(models.load("random:nano"), 3)
+    network = network_of(3)
     groups = network.parameter_groups(0.75)
     assert [group["scale"] for group in groups] == [1.0, 0.75**4, 0.75**3, 0.75**2, 0.75]
     grouped = Counter(id(p) for group in groups for p in group["params"])
@@ -36,7 +42,7 @@ def test_every_trained_parameter_is_in_the_group_of_its_rate():
 
 @pytest.mark.parametrize(("freeze", "trained"), [(0, 4), (1, 3), (3, 1), (4, 0)])
 def test_frozen_blocks_and_what_is_below_them_are_not_trained(freeze, trained):
-    network = Network(models.load("random:nano"), 3)
+    network = network_of(3)
     groups = network.parameter_groups(0.75, freeze)
     names = {name for name, p in network.model.encoder.named_parameters() if p.requires_grad}
     assert {int(name.split(".")[1]) for name in names if name.startswith("blocks.")} == {*range(freeze, 4)}
@@ -48,7 +54,7 @@ def test_frozen_blocks_and_what_is_below_them_are_not_trained(freeze, trained):
 
 
 def test_the_head_equals_the_published_one():
-    network = Network(models.load("random:nano"), 7)
+    network = network_of(7)
     network.norm, network.linear = torch.nn.BatchNorm1d(48, affine=False), torch.nn.Linear(48, 7)
     for name in ("weight", "bias"):
         parameter = getattr(network.linear, name)
@@ -64,9 +70,11 @@ def test_the_head_equals_the_published_one():
     np.testing.assert_allclose(network.norm.running_var, GOLDEN["running_var_after_train"], atol=1e-5)
 
 
-def test_logits_are_those_of_the_folded_head_on_embeddings_also_of_long_clips():
+@pytest.mark.parametrize("pooling", ["mean", "published"])
+def test_logits_are_those_of_the_folded_head_on_embeddings_also_of_long_clips(pooling):
     model = models.load("random:nano")
-    network = Network(model, 3, segment_seconds=1.0)
+    recipe = own_recipes.resolve("x", "own", ["segment_seconds=1", f"pooling={pooling}"])
+    network = Network(model, 3, recipe)
     waves = [
         torch.randn(int(s * 16000), generator=torch.Generator().manual_seed(i)) / 9
         for i, s in enumerate((0.4, 2.7))
@@ -74,13 +82,13 @@ def test_logits_are_those_of_the_folded_head_on_embeddings_also_of_long_clips():
     logmels = [model.frontend(wave[None])[0] for wave in waves]
     network.train()(logmels)  # moves the running statistics
     weight, bias = network.eval().folded()
-    features = torch.from_numpy(network.model.embed(waves, sample_rate=16000))
+    features = torch.from_numpy(network.model.embed(waves, sample_rate=16000, pooling=pooling))
     np.testing.assert_allclose(features @ weight.T + bias, network(logmels).detach(), atol=1e-5)
     assert model.config.segment_seconds == 6.0
 
 
 def test_every_trained_parameter_gets_a_gradient():
-    network = Network(models.load("random:nano"), 3, segment_seconds=1.0)
+    network = network_of(3, "segment_seconds=1")
     network.parameter_groups(0.75)
     logits = network([torch.randn(64, frames) for frames in (40, 260, 100)])
     logits.square().sum().backward()

@@ -24,7 +24,14 @@ def fill_value(key, shape, salt=""):
     if key.endswith("running_var"):
         return np.float32(1) + np.abs(w)
     if key.endswith(
-        ("norm.weight", "norm1.weight", "norm2.weight", "projector.1.weight", "predictor.1.weight")
+        (
+            "norm.weight",
+            "norm1.weight",
+            "norm2.weight",
+            "norm_frame.weight",
+            "projector.1.weight",
+            "predictor.1.weight",
+        )
     ):
         return np.float32(1) + w
     return w

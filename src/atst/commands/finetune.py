@@ -18,7 +18,7 @@ from atst.finetuning.clips import Clips
 from atst.finetuning.fit import Job
 from atst.finetuning.output import read_result, write_finetuned
 from atst.finetuning.recipe import Recipe
-from atst.finetuning.run import FinetuneResult
+from atst.finetuning.result import FinetuneResult
 from atst.model import device as devices_of
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
@@ -40,7 +40,7 @@ def finetune(
     model: str | Path,
     out: Path | str,
     data: Path | str | None = None,
-    protocol: Literal["paper", "own"] | None = None,
+    protocol: Literal["paper", "authors2023", "own"] | None = None,
     set: Annotated[Sequence[str], Parameter(name="--set")] = (),
     fold: int | None = None,
     shots: int | None = None,
@@ -69,8 +69,9 @@ def finetune(
             scratch.
         out: The folder for the results; it must be new or empty unless --resume is given.
         data: Folder with the files of a registered task. Default: its folder in $ATST_DATA.
-        protocol: `paper`: the authors' values for the task, last epoch; the default where there are any.
-            `own`: best epoch by validation, early stop; the default elsewhere.
+        protocol: `paper`: the authors' code of the paper's time (2022), best validation epoch, for three
+            tasks; the default there. `authors2023`: their later script, last epoch, for seven; the default
+            for the other four. `own`: best epoch by validation, early stop; the default elsewhere.
         set: A recipe key to change, as key=value; may be repeated.
         fold: Train and test on this fold alone.
         shots: Use only so many training clips of each class, drawn by the seed.

@@ -8,10 +8,11 @@ def mix(
 ) -> tuple[Tensor, Tensor]:
     """`weight` parts of a clip (64, T) and its label (C,), the rest of another (64, S) and its label.
 
-    Of unequal lengths the longer one is used, or mixed, from a place `start` in [0, 1) of the room there is.
+    Of unequal lengths the longer one is used, or mixed, from a place `start` in [0, 1) of the room there is;
+    the very last place is never taken, as in the published code. The labels get `weight` in every case.
     """
     frames, span = logmel.shape[-1], min(logmel.shape[-1], other.shape[-1])
-    own, others = (int(start * (length - span + 1)) for length in (frames, other.shape[-1]))
+    own, others = (int(start * (length - span)) for length in (frames, other.shape[-1]))
     mixed = logmel.clone()
     mixed[:, own : own + span] *= weight
     mixed[:, own : own + span] += (1 - weight) * other[:, others : others + span]

@@ -27,8 +27,8 @@ class Stream(Dataset[dict[str, Any]]):
 
     An epoch is `per_epoch` positions: every clip once in a new order, then again in that order until the
     last batch is full; or, balanced, clips drawn in proportion to the rarity of their labels. Partners are
-    the clips of earlier positions, or, of no bank, drawn from all in the same proportion. `labels` are (n,)
-    or (n, C), as the task has them.
+    the clips of earlier positions, or, of no bank, any clip with equal chance, balanced or not. `labels` are
+    (n,) or (n, C), as the task has them.
     """
 
     def __init__(
@@ -37,7 +37,6 @@ class Stream(Dataset[dict[str, Any]]):
         self.clips, self.labels, self.rows = clips, labels, rows
         self.recipe, self.per_epoch = recipe, per_epoch
         self.weights = rarity(labels[rows]) if recipe.balanced else None
-        self.upto = None if self.weights is None else self.weights.cumsum()
         self.orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, position: int) -> dict[str, Any]:
@@ -49,12 +48,12 @@ class Stream(Dataset[dict[str, Any]]):
             other, partner = self._partner(position, rng.random(), faults)
             weight = rng.beta(recipe.mixup, recipe.mixup)
             logmel, label = mix(logmel, label, partner, self._label(other), weight, rng.random())
+        if any(recipe.masks):
+            logmel = mask(logmel, recipe.masks, torch.from_numpy(rng.random(4)))
         if recipe.resize_crop:
             crops = draw_crops(torch.from_numpy(rng.random((1, 4))), *logmel.shape)
             logmel = resize_crop(logmel[None], crops)[0]
-        if any(recipe.masks):
-            logmel = mask(logmel, recipe.masks, torch.from_numpy(rng.random(4)))
-        return {"logmel": logmel, "label": label, "faults": faults}
+        return {"position": position, "logmel": logmel, "label": label, "faults": faults}
 
     def row(self, position: int) -> int:
         """Index of the clip at a position."""
@@ -80,10 +79,7 @@ class Stream(Dataset[dict[str, Any]]):
         if self.recipe.mixup_bank:
             before = position - 1 - int(draw * min(position, self.recipe.mixup_bank))
             return self._clip(self.row(before), (REPLACEMENT, before), faults)
-        place = int(draw * len(self.rows))
-        if self.upto is not None:
-            place = int(np.searchsorted(self.upto, draw * self.upto[-1], side="right"))
-        return self._clip(int(self.rows[place]), (PARTNER, position), faults)
+        return self._clip(int(self.rows[int(draw * len(self.rows))]), (PARTNER, position), faults)
 
     def _clip(self, first: int, draw: tuple[int, int], faults: dict[int, str]) -> tuple[int, Tensor]:
         """The clip `first`, or another in its place, the same one for each `draw`, if it cannot be read."""
@@ -101,7 +97,10 @@ class Stream(Dataset[dict[str, Any]]):
 
 
 def loader(stream: Stream, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
-    """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `faults`."""
+    """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `faults`.
+
+    `position` is the first clip's.
+    """
     return loader_of(stream, positions, workers, _collate)
 
 
@@ -132,6 +131,7 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     for row, item, length in zip(logmels, items, lengths, strict=True):
         row[:, :length] = item["logmel"]
     return {
+        "position": items[0]["position"],
         "logmels": logmels,
         "lengths": torch.tensor(lengths),
         "labels": torch.stack([item["label"] for item in items]),

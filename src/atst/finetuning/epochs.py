@@ -94,7 +94,8 @@ class Epochs(lightning.Callback):
             "learning_rate": float(module.learning_rates[trainer.global_step - 1]),
             "clips_per_second": micro * batches * trainer.world_size / seconds,
         }
-        if len(self.valid) and trainer.is_global_zero:
+        due = row["epoch"] % self.recipe.validate_epochs == 0 or trainer.global_step >= self.total
+        if len(self.valid) and due and trainer.is_global_zero:
             row |= self._validate(module)
         row = trainer.strategy.broadcast(row)  # one process validates
         module.loss_sum.zero_()
@@ -103,7 +104,7 @@ class Epochs(lightning.Callback):
                 f"the loss became {row['train_loss']} in epoch {row['epoch']}. "
                 "Lower learning_rate, lengthen warmup_epochs or use precision=32."
             )
-        better = len(self.valid) > 0 and self.history.better(row)
+        better = "valid" in row and self.history.better(row)
         done.append(row)
         if better:
             self.history.best_epoch = len(done)

@@ -144,7 +144,7 @@ def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
         job.clips.faults |= done.faults
         return done
     folder.mkdir(parents=True, exist_ok=True)
-    network = Network(job.model, len(job.task.label_names), job.recipe.segment_seconds, job.recipe.seed)
+    network = Network(job.model, len(job.task.label_names), job.recipe)
     history = _train(job, part, network, folder, resume)
     if history is None:
         return None

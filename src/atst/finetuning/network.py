@@ -12,29 +12,40 @@ from torch import Tensor, nn
 
 from atst.errors import UsageError
 from atst.evaluation.sweep import initial_weight
+from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
 from atst.model.encoder import Encoder
 from atst.output.atomic import new_file
+from atst.training.batchnorm import BatchNorm
 
 
 class Network(nn.Module):
-    """Log-mels, each (64, T), to logits (B, C). `model` is copied; `segment_seconds` of 0 keeps its own."""
+    """Log-mels, each (64, T), to logits (B, C). `model` is copied.
 
-    def __init__(self, model: AudioModel, classes: int, segment_seconds: float = 0.0, seed: int = 0) -> None:
+    Of `recipe` count segment, pooling, stochastic depth and the seed of the head. BatchNorm's statistics are
+    those of the batch of all devices.
+    """
+
+    def __init__(self, model: AudioModel, classes: int, recipe: Recipe) -> None:
         super().__init__()
+        self.pooling = recipe.pooling
         self.model = deepcopy(model)
         self.model.config = replace(
-            model.config, segment_seconds=segment_seconds or model.config.segment_seconds
+            model.config, segment_seconds=recipe.segment_seconds or model.config.segment_seconds
         )
-        self.norm = nn.BatchNorm1d(2 * model.width, affine=False)
+        self.model.encoder.set_drop_path(recipe.drop_path)
+        self.norm = BatchNorm(2 * model.width, affine=False)
         self.linear = nn.Linear(2 * model.width, classes)
         with torch.no_grad():
-            self.linear.weight.copy_(initial_weight(2 * model.width, classes, seed).T)
+            self.linear.weight.copy_(initial_weight(2 * model.width, classes, recipe.seed).T)
             self.linear.bias.zero_()
 
     def forward(self, logmels: Sequence[Tensor]) -> Tensor:
-        features = self.model.pool_logmels(logmels, batch_size=max(2, len(logmels)))  # (B, 2 * D)
-        return self.linear(self.norm(features)).float()
+        return self.linear(self.norm(self.features(logmels))).float()
+
+    def features(self, logmels: Sequence[Tensor]) -> Tensor:
+        """What the head gets: the last block's CLS and mean tokens (B, 2 * D)."""
+        return self.model.pool_logmels(logmels, pooling=self.pooling, batch_size=max(2, len(logmels)))
 
     def parameter_groups(self, decay: float, freeze: int = 0) -> list[dict[str, Any]]:
         """Parameters to train, a group for each multiple (`scale`) of the learning rate.

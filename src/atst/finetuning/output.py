@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from safetensors.torch import save as as_safetensors
 
-from atst.finetuning.run import Choice, Finetuned, FinetuneResult
+from atst.finetuning.result import Choice, FinetuneResult
+from atst.finetuning.run import Finetuned
 from atst.output.atomic import new_file, new_folder
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
 from atst.scoring.metrics import BOOTSTRAP
@@ -128,10 +128,9 @@ def _curves(finetuned: Finetuned) -> Plot:
     left, right = figure.subplots(1, 2)
     for outcome in finetuned.outcomes:
         rows = outcome.history.rows
-        epochs = np.array([row["epoch"] for row in rows])
-        left.plot(epochs, [row["train_loss"] for row in rows], color="C3", alpha=0.7)
-        if "valid" in rows[0]:
-            right.plot(epochs, [row["valid"] for row in rows], color="C0", alpha=0.7)
+        left.plot([row["epoch"] for row in rows], [row["train_loss"] for row in rows], color="C3", alpha=0.7)
+        if validated := [(row["epoch"], row["valid"]) for row in rows if "valid" in row]:
+            right.plot(*zip(*validated, strict=True), color="C0", alpha=0.7)
             right.plot(outcome.epoch, rows[outcome.epoch - 1]["valid"], "o", color="C1", markersize=5)
     left.set(xlabel="epoch", ylabel="training loss")
     right.set(xlabel="epoch", ylabel=f"validation {finetuned.result.metric}")
@@ -146,7 +145,8 @@ def _settings(finetuned: Finetuned) -> Table:
     rows = [
         ["task", f"{result.task}. {finetuned.task.source}".strip(". ")],
         ["model", f"{result.model} ({result.fingerprint})"],
-        ["protocol", result.protocol],
+        ["protocol", f"{result.protocol} (generation: {result.generation})"],
+        ["computed on", f"{result.device}, {', '.join(' '.join(pair) for pair in result.versions.items())}"],
         ["labels", result.trained_on],
         ["features", f"last block, pooling {result.pooling}"],
         ["classifier", f"kept: trained on {result.kept}"],

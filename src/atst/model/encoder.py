@@ -26,8 +26,7 @@ SIZES = {
 class Encoder(nn.Module):
     """Log-mel `(B, 64, T)` to tokens `(B, 1 + T // 4, D)`, CLS first, patches in time order.
 
-    `size` is a key of `SIZES`; `drop_path` is the stochastic depth of the last block (the first has
-    none, linear between, one draw per sample and branch), active in train mode only.
+    `size` is a key of `SIZES`; `drop_path` as in `set_drop_path`.
     """
 
     def __init__(self, size: str, drop_path: float = 0.0) -> None:
@@ -41,12 +40,21 @@ class Encoder(nn.Module):
         # Never used by this method, but part of its published weights; it must survive a round trip.
         self.mask_embed = nn.Parameter(torch.zeros(1, 1, self.width), requires_grad=False)
         self.patch_embed = nn.Linear(N_MELS * PATCH_FRAMES, self.width)
-        rates = torch.linspace(0, drop_path, self.depth).tolist()
-        self.blocks = nn.ModuleList(Block(self.width, heads, rate) for rate in rates)
+        self.blocks = nn.ModuleList(Block(self.width, heads) for _ in range(self.depth))
+        self.set_drop_path(drop_path)
         self.norm = nn.LayerNorm(self.width, eps=1e-6)
         for tensor in (self.cls_token, self.pos_embed, self.mask_embed):
             nn.init.trunc_normal_(tensor, std=0.02)
         self.apply(_initialise)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Stochastic depth: `rate` in the last block, 0 in the first, linear between; in train mode only.
+
+        One draw a sample and branch.
+        """
+        for block, own in zip(self.blocks, torch.linspace(0, rate, self.depth).tolist(), strict=True):
+            assert isinstance(block, Block)
+            block.drop_path = own
 
     def forward(self, logmel: Tensor, lengths: Tensor | None = None, layers: int = 1) -> list[Tensor]:
         """Tokens of the last `layers` blocks, older block first, each `(B, 1+P, D)` after the final norm.
@@ -75,13 +83,13 @@ class Encoder(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: attention without QKV bias, then an MLP of 4x width with exact GELU."""
 
-    def __init__(self, width: int, heads: int, drop_path: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = MLP(width)
-        self.drop_path = drop_path
+        self.drop_path = 0.0
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = x + self.drop(self.attn(self.norm1(x), mask))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from atst.model.encoder import Encoder
-from atst.pretraining.heads import OUTPUT, Head, at_least_float32
+from atst.pretraining.heads import OUTPUT, Head
+from atst.training.batchnorm import at_least_float32
 
 
 class TeacherStudent(nn.Module):

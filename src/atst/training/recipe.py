@@ -35,7 +35,10 @@ def bundled(package: str) -> list[str]:
 
 
 def load(recipe: str | Path, package: str, default: str) -> dict[str, Any]:
-    """Keys of a bundled recipe, or of a YAML file, which may name only some and a `base` for the rest."""
+    """Keys of a bundled recipe, or of a YAML file; either may name only some and a `base` for the rest.
+
+    A file's base is `default` if it names none; a bundled recipe without one has every key.
+    """
     names = bundled(package)
     is_bundled = str(recipe) in names and not str(recipe).endswith((".yaml", ".yml"))
     if is_bundled:
@@ -50,7 +53,8 @@ def load(recipe: str | Path, package: str, default: str) -> dict[str, Any]:
         raise UsageError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{recipe}: a recipe is 'key: value' lines.")
-    return values if is_bundled else load(values.pop("base", default), package, default) | values
+    base = values.pop("base", None if is_bundled else default)
+    return values if base is None else load(base, package, default) | values
 
 
 def parse(overrides: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,161 @@
+"""The numbers of a fine-tuning, as `results.json` holds them, and how they come from its trainings."""
+
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atst import __version__
+from atst.errors import AtstError
+from atst.evaluation.features import CLIP_SECONDS
+from atst.evaluation.results import left_out, task_fingerprint
+from atst.finetuning.fit import Job, Outcome, Part
+from atst.finetuning.recipe import GENERATIONS
+from atst.scoring.calibration import expected_calibration_error, fit_temperature
+from atst.scoring.metrics import bootstrap_interval, bootstrap_values, score
+from atst.scoring.per_class import unseen
+from atst.tasks import Task
+
+LAYERS = 1
+
+
+@dataclass
+class Choice:
+    """How one training went: the epoch that was kept, and how it did."""
+
+    fold: int | None
+    epoch: int  # from 1
+    epochs: int  # trained
+    valid: float | None  # the metric on the validation clips, if there are any
+    value: float  # the metric on the test clips
+    clips: dict[str, int]  # in train, valid and test
+
+
+@dataclass
+class FinetuneResult:
+    """A fine-tuning's numbers, as `results.json` holds them; metrics are in 0..1."""
+
+    task: str
+    model: str
+    protocol: str
+    generation: str  # of the protocol's code: 2022, 2023 or own
+    pooling: str
+    layers: int
+    metric: str
+    value: float  # on the test clips; with folds the mean over them
+    ci: tuple[float, float]  # 95% bootstrap interval over test clips
+    seed: int
+    chosen_on: str  # which epoch is tested, in words
+    chosen: list[Choice]  # one for each fold
+    calibration: dict[str, float]  # temperature; expected calibration error of test clips before and after it
+    trained_on: str  # how many labels were used at most, in words
+    kept: str  # what the kept model was trained on, in words
+    clips: int
+    skipped: list[tuple[str, str]]  # (clip, reason)
+    warnings: list[str]
+    fingerprint: str  # of the model that was started from
+    task_fingerprint: str
+    precision: str  # of the training; tests are in float32
+    device: str  # number, kind and name
+    versions: dict[str, str]
+    settings: dict[str, Any]  # the recipe
+
+
+def calibrate(task: Task, outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """One temperature for all folds, from the validation clips of each; its effect on the test clips."""
+    valid = torch.cat([outcome.valid for outcome in outcomes])
+    temperature = fit_temperature(valid, torch.cat([_labels(task, o.valid_rows) for o in outcomes]))
+    tested = torch.cat([outcome.test for outcome in outcomes])
+    labels = torch.cat([_labels(task, outcome.test_rows) for outcome in outcomes])
+    return {
+        "temperature": round(temperature, 6),
+        "fitted_on_clips": len(valid),
+        "expected_calibration_error_before": expected_calibration_error(tested, labels),
+        "expected_calibration_error_after": expected_calibration_error(tested / temperature, labels),
+    }
+
+
+def result_of(
+    job: Job,
+    protocol: str,
+    parts: Sequence[Part],
+    outcomes: Sequence[Outcome],
+    chosen_on: str,
+    kept: str,
+    calibration: dict[str, float],
+) -> FinetuneResult:
+    """The numbers of finished trainings; `parts` and `outcomes` fold by fold.
+
+    Raises `AtstError` when no test clip of one could be read.
+    """
+    task, recipe = job.task, job.recipe
+    chosen = [_choice(job, part, outcome) for part, outcome in zip(parts, outcomes, strict=True)]
+    draws = [
+        bootstrap_values(task.metric, o.test, _labels(task, o.test_rows), recipe.seed + i)
+        for i, o in enumerate(outcomes)
+    ]
+    value = float(np.mean([choice.value for choice in chosen]))
+    faults = sorted(job.clips.faults.items())
+    return FinetuneResult(
+        task=task.name,
+        model=job.model.name,
+        protocol=protocol,
+        generation=GENERATIONS[protocol],
+        pooling=recipe.pooling,
+        layers=LAYERS,
+        metric=task.metric,
+        value=value,
+        ci=bootstrap_interval(task.metric, draws, value),
+        seed=recipe.seed,
+        chosen_on=chosen_on,
+        chosen=chosen,
+        calibration=calibration,
+        trained_on="all training clips" if job.few is None else job.few.words,
+        kept=kept,
+        clips=len(task) - len(faults),
+        skipped=[(task.names[index], reason) for index, reason in faults],
+        warnings=_warnings(job, parts, outcomes),
+        fingerprint=job.model.fingerprint,
+        task_fingerprint=task_fingerprint(task),
+        precision=recipe.precision,
+        device=job.conditions()["devices"],
+        versions={"atst": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
+        settings={"clip_seconds": CLIP_SECONDS, **asdict(recipe)},
+    )
+
+
+def _warnings(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> list[str]:
+    task = job.task
+    rows = np.arange(len(task))
+    train = np.stack([np.isin(rows, job.clips.readable(part.train)) for part in parts], axis=1)
+    test = np.stack([np.isin(rows, outcome.test_rows) for outcome in outcomes], axis=1)
+    return left_out(task, len(job.clips.faults)) + unseen(task, rows, train, test)
+
+
+def _choice(job: Job, part: Part, outcome: Outcome) -> Choice:
+    if not outcome.test_rows:
+        raise AtstError(f"task {job.task.name}: no test clip can be read.")
+    logs, kept = outcome.history.rows, outcome.epoch
+    valid = logs[kept - 1].get("valid", math.nan)
+    labels = _labels(job.task, outcome.test_rows)
+    return Choice(
+        fold=part.fold,
+        epoch=kept,
+        epochs=len(logs),
+        valid=None if math.isnan(valid) else valid,
+        value=float(score(job.task.metric, outcome.test, labels)),
+        clips={
+            "train": len(job.clips.readable(part.train)),
+            "valid": len(outcome.valid_rows),
+            "test": len(outcome.test_rows),
+        },
+    )
+
+
+def _labels(task: Task, rows: Sequence[int]) -> Tensor:
+    return torch.from_numpy(task.labels[np.array(rows, dtype=np.int64)])
