@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atst.errors import AudioError, UsageError
+from atst.errors import UsageError
 from atst.model.frontend import FrontEnd
 from atst.sound import audio
 from atst.sound.audio import SAMPLE_RATE
+from atst.sound.clips import as_clips, waveform
 
 
 class _Baseline:
@@ -39,9 +40,9 @@ class _Baseline:
 
         `sample_rate` is required for arrays. Raises `AudioError` for what cannot be read.
         """
-        if isinstance(sound, str | Path) or (not isinstance(sound, list | tuple) and sound.ndim == 1):
-            return self._vector(_waveform(sound, sample_rate))
-        return np.stack([self._vector(_waveform(clip, sample_rate)) for clip in sound])
+        single, clips = as_clips(sound)
+        vectors = [self._vector(_waveform(clip, sample_rate)) for clip in clips]
+        return vectors[0] if single else np.stack(vectors)
 
     def _vector(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """(D,) of a waveform (N,) at 16 kHz."""
@@ -85,13 +86,4 @@ class OpenSmileBaseline(_Baseline):
 
 
 def _waveform(clip: Any, sample_rate: int | None) -> NDArray[np.float32]:
-    if isinstance(clip, str | Path):
-        return audio.read(clip)
-    if sample_rate is None:
-        raise UsageError(
-            "sample_rate is required for arrays, for example embed(waveform, sample_rate=16000)."
-        )
-    samples = clip.detach().cpu().numpy() if isinstance(clip, torch.Tensor) else np.asarray(clip)
-    if samples.size == 0 or not np.isfinite(samples).all():
-        raise AudioError("an array of audio has no samples, or some that are not finite.")
-    return audio.to_mono_16k(samples, sample_rate)
+    return audio.read(clip) if isinstance(clip, str | Path) else waveform(clip, sample_rate)

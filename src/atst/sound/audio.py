@@ -20,6 +20,7 @@ SAMPLE_RATE = 16000
 CONTEXT = (
     0.25  # s read on both sides of a stretch: settles resampling filters and lossy decoders after a seek
 )
+INTEGERS = (np.int16, np.int32, np.uint8)  # arrays of others have no known full scale
 TOLERANCE = 0.1  # s that may be missing at the end: lengths of lossy files are often rounded up
 
 
@@ -99,14 +100,21 @@ def stream(
 def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     """Samples (N,) or (N, channels) at `sample_rate` Hz as float32 (M,) at 16 kHz.
 
-    Integers are scaled to [-1, 1). Raises `AudioError` when empty, non-finite, of another shape, or of a rate
-    that is not 4 to 768 kHz.
+    Floats are taken as they are, int16, int32 and uint8 scaled to [-1, 1). Raises `AudioError` when empty,
+    non-finite, of another type or shape, or of a rate that is not 4 to 768 kHz.
     """
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2) or not samples.size:
         raise AudioError(f"waveform of shape {samples.shape}: expected (N,) or (N, channels), not empty")
+    if not (np.issubdtype(samples.dtype, np.floating) or samples.dtype in INTEGERS):
+        raise AudioError(
+            f"samples of type {samples.dtype} have no known scale: pass floats from -1 to 1, int16, int32 or "
+            "uint8 (16-bit samples that were added up: x / 32768)"
+        )
+    if isinstance(sample_rate, bool | str | bytes) or not hasattr(sample_rate, "__int__"):
+        raise AudioError(f"sample rate must be a number of Hz, not {sample_rate!r}")
     if sample_rate not in RATES:
-        raise AudioError(f"sample rate {sample_rate} Hz is not between {RATES[0]} and {RATES[-1]}")
+        raise AudioError(f"sample rate {sample_rate} Hz is not a whole number from {RATES[0]} to {RATES[-1]}")
     mono = mono_float(samples.reshape(len(samples), -1))
     if not np.isfinite(mono).all():
         raise AudioError("waveform has non-finite samples (NaN or infinity)")

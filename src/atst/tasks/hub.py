@@ -1,16 +1,13 @@
 """A data set of the Hugging Face library `datasets` becomes a task; from Python only."""
 
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atst.errors import AudioError, UsageError, unknown
-from atst.sound import audio as audio_files
-from atst.sound.audio import to_mono_16k
+from atst.sound.clips import cell_waveform
 from atst.tasks.folders import DIVIDED, SPLIT_NAMES, divide_by_class
 from atst.tasks.listing import Listing, build_task
 from atst.tasks.task import Task
@@ -62,7 +59,10 @@ def task_from_dataset(
         source = DIVIDED.format(seed)
 
     def waveform(index: int) -> NDArray[np.float32]:
-        return _read(clips[index](), f"{name} {listing.files[index]}")
+        try:
+            return cell_waveform(clips[index]())
+        except AudioError as error:
+            raise AudioError(f"{name} {listing.files[index]}: {error}") from error
 
     return build_task(name, None, listing, name=name, waveform=waveform, source=source)
 
@@ -112,18 +112,3 @@ def _clips(rows: Any, column: str) -> list[Callable[[], Any]]:
 
         rows = rows.select_columns([column]).cast_column(column, Audio(decode=False))
     return [lambda i=i: rows[i][column] for i in range(len(rows))]  # type: ignore[misc]
-
-
-def _read(cell: Any, clip: str) -> NDArray[np.float32]:
-    """The waveform in a cell: encoded bytes, a path, or samples with their rate."""
-    try:
-        if cell.get("bytes") is not None:
-            with tempfile.NamedTemporaryFile(suffix=Path(cell.get("path") or "").suffix) as file:
-                file.write(cell["bytes"])
-                file.flush()
-                return audio_files.read(file.name)
-        if "array" in cell:
-            return to_mono_16k(np.asarray(cell["array"]), int(cell["sampling_rate"]))
-        return audio_files.read(cell["path"])
-    except AudioError as error:
-        raise AudioError(f"{clip}: {error}") from error
