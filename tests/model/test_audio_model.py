@@ -212,6 +212,14 @@ def test_save_and_load_give_the_same_model(nano: AudioModel, tmp_path: Path) -> 
     assert "steps: 7" in (tmp_path / "model" / "README.md").read_text()
 
 
+def test_fingerprint_follows_a_model_that_is_trained(nano: AudioModel) -> None:
+    model = atst.load("random:nano")
+    before = model.fingerprint
+    with torch.no_grad():
+        model.encoder.cls_token += 1
+    assert model.fingerprint != before == nano.fingerprint
+
+
 def test_fingerprint_tells_weights_and_segment_apart(nano: AudioModel) -> None:
     assert nano.fingerprint == atst.load("random:nano").fingerprint
     other = AudioModel(ModelConfig("nano", segment_seconds=9.0))

@@ -88,6 +88,13 @@ def test_a_feature_baseline_has_no_files_of_its_own(probed, tmp_path):
     assert set(atst.load_classifier(tmp_path).predict(probed.parent / "0.wav")) == {"low", "high"}
 
 
+def test_a_folder_called_like_its_baseline_does_not_matter(probed, tmp_path, monkeypatch):
+    atst.probe(probed.parent / "meta.csv", model="logmel", out=tmp_path, device="cpu", cache=False)
+    (tmp_path / "logmel").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert set(atst.load_classifier(tmp_path).predict(probed.parent / "0.wav")) == {"low", "high"}
+
+
 def test_folders_without_a_classifier(probed, tmp_path):
     with pytest.raises(atst.ModelError, match="no such folder"):
         atst.load_classifier(tmp_path / "missing")

@@ -1,9 +1,12 @@
-"""Two gloo processes equal one process with the same global batch."""
+"""Two gloo processes equal one process with the same global batch, and list the clips of both."""
 
+import csv
 import socket
 import subprocess
 import sys
 
+import numpy as np
+import soundfile
 import torch
 import torch.distributed as dist
 
@@ -55,6 +58,23 @@ def test_two_processes_equal_one(tmp_path):
     torch.testing.assert_close(two["losses"], one["losses"], atol=1e-9, rtol=0)
     for key, value in one["state"].items():
         torch.testing.assert_close(two["state"][key], value, atol=1e-7, rtol=0, msg=key)
+
+
+def test_clips_that_any_process_could_not_use_are_listed_once(tmp_path):
+    silent = [f"{i}.wav" for i in range(0, 8, 2)]
+    for i in range(8):
+        noise = np.random.default_rng(i).standard_normal(8000) * (i % 2)
+        soundfile.write(tmp_path / f"{i}.wav", noise * 0.1, 16000)
+    keys = ["batch_size=2", "max_steps=2", "segment_seconds=0.3", "min_seconds=0.2", "workers=0"]
+    given = [sys.executable, "-m", "atst", "pretrain", str(tmp_path), "--out", str(tmp_path / "run")]
+    given += ["--recipe", "nano", "--device", "cpu", "--devices", "2"]
+    given += [part for key in keys for part in ("--set", key)]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "run" / "faults.csv").open(newline="") as file:
+        assert (
+            sorted(row[0].rsplit("/", 1)[-1] for row in csv.reader(file)) == silent
+        )  # one epoch has them all
 
 
 def _free_port():

@@ -21,6 +21,14 @@ def test_resize_crop_equals_the_reference() -> None:
     np.testing.assert_allclose(result[:, :, ::2], GOLDEN["rrc_out_every2"], rtol=0, atol=5e-5)
 
 
+def test_autocast_does_not_reach_the_resize_crop() -> None:
+    clip = torch.from_numpy(recipes.mel_noise(4, 301))[None]
+    crops = torch.tensor([[3, 100, 50, 250]])
+    with torch.autocast("cpu", torch.bfloat16):
+        result = resize_crop(clip, crops)
+    torch.testing.assert_close(result, resize_crop(clip, crops), rtol=0, atol=1e-6)
+
+
 def test_identity_crop_changes_nothing() -> None:
     clip = torch.from_numpy(recipes.mel_noise(3, 601))[None]
     torch.testing.assert_close(resize_crop(clip, torch.tensor([[0, 150, 64, 601]])), clip, rtol=0, atol=1e-5)

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
 
 from atst.errors import UsageError
 from atst.evaluation.few_shot import SEEDS, few_label_probe
@@ -14,7 +12,7 @@ from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import ProbeResult
 from atst.model import load as models
-from atst.output.text import writable
+from atst.output.text import print_table, writable
 from atst.scoring.splits import Few, few_labels
 from atst.tasks import Task, load_task, published
 
@@ -106,23 +104,17 @@ def _few(shots: int | None, fraction: float | None, seeds: int | None) -> Few | 
 
 
 def _show(result: ProbeResult, out: Path | None) -> None:
-    console = Console()
-    table = Table(
-        "task", "model", "metric", "value", "95% interval", f"kNN, k = {result.knn['k']}", "protocol"
-    )
+    header = ("task", "model", "metric", "value", "95% interval", f"kNN, k = {result.knn['k']}", "protocol")
     low, high = result.ci
     interval, knn = f"{low:.3f} to {high:.3f}", f"{result.knn['value']:.3f}"
-    table.add_row(
-        result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn, result.words
-    )
+    rows = [[result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn, result.words]]
     for figure in published(result.task):
         cells = (f"{figure.value / 100:.3f}", "", "", f"published: {figure.protocol}")
-        table.add_row(result.task, figure.model, figure.metric, *cells)
-    console.print(table)
-    if result.seeds:
-        console.print(f"trained on {result.trained_on}; interval over {result.ci_over}", markup=False)
-    lines = [f"warning: {warning}" for warning in result.warnings]
+        rows.append([result.task, figure.model, figure.metric, *cells])
+    print_table(header, rows)
+    lines = [f"trained on {result.trained_on}; interval over {result.ci_over}"] if result.seeds else []
+    lines += [f"warning: {warning}" for warning in result.warnings]
     lines += [f"  skipped {clip}: {reason}" for clip, reason in result.skipped[:10]]
     lines += [] if out is None else [f"report: {out / 'report.html'}"]
     for line in lines:
-        console.print(writable(line), markup=False)
+        print(writable(line))

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.table import Table
 
 from atst.errors import AtstError, UsageError, unknown
-from atst.output.text import writable
+from atst.output.text import print_table, writable
 from atst.tasks import KNOWN, Known, published
 from atst.tasks.check import check_task
 from atst.tasks.download import download as fetch
@@ -80,18 +79,18 @@ def _download(name: str, data: Path | str | None) -> None:
 
 
 def _list() -> None:
-    console = Console()
-    if not console.is_terminal:
+    if not Console().is_terminal:
         for name, known in KNOWN.items():
             _print(_line(name, known))
         _print("synthetic  12 kinds of sounds made on the fly; never evidence")
         return
-    table = Table("task", "what", "clips", "classes", "metric", "published", "license", "files")
+    header = ("task", "what", "clips", "classes", "metric", "published", "license", "files")
+    rows = []
     for name, known in KNOWN.items():
         counts = [str(known.total), str(known.classes or "?")]
         figures = str(len(published(name)))
-        table.add_row(name, known.about, *counts, known.metric, figures, known.license, _there(name))
-    console.print(table)
+        rows.append([name, known.about, *counts, known.metric, figures, known.license, _there(name)])
+    print_table(header, rows)
 
 
 def _line(name: str, known: Known) -> str:

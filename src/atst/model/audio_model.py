@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,9 @@ class AudioModel(nn.Module):
     def width(self) -> int:
         return self.encoder.width
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """A hash of weights and segment length: equal for models that embed alike."""
+        """A hash of weights and segment length, computed each time: equal for models that embed alike."""
         digest = hashlib.sha256(f"{self.config.size} {self.config.segment_seconds}".encode())
         for key, tensor in sorted(self.encoder.state_dict().items()):
             digest.update(key.encode())

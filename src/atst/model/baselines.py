@@ -85,5 +85,8 @@ class OpenSmileBaseline(_Baseline):
         return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
+BASELINES: dict[str, type[_Baseline]] = {"logmel": LogMelBaseline, "opensmile": OpenSmileBaseline}
+
+
 def _waveform(clip: Any, sample_rate: int | None) -> NDArray[np.float32]:
     return audio.read(clip) if isinstance(clip, str | Path) else waveform(clip, sample_rate)

@@ -16,6 +16,7 @@ from torch import Tensor
 from atst.errors import ModelError
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
+from atst.model.baselines import BASELINES
 from atst.sound import clips, windows
 from atst.sound.audio import SAMPLE_RATE
 
@@ -148,7 +149,7 @@ def _find(folder: Path) -> Path:
 
 def _encoder(folder: Path, name: str, device: str) -> Any:
     """The encoder in the folder; a feature baseline has no files, only a name."""
-    return models.load(name if name in ("logmel", "opensmile") else folder, device)
+    return BASELINES[name]() if name in BASELINES else models.load(folder, device)
 
 
 def _middle(waveform: NDArray[np.float32], seconds: float | None) -> NDArray[np.float32]:

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from atst.errors import ModelError
-from atst.model import baselines, official
 from atst.model import device as devices
 from atst.model import folder as folder_files
+from atst.model import official
 from atst.model.audio_model import AudioModel
+from atst.model.baselines import BASELINES
 from atst.model.encoder import SIZES
 from atst.model.folder import ModelConfig
 
@@ -23,8 +24,8 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Any:
     """
     name = str(model)
     where = devices.resolve(device)
-    if name in ("logmel", "opensmile") and not Path(name).exists():
-        return baselines.LogMelBaseline() if name == "logmel" else baselines.OpenSmileBaseline()
+    if name in BASELINES and not Path(name).exists():
+        return BASELINES[name]()
     if name.startswith("random:") and not Path(name).exists():
         return _random(name, seed).to(where)
     path = Path(model)

@@ -36,7 +36,7 @@ def track(iterable: Iterable[Item], description: str, total: int | None = None) 
 
 def _bar(iterable: Iterable[Item], description: str, total: int | None) -> Iterator[Item]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a file's name may hold [brackets]
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(),

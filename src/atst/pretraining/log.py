@@ -4,10 +4,12 @@ import csv
 import math
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
+import torch.distributed as dist
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -48,6 +50,7 @@ class RunLog(lightning.Callback):
         self.health = Health()
         self.progress = _Progress(first_step, total, clips_per_step)
         self.rows: list[Row] = []
+        self.unlisted: list[tuple[str, str]] = []  # faults of this process since the last flush
         self.faults = _read_faults(folder / "faults.csv")
         self.last = time.monotonic()
         if writes:
@@ -68,7 +71,7 @@ class RunLog(lightning.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, PretrainingModule)
-        self._note_faults(batch["faults"])
+        self.unlisted += batch["faults"]
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         step = trainer.global_step - 1
@@ -84,8 +87,9 @@ class RunLog(lightning.Callback):
     def flush(self, watch: float | None = None) -> None:
         """Write the steps since the last flush, `watch` with the newest of them.
 
-        Raises `TrainingError` when a loss was not finite.
+        To be called in every process at the same step. Raises `TrainingError` when a loss was not finite.
         """
+        self._list_faults()
         if self.rows and watch is not None:
             self.rows[-1]["watch"] = watch
         for row in self.rows:
@@ -117,8 +121,14 @@ class RunLog(lightning.Callback):
         self.progress.update(rows)
         self.tensorboard.flush()
 
-    def _note_faults(self, faults: list[tuple[str, str]]) -> None:
-        for clip, reason in ((writable(clip), writable(reason)) for clip, reason in faults):
+    def _list_faults(self) -> None:
+        """Append the clips that any process could not use to `faults.csv`, each once."""
+        found = [self.unlisted]
+        if dist.is_available() and dist.is_initialized():
+            found = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(found, self.unlisted)
+        self.unlisted = []
+        for clip, reason in ((writable(clip), writable(reason)) for clip, reason in chain(*found)):
             if clip not in self.faults:
                 self.faults[clip] = reason
                 if self.writes:

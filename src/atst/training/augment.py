@@ -81,14 +81,15 @@ def resize_crop(logmels: Tensor, crops: Tensor) -> Tensor:
 
     Bicubic (a = -0.75), corners aligned, no antialiasing. The canvas is `int(1.5 * T)` wide, zero
     outside the clip, which is in its middle. Bicubic resizing is linear and separable, so a batch is
-    two small batched matrix products.
+    two small batched matrix products, in float32 also under autocast.
     """
     bands, frames = logmels.shape[1:]
     offset = (int(CANVAS * frames) - frames) // 2
     top, left, height, width = crops.to(logmels.device).unbind(1)
     rows = resize_matrix(top, height, bands, bands)  # (B, 64, 64)
     columns = resize_matrix(left - offset, width, frames, frames)  # (B, T, T)
-    return rows.to(logmels) @ logmels @ columns.to(logmels).transpose(1, 2)
+    with torch.autocast(logmels.device.type, enabled=False):
+        return rows.to(logmels) @ logmels @ columns.to(logmels).transpose(1, 2)
 
 
 def resize_matrix(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:

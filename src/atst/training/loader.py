@@ -1,5 +1,8 @@
 """Batches of an endless stream that is read by position, loaded by worker processes."""
 
+import atexit
+import copy
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -34,9 +37,31 @@ def loader_of(
         num_workers=count,
         collate_fn=collate,
         worker_init_fn=start_worker,
+        multiprocessing_context=_context() if count else None,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if count else None,
     )
+
+
+class LoaderProcess(multiprocessing.get_context().Process):  # type: ignore[misc]
+    """A loader process that can be ended while it is stuck in a read: it does not answer SIGTERM."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    context = copy.copy(multiprocessing.get_context())
+    context.Process = LoaderProcess  # type: ignore[misc]
+    return context
+
+
+@atexit.register
+def _end_loaders() -> None:
+    """Python itself would wait for them at its end."""
+    for process in multiprocessing.active_children():
+        if isinstance(process, LoaderProcess):
+            process.kill()
 
 
 def default_workers() -> int:
