@@ -18,6 +18,7 @@ from atst.tasks.download import download, fetch, unfinished, unpack
 from atst.tasks.spec import Archive
 
 pytest.importorskip("pooch", reason="needs the extra data")
+requests = pytest.importorskip("requests")
 
 
 class Server:
@@ -50,13 +51,19 @@ class Server:
             request.send_error(404)
             return
         body, start = self.files[name], 0
+        tag = f'"{hashlib.md5(body).hexdigest()}"'
         wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range") or "")
-        if wanted and self.ranges:
+        if wanted and self.ranges and request.headers.get("If-Range") in (None, tag):
             start = int(wanted[1])
             if start >= len(body):
-                request.send_error(416)
+                request.send_response(416)
+                request.send_header("Content-Range", f"bytes */{len(body)}")
+                request.end_headers()
                 return
         request.send_response(206 if start else 200)
+        request.send_header("ETag", tag)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
         request.send_header("Content-Length", str(len(body) - start))
         request.end_headers()
         end = len(body) if self.break_after is None else start + self.break_after
@@ -76,7 +83,25 @@ def server():
 
 def archive(server, name, body, checksum=True):
     server.files[name] = body
-    return Archive(server.url(name), f"md5:{hashlib.md5(body).hexdigest()}" if checksum else None, "Zenodo")
+    return Archive(
+        server.url(name), f"sha256:{hashlib.sha256(body).hexdigest()}" if checksum else None, "Zenodo"
+    )
+
+
+@pytest.fixture
+def https(monkeypatch):
+    """The server's answers pass for such to https requests: it has no certificate."""
+    get = requests.get
+
+    def secure(url, **options):
+        answer = get(url.replace("https:", "http:"), **options)
+        answer.url = url
+        return answer
+
+    monkeypatch.setattr(requests, "get", secure)
+    monkeypatch.setattr(
+        Server, "url", lambda server, name: f"https://127.0.0.1:{server.http.server_port}/{name}"
+    )
 
 
 def packed(kind, files):
@@ -132,25 +157,90 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["big.bin"]
 
 
-def test_a_server_without_ranges_starts_again(server, tmp_path):
+BODY = np.random.default_rng(0).bytes(2_500_000)
+
+
+@pytest.fixture
+def broken_off(server, tmp_path):
+    """`x.bin`, of which a first try got the first part."""
+    one = archive(server, "x.bin", BODY)
+    server.break_after = 1_500_000
+    with pytest.raises(AtstError, match="cannot download"):
+        fetch(one, tmp_path / "x.bin")
+    assert (tmp_path / "x.bin.part").stat().st_size > 0
+    server.break_after = None
+    return one
+
+
+def test_a_server_without_ranges_starts_again(server, broken_off, tmp_path):
     server.ranges = False
-    one = archive(server, "x.bin", b"the whole body")
-    (tmp_path / "x.bin.part").write_bytes(b"the wh")
-    fetch(one, tmp_path / "x.bin")
-    assert (tmp_path / "x.bin").read_bytes() == b"the whole body"
+    fetch(broken_off, tmp_path / "x.bin")
+    assert (tmp_path / "x.bin").read_bytes() == BODY
 
 
-def test_a_part_that_is_whole_already_is_taken(server, tmp_path):
-    one = archive(server, "x.bin", b"the whole body")
-    (tmp_path / "x.bin.part").write_bytes(b"the whole body")
+def test_a_part_of_a_file_that_has_changed_meanwhile_is_not_continued(server, broken_off, tmp_path):
+    changed = archive(server, "x.bin", b"another body")
+    fetch(changed, tmp_path / "x.bin")
+    assert server.asked[-1][1] is not None
+    assert (tmp_path / "x.bin").read_bytes() == b"another body"
+
+
+def test_a_part_of_which_nothing_is_known_is_not_continued(server, tmp_path):
+    one = archive(server, "x.bin", BODY)
+    (tmp_path / "x.bin.part").write_bytes(b"from elsewhere")
     fetch(one, tmp_path / "x.bin")
-    assert (tmp_path / "x.bin").read_bytes() == b"the whole body"
+    assert (tmp_path / "x.bin").read_bytes() == BODY
+    assert server.asked == [("x.bin", None)]
+
+
+def test_a_part_that_is_whole_already_is_taken(server, broken_off, tmp_path):
+    (tmp_path / "x.bin.part").write_bytes(BODY)
+    fetch(broken_off, tmp_path / "x.bin")
+    assert (tmp_path / "x.bin").read_bytes() == BODY
+    assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_without_https_and_sha256_nothing_is_downloaded(server, tmp_path):
+    body = packed("zip", {"a": b"a"})
+    for checksum in (None, f"md5:{hashlib.md5(body).hexdigest()}"):
+        one = Archive(server.url("x.zip"), checksum)
+        server.files["x.zip"] = body
+        with pytest.raises(
+            AtstError, match=r"neither over https .* Fetch it by hand, save it as .*x\.zip"
+        ) as error:
+            download((one,), tmp_path)
+        assert "\n" not in str(error.value)
+    assert server.asked == []
+    (tmp_path / "archives").mkdir()
+    (tmp_path / "archives" / "x.zip").write_bytes(body)  # by hand
+    download((one,), tmp_path)
+    assert (tmp_path / "a").exists()
+
+
+def test_https_that_leads_to_http_needs_a_sha256(server, tmp_path, https, monkeypatch):
+    archive(server, "x.zip", packed("zip", {"a": b"a"}))
+    secure = requests.get
+
+    def led_on(url, **options):
+        answer = secure(url, **options)
+        answer.url = url.replace("https:", "http:")
+        return answer
+
+    monkeypatch.setattr(requests, "get", led_on)
+    with pytest.raises(AtstError, match="leads to an address without https"):
+        download((Archive(server.url("x.zip")),), tmp_path)
+
+
+def test_every_task_is_downloaded_over_https_or_pinned():
+    archives = [one for known in KNOWN.values() for one in known.archives]
+    assert archives
+    assert [one.url for one in archives if not one.url.startswith("https://") and not one.pinned] == []
 
 
 def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
     one = archive(server, "x.zip", b"good")
     server.files["x.zip"] = b"evil"
-    with pytest.raises(AtstError, match=r"checksum is not the expected one \(md5:.*, Zenodo\)"):
+    with pytest.raises(AtstError, match=r"checksum is not the expected one \(sha256:.*, Zenodo\)"):
         download((one,), tmp_path)
     assert not list((tmp_path / "archives").iterdir())
     server.files["x.zip"] = b"evil"
@@ -159,7 +249,7 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, tmp_path):
     assert (tmp_path / "a").exists()
 
 
-def test_without_a_published_checksum_the_one_found_is_told(server, tmp_path):
+def test_without_a_published_checksum_the_one_found_is_told(server, tmp_path, https):
     body = packed("zip", {"a": b"a"})
     (remark,) = download((archive(server, "x.zip", body, checksum=False),), tmp_path)
     assert hashlib.sha256(body).hexdigest() in remark
@@ -171,7 +261,7 @@ def test_a_plain_file_lies_in_the_folder_itself(server, tmp_path):
     assert (tmp_path / "iden_split.txt").read_bytes() == b"1 id1/a/1.wav\n"
 
 
-def test_a_missing_file_and_a_dead_server_are_told_in_one_line(server, tmp_path):
+def test_a_missing_file_and_a_dead_server_are_told_in_one_line(server, tmp_path, https):
     with pytest.raises(AtstError, match="404") as error:
         download((Archive(server.url("none.zip")),), tmp_path)
     assert "\n" not in str(error.value)
@@ -240,7 +330,7 @@ def test_the_last_of_split_parts_comes_last():
                 assert names.index(name) < names.index(name[:-3] + "zip")
 
 
-def test_a_whole_task_from_the_server(server, tmp_path, monkeypatch):
+def test_a_whole_task_from_the_server(server, tmp_path, monkeypatch, https):
     import dataclasses
 
     from atst.tasks import load_task

@@ -51,7 +51,15 @@ def unfinished(archives: tuple[Archive, ...], folder: str | Path) -> bool:
 
 
 def fetch(archive: Archive, path: Path) -> None:
-    """Download one file to `path`, unless it is there with the right checksum. Raises `AtstError`."""
+    """Download one file to `path`, unless it is there with the right checksum. Raises `AtstError`.
+
+    Only over https, or with a SHA-256 to check: on the way nobody else can have changed it.
+    """
+    if not archive.pinned and not archive.url.startswith("https://") and not path.exists():
+        raise AtstError(
+            f"{archive.url}: not downloaded, since it comes neither over https nor with a known SHA-256. "
+            f"Fetch it by hand, save it as {path}, and run this again."
+        )
     try:
         import pooch
         import requests
@@ -60,7 +68,8 @@ def fetch(archive: Archive, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel("WARNING")  # our progress says enough
     try:
-        pooch.retrieve(archive.url, archive.checksum, path.name, path.parent, downloader=resume(path))
+        downloader = resume(path, archive.pinned)
+        pooch.retrieve(archive.url, archive.checksum, path.name, path.parent, downloader=downloader)
     except (requests.RequestException, OSError) as error:
         raise AtstError(f"cannot download {archive.url}: {error}. Run it again to go on.") from error
     except ValueError as error:  # pooch's word for a checksum that does not match; the file is gone
@@ -68,30 +77,61 @@ def fetch(archive: Archive, path: Path) -> None:
         raise AtstError(f"{archive.url}: its checksum is not the expected one ({said}): {error}") from error
 
 
-def resume(path: Path) -> Any:
-    """A downloader for pooch that continues from `path` + `.part`, where the server can."""
+def resume(path: Path, pinned: bool) -> Any:
+    """A downloader for pooch that continues from `path` + `.part`, where the server still has the same file.
+
+    `pinned`: a checksum decides, and https may lead to http.
+    """
     import requests
 
-    part = path.with_name(f"{path.name}.part")
+    part, version = (path.with_name(f"{path.name}.{end}") for end in ("part", "part-version"))
 
     def downloader(url: str, output: str, pooch: object) -> None:
-        start = part.stat().st_size if part.exists() else 0
-        headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity"} if start else {}
+        start = part.stat().st_size if part.exists() and version.exists() else 0
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers |= {"Range": f"bytes={start}-", "If-Range": version.read_text()}
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code != requests.codes.requested_range_not_satisfiable:  # it was all there
+            if not pinned and any(not one.url.startswith("https://") for one in (*answer.history, answer)):
+                raise requests.ConnectionError("the server leads to an address without https")
+            range_of_answer = answer.headers.get("Content-Range", "")
+            if answer.status_code != requests.codes.requested_range_not_satisfiable:
                 answer.raise_for_status()
                 goes_on = answer.status_code == requests.codes.partial_content
-                total = int(answer.headers.get("Content-Length", 0))
-                with part.open("ab" if goes_on else "wb") as stream:
-                    blocks = answer.iter_content(BLOCK)
-                    for block in track(blocks, f"{path.name} (MiB)", -(-total // BLOCK) or None):
-                        stream.write(block)
-                got = part.stat().st_size - (start if goes_on else 0)
-                if total and got < total:
-                    raise requests.ConnectionError(f"the server stopped after {got} of {total} bytes")
+                if goes_on and not range_of_answer.startswith(f"bytes {start}-"):
+                    raise requests.ConnectionError(f"the server sent {range_of_answer}, not from {start} on")
+                if not goes_on:
+                    _note_version(version, answer.headers)
+                _receive(answer, part, start if goes_on else 0, path.name)
+            elif range_of_answer not in ("", f"bytes */{start}"):  # else all of it was there
+                version.unlink()
+                raise requests.ConnectionError("the file is another one than before")
         part.replace(output)
+        version.unlink(missing_ok=True)
 
     return downloader
+
+
+def _receive(answer: Any, part: Path, start: int, name: str) -> None:
+    """Write an answer's body to `part`, behind the `start` bytes that it keeps."""
+    import requests
+
+    total = int(answer.headers.get("Content-Length", 0))
+    with part.open("ab" if start else "wb") as stream:
+        for block in track(answer.iter_content(BLOCK), f"{name} (MiB)", -(-total // BLOCK) or None):
+            stream.write(block)
+    got = part.stat().st_size - start
+    if total and got < total:
+        raise requests.ConnectionError(f"the server stopped after {got} of {total} bytes")
+
+
+def _note_version(path: Path, headers: Any) -> None:
+    """Keep what a later request needs to ask for the rest of the same file: without it, it starts again."""
+    tag = headers.get("ETag", "")
+    version = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+    path.unlink(missing_ok=True)
+    if version:
+        path.write_text(version)
 
 
 def unpack(path: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from atst.tasks.spec import Archive, Known
 FAMILIES = ["bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string"]
 FAMILIES += ["synth_lead", "vocal"]
 GENRES = ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"]
-NSYNTH = "http://download.magenta.tensorflow.org/datasets/nsynth/nsynth-"
+NSYNTH = "https://storage.googleapis.com/download.magenta.tensorflow.org/datasets/nsynth/nsynth-"
 FAULT_FILTERED = "https://raw.githubusercontent.com/coreyker/dnn-mgr/master/gtzan/"
 
 

@@ -11,7 +11,7 @@ from atst.tasks.listing import Listing, open_table, read_rows
 from atst.tasks.spec import Archive, Known
 
 US8K = "UrbanSound8K.csv"
-AUDIOSET_CSV = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
+AUDIOSET_CSV = "https://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
 FSD50K_PARTS = {"train": "train", "val": "valid", "eval": "test"}
 FSD50K = "https://zenodo.org/records/4060432/files/FSD50K."
 # A YouTube id has 11 characters. Downloaders add an initial Y, or the start and end of the segment.

@@ -21,6 +21,11 @@ class Archive:
         """The file's name."""
         return self.url.rsplit("/", 1)[-1]
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the checksum proves that a file is the right one, whoever sent it."""
+        return (self.checksum or "").startswith("sha256:")
+
 
 @dataclass(frozen=True)
 class Known:

@@ -104,7 +104,7 @@ SPEECH: dict[str, Known] = {
         "spcv2",
         "Speech Commands v0.02, P. Warden 2018, https://arxiv.org/abs/1804.03209",
         "CC BY 4.0",
-        "--download, or http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+        "--download, or https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
         {"train": 84843, "valid": 9981, "test": 11005},
         35,
         read=read_spcv2,
@@ -113,7 +113,7 @@ SPEECH: dict[str, Known] = {
         spare="_background_noise_",
         archives=(
             Archive(
-                "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+                "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
                 "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
                 "torchaudio",
             ),
