@@ -9,7 +9,7 @@ import atst
 from atst.cli import main
 from atst.commands.convert import convert
 from atst.errors import ModelError, UsageError
-from golden.numbers import lightning_checkpoint, nano_state
+from golden.numbers import finetuned_state, lightning_checkpoint, nano_state
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,50 @@ def _assert_identical(checkpoint: Path, sound: Path, tmp_path: Path) -> None:
     for name in ("folder", "file"):
         with np.load(tmp_path / f"{name}.npz") as rows:
             np.testing.assert_array_equal(rows["embedding"][0], expected)
+
+
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("finetuned") / "words.ckpt"
+    torch.save(lightning_checkpoint(finetuned_state("nano", 2)), path)
+    return path
+
+
+def test_a_fine_tuned_checkpoint_becomes_a_classifier_of_its_tasks_classes(
+    finetuned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    for part in ("validation", "testing"):  # no audio is needed for the names
+        lines = [f"{word}/{part}_nohash_0.wav" for word in ("up", "down")]
+        (tmp_path / "data" / f"{part}_list.txt").write_text("\n".join(lines))
+    convert(finetuned, out=tmp_path / "named", task="spcv2", data=tmp_path / "data")
+    said = capsys.readouterr()
+    assert "classifier of 2 classes on a nano encoder" in said.out
+    assert said.err == ""
+    waveform = np.random.default_rng(0).normal(0, 0.1, 14 * 16000).astype(np.float32)
+    named = atst.load_classifier(tmp_path / "named").predict(waveform, sample_rate=16000)
+    convert(finetuned, out=tmp_path / "numbered")
+    assert "warning: its 2 classes are called 0 to 1" in capsys.readouterr().err
+    numbered = atst.load_classifier(tmp_path / "numbered")
+    scores = numbered.predict(waveform, sample_rate=16000)
+    assert (named["down"], named["up"]) == (scores["0"], scores["1"])
+    assert numbered.features["pooling"] == "published"
+
+
+def test_a_task_with_other_classes_or_another_checkpoint_is_refused(
+    checkpoint: Path, finetuned: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "meta.csv"
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(800), 16000)
+    table.write_text("path,label,split\na.wav,x,train\nb.wav,y,valid\nc.wav,z,test\n")
+    with pytest.raises(UsageError, match="has 3 classes, the checkpoint's head 2"):
+        convert(finetuned, out=tmp_path / "out", task=table)
+    with pytest.raises(UsageError, match="is not a fine-tuned checkpoint"):
+        convert(checkpoint, out=tmp_path / "out", task=table)
+    with pytest.raises(UsageError, match="--task goes with --out"):
+        convert(checkpoint, to_official=tmp_path / "out.ckpt", task=table)
+    assert not (tmp_path / "out").exists()
 
 
 def test_student_differs_from_teacher(checkpoint: Path, tmp_path: Path) -> None:

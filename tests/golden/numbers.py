@@ -55,6 +55,18 @@ def nano_state() -> dict[str, Tensor]:
     return state
 
 
+def finetuned_state(size: str, classes: int, layers: int = 1) -> dict[str, Tensor]:
+    """A fine-tuned checkpoint's tensors; the encoder's values are those of the teacher."""
+    state = {}
+    for name, shape in encoder_shapes(size).items():
+        state[f"encoder.{name}"] = recipes.fill_value(f"model.teacher.{name}", shape)
+    width = 2 * layers * state["encoder.encoder.norm.weight"].shape[0]
+    shapes = {"norm.running_mean": (width,), "norm.running_var": (width,), "norm.num_batches_tracked": ()}
+    for name, shape in (shapes | {"linear.weight": (classes, width), "linear.bias": (classes,)}).items():
+        state[f"head.{name}"] = recipes.fill_value(f"head.{name}", shape)
+    return {key: torch.from_numpy(np.asarray(value)) for key, value in state.items()}
+
+
 def older_checkpoint(state: Any, **args: Any) -> dict[str, Any]:
     """The older form: keys wrapped as DINO's scripts do, heads among them, arguments as a namespace."""
     content: dict[str, Any] = {"args": argparse.Namespace(**args), "epoch": 3}

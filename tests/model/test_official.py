@@ -107,6 +107,22 @@ def test_older_form(tmp_path: Path) -> None:
         official.read(path)
 
 
+def test_older_form_with_more_than_the_encoder_is_warned_of_and_with_less_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = older_checkpoint(nano_state(), anchor_len=6.0)
+    content["teacher"]["backbone.extra.weight"] = torch.zeros(3)
+    model = official.load(written(tmp_path / "more.pth", content))
+    expected = nano_state()["model.teacher.encoder.cls_token"]
+    torch.testing.assert_close(model.encoder.state_dict()["cls_token"], expected)
+    [line] = capsys.readouterr().err.splitlines()
+    assert "warning: " in line
+    assert line.endswith("tensors of the teacher that are not ATST's are left out: encoder.extra.weight")
+    del content["teacher"]["backbone.norm.bias"]
+    with pytest.raises(ModelError, match=r"missing: encoder\.norm\.bias"):
+        official.load(written(tmp_path / "less.pth", content))
+
+
 @pytest.mark.parametrize(("hyper_parameters", "seconds"), [({}, 6.0), ({"train_len": 9}, 9.0)])
 def test_segment_length(tmp_path: Path, hyper_parameters: dict[str, Any], seconds: float) -> None:
     path = written(tmp_path / "a.ckpt", lightning_checkpoint(nano_state(), **hyper_parameters))

@@ -1,12 +1,15 @@
 """`atst convert`: the authors' checkpoints become model folders, and models their checkpoints."""
 
+import sys
 from pathlib import Path
 from typing import Literal
 
 from atst.errors import UsageError
-from atst.model import official
+from atst.model import official, official_finetuned
 from atst.model.audio_model import AudioModel
+from atst.model.classifier import Classifier, write
 from atst.model.load import load
+from atst.tasks import classes_of
 
 
 def convert(
@@ -14,6 +17,8 @@ def convert(
     /,
     *,
     out: Path | str | None = None,
+    task: str | Path | None = None,
+    data: Path | str | None = None,
     to_official: Path | str | None = None,
     network: Literal["teacher", "student"] = "teacher",
 ) -> None:
@@ -23,9 +28,12 @@ def convert(
 
         atst convert small.ckpt --out models/small
 
+        atst convert finetuned.ckpt --out models/sounds --task us8k --data UrbanSound8K
+
         atst convert runs/mine --to-official mine.ckpt
 
-    Give `--out` for the first, `--to-official` for the second. Nothing in a checkpoint is executed; one
+    Give `--out` for the first two, `--to-official` for the third. A checkpoint that the authors fine-tuned
+    becomes a classifier, for atst predict. Nothing in a checkpoint is executed; one
     that is damaged, incomplete or of another method is an error that says so. A model folder holds the
     encoder alone, so a checkpoint written from it has freshly drawn heads: it can be evaluated with the
     authors' code, not trained further.
@@ -34,24 +42,66 @@ def convert(
         model: A checkpoint in the authors' form, new or old; with `--to-official` any model of the
             sizes small and base.
         out: The model folder to write. It must not exist, or be empty.
+        task: Of a fine-tuned checkpoint: the task whose classes the head tells apart, a registered name or
+            the path of a meta.csv. Their names and order become the labels; without it they are 0, 1, ...
+        data: Folder with the metadata files of a registered task. Default: its folder in $ATST_DATA.
         to_official: The checkpoint file to write. It must not exist.
         network: Which network of the checkpoint to take; the authors evaluate the teacher.
 
     Raises:
-        UsageError: not exactly one of `out` and `to_official`, or it exists.
+        UsageError: not exactly one of `out` and `to_official`, or it exists; a task that does not fit.
         ModelError: a checkpoint that cannot be used, or a size that the authors' code lacks.
     """
     if (out is None) == (to_official is None):
         raise UsageError("give either --out DIR (a model folder) or --to-official FILE.ckpt.")
     if to_official is not None:
+        if task is not None:
+            raise UsageError("--task goes with --out, for a fine-tuned checkpoint.")
         _write_checkpoint(model, Path(to_official), network)
     elif out is not None:
-        _write_folder(model, Path(out), network)
+        if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+            raise UsageError(f"--out {out} exists and is not an empty folder; name another.")
+        finetuned = official_finetuned.load(model)
+        if finetuned is not None:
+            _write_classifier(finetuned, Path(out), task, data)
+        elif task is not None:
+            raise UsageError(f"--task {task}: {model} is not a fine-tuned checkpoint; leave it out.")
+        else:
+            _write_folder(model, Path(out), network)
+
+
+def _write_classifier(
+    classifier: Classifier, out: Path, task: str | Path | None, data: Path | str | None
+) -> None:
+    count = len(classifier.labels)
+    if task is None:
+        text = (
+            f"its {count} classes are called 0 to {count - 1}, and a clip is taken to have one of them; "
+            "--task NAME names them"
+        )
+        print(f"warning: {text}", file=sys.stderr)
+    else:
+        classifier.labels, classifier.multi_label = classes_of(task, data)
+        if len(classifier.labels) != count:
+            raise UsageError(
+                f"--task {task}: has {len(classifier.labels)} classes, the checkpoint's head {count}."
+            )
+    about = {
+        "labels": classifier.labels,
+        "multi_label": classifier.multi_label,
+        "task": "unknown" if task is None else str(task),
+        "trained_on": "by the authors' code",
+        "model": classifier.name,
+        "temperature": classifier.temperature,
+        "features": classifier.features,
+    }
+    head = {"weight": classifier.weight, "bias": classifier.bias}
+    write(out, classifier.encoder, head, about)
+    size = classifier.encoder.config.size
+    print(f"{out}: classifier of {count} classes on a {size} encoder; scores are not calibrated.")
 
 
 def _write_folder(checkpoint: Path | str, out: Path, network: str) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"--out {out} exists and is not an empty folder; name another.")
     converted = official.load(checkpoint, network)
     converted.save(out)
     config = converted.config

@@ -14,6 +14,7 @@ from atst.errors import UsageError
 from atst.evaluation.sweep import initial_weight
 from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
+from atst.model.classifier import folded
 from atst.model.encoder import Encoder
 from atst.output.atomic import new_file
 from atst.training.batchnorm import BatchNorm
@@ -75,10 +76,8 @@ class Network(nn.Module):
         """Weight (C, 2 * D) and bias (C,) of the head in eval mode on plain features, on the CPU."""
         assert self.norm.running_mean is not None
         assert self.norm.running_var is not None
-        scale = (self.norm.running_var.double() + self.norm.eps).rsqrt()
-        weight = self.linear.weight.detach().double() * scale
-        bias = self.linear.bias.detach().double() - weight @ self.norm.running_mean.double()
-        return weight.float().cpu(), bias.float().cpu()
+        linear = (self.linear.weight.detach().cpu(), self.linear.bias.detach().cpu())
+        return folded(self.norm.running_mean.cpu(), self.norm.running_var.cpu(), *linear, self.norm.eps)
 
 
 def layer_scales(encoder: Encoder, decay: float) -> dict[str, float]:

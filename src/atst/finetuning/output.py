@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from safetensors.torch import save as as_safetensors
 
 from atst.finetuning.result import Choice, FinetuneResult
 from atst.finetuning.run import Finetuned
-from atst.output.atomic import new_file, new_folder
+from atst.model import classifier
+from atst.output.atomic import new_file
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
 from atst.scoring.metrics import BOOTSTRAP
 from atst.scoring.per_class import chance, class_parts, write_predictions
@@ -40,11 +40,7 @@ def read_result(folder: Path) -> FinetuneResult | None:
 
 
 def write_classifier(finetuned: Finetuned, folder: Path) -> None:
-    """Write the encoder, `head.safetensors` and `labels.json`, as a probe does.
-
-    Logits are features @ weight.T + bias, BatchNorm being part of the weight; scores are those of logits
-    divided by `temperature`.
-    """
+    """Write what `load_classifier` reads."""
     result, network = finetuned.result, finetuned.network
     weight, bias = network.folded()
     network.model.config.training = {
@@ -52,23 +48,20 @@ def write_classifier(finetuned: Finetuned, folder: Path) -> None:
         "fine-tuned on": result.task,
         "fine-tuned from": result.model,
     }
-    with new_folder(folder) as temporary:
-        network.model.save(temporary)
-        (temporary / "head.safetensors").write_bytes(as_safetensors({"weight": weight, "bias": bias}))
-        labels = {
-            "labels": finetuned.task.label_names,
-            "multi_label": finetuned.task.multi_label,
-            "task": result.task,
-            "trained_on": result.kept,
-            "model": result.model,
-            "temperature": result.calibration["temperature"],
-            "features": {
-                "layers": result.layers,
-                "pooling": result.pooling,
-                "clip_seconds": result.settings["clip_seconds"],
-            },
-        }
-        (temporary / "labels.json").write_text(json.dumps(labels, indent=2) + "\n")
+    about = {
+        "labels": finetuned.task.label_names,
+        "multi_label": finetuned.task.multi_label,
+        "task": result.task,
+        "trained_on": result.kept,
+        "model": result.model,
+        "temperature": result.calibration["temperature"],
+        "features": {
+            "layers": result.layers,
+            "pooling": result.pooling,
+            "clip_seconds": result.settings["clip_seconds"],
+        },
+    }
+    classifier.write(folder, network.model, {"weight": weight, "bias": bias}, about)
 
 
 def _report(finetuned: Finetuned, path: Path) -> None:

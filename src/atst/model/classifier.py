@@ -1,7 +1,7 @@
 """A saved classifier, as `atst probe` and `atst finetune` leave it: an encoder, a head and its labels."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
 from atst.errors import ModelError
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.model.baselines import BASELINES
+from atst.output.atomic import new_folder
 from atst.sound import clips, windows
 from atst.sound.audio import SAMPLE_RATE
 
@@ -106,6 +108,37 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
         ) from None
     _check_shapes(classifier, layers)
     return classifier
+
+
+def write(
+    folder: str | Path,
+    encoder: Any,
+    head: Mapping[str, Tensor],
+    about: Mapping[str, Any],
+) -> None:
+    """Write a folder for `load_classifier`: the encoder, `head.safetensors` and `labels.json`.
+
+    `head`: `weight` (C, D) and `bias` (C,); logits are features @ weight.T + bias. Hidden layers,
+    `hidden.0.weight` (H, D), `hidden.0.bias` (H,) and so on, are applied to the features first, each as
+    relu(x @ weight.T + bias). BatchNorm is part of the weights (`folded`). `about`: `labels`, `multi_label`,
+    `temperature` (scores are those of logits divided by it), `model` (a name: baselines have no files),
+    `features` (how a clip becomes a vector: `layers`, `pooling`, `clip_seconds`), and what else may be told.
+    """
+    with new_folder(folder) as temporary:
+        if hasattr(encoder, "save"):
+            encoder.save(temporary)
+        (temporary / HEAD).write_bytes(
+            as_safetensors({key: value.contiguous() for key, value in head.items()})
+        )
+        (temporary / LABELS).write_text(json.dumps(dict(about), indent=2) + "\n")
+
+
+def folded(
+    mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """Weight (C, D) and bias (C,) that do what BatchNorm without parameters and a linear layer do in turn."""
+    scaled = weight.double() * (variance.double() + eps).rsqrt()
+    return scaled.float(), (bias.double() - scaled @ mean.double()).float()
 
 
 def _hidden(head: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:

@@ -143,15 +143,17 @@ def _parse(path: str | Path) -> OfficialCheckpoint:
             content.get("hyper_parameters")
         )
         seconds = hyper_parameters.get("train_len", 6.0)
+        older = False
     elif any(isinstance(content.get(network), Mapping) for network in NETWORKS):
         networks = {network: _older_network(content.get(network)) for network in NETWORKS}
+        older = True
         hyper_parameters = _plain(content.get("args"))
         seconds = hyper_parameters.get("anchor_len", 6.0)
         seconds = seconds[0] if isinstance(seconds, list | tuple) and seconds else seconds
     else:
         raise foreign(path, tensor_names(content))
     size = recognise(path, networks)
-    states = {network: checked(path, network, entries, size) for network, entries in networks.items()}
+    states = {network: checked(path, network, entries, size, older) for network, entries in networks.items()}
     try:
         seconds = float(ModelConfig(size, seconds).segment_seconds)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Which tensors a network of the authors has, under which names, and whether a file has just these."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from atst.model.encoder import MAX_PATCHES, N_MELS, PATCH_FRAMES, SIZES
 
 HEADS = {"teacher": ("projector",), "student": ("projector", "predictor")}
 HIDDEN, OUTPUT = 4096, 256  # of the heads
+FINETUNED = "encoder.encoder."  # what the encoder's tensors in a fine-tuned checkpoint begin with
 
 State = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
@@ -33,12 +35,18 @@ def recognise(path: str | Path, networks: Mapping[str, Mapping[str, Any]]) -> st
     return best
 
 
-def checked(path: str | Path, network: str, entries: Mapping[str, Any], size: str) -> State:
-    """`entries` as float32 copies under our names, if they are exactly the tensors of this network."""
+def checked(
+    path: str | Path, network: str, entries: Mapping[str, Any], size: str, lenient: bool = False
+) -> State:
+    """`entries` as float32 copies under our names, if they are exactly the tensors of this network.
+
+    Lenient, what is not of this network is left out with a warning on stderr, as the authors' older loader
+    does; what is missing is an error in any case.
+    """
     if not entries:
         return {}
     expected = encoder_shapes(size)
-    for head in HEADS[network]:
+    for head in HEADS.get(network, ()):
         if part(entries, f"{head}."):
             expected |= head_shapes(head, SIZES[size][0] if head == "projector" else OUTPUT)
     tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
@@ -52,6 +60,12 @@ def checked(path: str | Path, network: str, entries: Mapping[str, Any], size: st
         "unexpected": [key for key in entries if key not in expected],
         "misshapen": wrong,
     }
+    if lenient and problems["unexpected"]:
+        names = shortened(problems.pop("unexpected"))
+        print(
+            f"warning: {path}: tensors of the {network} that are not ATST's are left out: {names}",
+            file=sys.stderr,
+        )
     if any(problems.values()):
         text = "; ".join(f"{what}: {shortened(names)}" for what, names in problems.items() if names)
         raise ModelError(f"{path}: the {network} is not an ATST '{size}': {text}.")
@@ -134,6 +148,11 @@ def foreign(path: str | Path, names: Iterable[str]) -> ModelError:
     if any("norm_frame" in name for name in found):
         return ModelError(
             f"{path}: a checkpoint of ATST-Frame, another method with another encoder; not supported."
+        )
+    if any(name.startswith(FINETUNED) for name in found):
+        return ModelError(
+            f"{path}: a fine-tuned checkpoint of the authors; atst convert {path} --out DIR makes a "
+            "classifier of it, whose folder every command takes."
         )
     if {"features.0.weight", "fc.0.weight"} <= set(found):
         return ModelError(

@@ -5,13 +5,13 @@ from pathlib import Path
 from atst.errors import UsageError, unknown
 from atst.tasks.folders import folder_task
 from atst.tasks.published import Figure, published
-from atst.tasks.registry import KNOWN, load_known
+from atst.tasks.registry import KNOWN, known_classes, load_known
 from atst.tasks.spec import Known
 from atst.tasks.synthetic import synthetic_task
 from atst.tasks.tables import read_task
 from atst.tasks.task import Metric, Task
 
-__all__ = ["KNOWN", "Figure", "Known", "Metric", "Task", "load_task", "published", "task_names"]
+__all__ = ["KNOWN", "Figure", "Known", "Metric", "Task", "classes_of", "load_task", "published", "task_names"]
 
 
 def load_task(task: str | Path | Task, data: str | Path | None = None, option: str = "--data") -> Task:
@@ -46,6 +46,17 @@ def load_task(task: str | Path | Task, data: str | Path | None = None, option: s
     if name.endswith(".csv") or path.exists():
         return read_task(path / "meta.csv" if path.is_dir() else path)
     raise UsageError(f"{unknown('task', name, task_names())} Or give the path of a meta.csv or a folder.")
+
+
+def classes_of(task: str | Path, data: str | Path | None = None) -> tuple[list[str], bool]:
+    """The names of a task's classes, in its order, and whether a clip can have several.
+
+    Of a registered task the metadata files are enough. Arguments and errors are those of `load_task`.
+    """
+    if str(task) in KNOWN:
+        return known_classes(str(task), data)
+    loaded = load_task(task, data)
+    return loaded.label_names, loaded.multi_label
 
 
 def task_names() -> list[str]:

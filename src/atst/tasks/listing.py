@@ -122,8 +122,7 @@ def open_table(path: Path) -> Iterator[TextIO]:
 
 def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
     """Class indices (n,) int64, or multi-hot (n, C) uint8, and the names of the classes."""
-    found = {label for labels in listing.labels for label in labels}
-    names = listing.classes or sorted(found, key=_natural)
+    found, names = {label for labels in listing.labels for label in labels}, class_names(listing)
     if len(names) < 2:
         raise UsageError(f"{where} has only one label, '{names[0] if names else ''}': nothing to tell apart.")
     if strange := sorted(found - set(names)):
@@ -135,6 +134,11 @@ def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
     for row, labels in zip(hot, listing.labels, strict=True):
         row[[number[label] for label in labels]] = 1
     return hot, names
+
+
+def class_names(listing: Listing) -> list[str]:
+    """The names of the classes: in the official order if there is one, else sorted."""
+    return listing.classes or sorted({label for labels in listing.labels for label in labels}, key=_natural)
 
 
 def _is_audio(file: str) -> bool:

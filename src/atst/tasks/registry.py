@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from atst.errors import UsageError
-from atst.tasks.listing import SHOWN, Listing, audio_under, build_task, with_files
+from atst.tasks.listing import SHOWN, Listing, audio_under, build_task, class_names, with_files
 from atst.tasks.music import MUSIC
 from atst.tasks.sounds import SOUNDS
 from atst.tasks.spec import Known
@@ -35,6 +35,22 @@ def load_known(name: str, data: str | Path | None, option: str = "--data") -> Ta
         raise UsageError(f"task {name}: {count} have no file in {root}: {shown}. {more}")
     extra = {"rates": known.rates, "source": known.source, "missing": tuple(missing)}
     return build_task(root, root, listing, name=name, **extra)
+
+
+def known_classes(name: str, data: str | Path | None, option: str = "--data") -> tuple[list[str], bool]:
+    """The names of a registered task's classes, in its order, and whether a clip can have several.
+
+    Its metadata files are enough, whether or not the audio is there. Raises `UsageError` as `load_known`.
+    """
+    known = KNOWN[name]
+    folder = data_folder(name, data, option)
+    if (folder / known.table).is_file():
+        listing = read_table(folder / known.table)
+    else:
+        root = official_root(name, folder, option)
+        assert known.read is not None, "a task without an official layout has a table"
+        listing = known.read(root, audio_under(root, known.audio))
+    return class_names(listing), listing.multi_label
 
 
 def read_official(known: Known, root: Path) -> tuple[Listing, list[str], list[str]]:
