@@ -1,12 +1,18 @@
-"""What reading costs: a stretch against the whole file, and libsndfile against FFmpeg, for each format.
+"""What reading costs: header, a random 6-s stretch and the whole file, for each format.
 
-    python benchmarks/decode.py [--seconds 60] [--repeats 20]
+    python benchmarks/decode.py [--seconds 60] [--repeats 40] [--other CHECKOUT]
 
-Prints one row a format, median milliseconds: header, 6 s from the middle, the whole file.
+Prints one row a format, median milliseconds of processor time (other programs do not count). With another
+checkout, its sources are measured in turn on the same files, one process each, and a line gives how much longer
+this one takes.
 """
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,9 +22,14 @@ import av
 import numpy as np
 import soundfile
 
-from atst.sound import audio, decoders
+try:
+    from atst.sound import audio
+except ImportError:  # the other checkout may be older than that package
+    from atst import audio  # type: ignore[attr-defined,no-redef]
 
 RATE = 48000
+STRETCH = 6.0  # s
+TURNS = 3
 FORMATS = {
     "wav": "pcm_s16le",
     "flac": "flac",
@@ -28,6 +39,7 @@ FORMATS = {
     "m4a": "aac",
     "webm": "libopus",
 }
+COLUMNS = ("header", "stretch", "whole")
 
 
 def main() -> None:
@@ -35,40 +47,69 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--seconds", type=float, default=60.0)
-    options.add_argument("--repeats", type=int, default=20)
+    options.add_argument("--repeats", type=int, default=40)
+    options.add_argument("--other", type=Path, metavar="CHECKOUT")
+    options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # measure its files, print JSON
     chosen = options.parse_args()
-    print(f"{chosen.seconds:g} s of 48 kHz mono, median of {chosen.repeats}, ms")
-    print(f"{'format':8}{'decoder':12}{'header':>10}{'6 s':>10}{'whole':>10}")
+    if chosen.folder:
+        print(json.dumps(measured(chosen.folder, chosen.seconds, chosen.repeats)))
+        return
+    here = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory() as folder:
         for ending, codec in FORMATS.items():
-            path = encode(Path(folder) / f"sound.{ending}", codec, chosen.seconds)
-            for decoder in (decoders.Sndfile, decoders.Container):
-                row = measure(path, decoder, chosen.seconds, chosen.repeats)
-                if row:
-                    print(f"{ending:8}{decoder.__name__:12}" + "".join(f"{value:10.2f}" for value in row))
+            encode(Path(folder) / f"sound.{ending}", codec, chosen.seconds)
+        sources = {"here": here, **({"other": chosen.other} if chosen.other else {})}
+        turns: dict[str, list[dict[str, list[float]]]] = {name: [] for name in sources}
+        for _ in range(TURNS):
+            for name, checkout in sources.items():
+                turns[name].append(apart(checkout, Path(folder), chosen.seconds, chosen.repeats))
+    best = {
+        name: {ending: np.min([turn[ending] for turn in runs], axis=0) for ending in FORMATS}
+        for name, runs in turns.items()
+    }
+    print(f"{chosen.seconds:g} s of 48 kHz mono, stretches of {STRETCH:g} s at random places")
+    print(f"best of {TURNS} turns of the median of {chosen.repeats}, ms")
+    print(f"{'format':8}{'checkout':10}" + "".join(f"{column:>10}" for column in COLUMNS))
+    for ending in FORMATS:
+        for name in sources:
+            print(f"{ending:8}{name:10}" + "".join(f"{value:10.2f}" for value in best[name][ending]))
+        if chosen.other:
+            ratios = best["here"][ending] / best["other"][ending]
+            print(f"{ending:8}{'ratio':10}" + "".join(f"{ratio:10.2f}" for ratio in ratios))
 
 
-def measure(path: Path, decoder: type[decoders.Source], seconds: float, repeats: int) -> list[float]:
-    """Header, stretch and whole file with this decoder; nothing if it does not take the file."""
-    audio.open_source = lambda name: decoder(str(name))
-    try:
-        audio.info(path)
-    except (soundfile.SoundFileError, audio.AudioError):
-        return []
-    calls: list[Callable[[], object]] = [
-        lambda: audio.info(path),
-        lambda: audio.read(path, seconds / 2, 6.0),
-        lambda: audio.read(path),
-    ]
-    return [median_ms(call, repeats) for call in calls]
+def apart(checkout: Path, folder: Path, seconds: float, repeats: int) -> dict[str, list[float]]:
+    """The measurements by the sources of this checkout, in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(checkout.resolve() / "src")}
+    command = [sys.executable, __file__, "--folder", str(folder)]
+    command += ["--seconds", str(seconds), "--repeats", str(repeats)]
+    answer = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return json.loads(answer.stdout)
+
+
+def measured(folder: Path, seconds: float, repeats: int) -> dict[str, list[float]]:
+    """Milliseconds for the header, stretches and the whole of each file."""
+    starts = np.random.default_rng(0).uniform(0, seconds - STRETCH, repeats)
+    rows = {}
+    for ending in FORMATS:
+        path = folder / f"sound.{ending}"
+        audio.read(path)
+        places = iter(starts)
+        calls: list[Callable[[], object]] = [
+            lambda path=path: audio.info(path),
+            lambda path=path, places=places: audio.read(path, float(next(places)), STRETCH),
+            lambda path=path: audio.read(path),
+        ]
+        rows[ending] = [median_ms(call, repeats) for call in calls]
+    return rows
 
 
 def median_ms(call: Callable[[], object], repeats: int) -> float:
     times = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = time.process_time()
         call()
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return 1000 * statistics.median(times)
 
 

@@ -207,8 +207,7 @@ def test_a_header_that_lies_allocates_nothing(tmp_path):
     (bits,) = struct.unpack(">Q", content[18:26])  # rate, channels, depth, 36 bits of length
     content[18:26] = struct.pack(">Q", bits | (1 << 36) - 1)
     (tmp_path / "a.flac").write_bytes(content)
-    assert audio.info(tmp_path / "a.flac").seconds > 4e6
-    fails(tmp_path / "a.flac", "truncated")
+    assert len(audio.read(tmp_path / "a.flac")) == SECONDS * 16000
     wav = bytearray(write(tmp_path / "slow.wav", 16000, 1, "PCM_16").read_bytes())
     wav[24:28] = struct.pack("<I", 1)
     (tmp_path / "slow.wav").write_bytes(wav)

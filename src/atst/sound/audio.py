@@ -1,12 +1,11 @@
 """A file, or a stretch of it, becomes a float32 16 kHz mono waveform; or an error says why not.
 
-A stretch costs its own length to read, not the file's: decoders seek, and a little context around it makes
-the result equal to the same span of the whole file after resampling.
+Where the decoder can begin in the middle, a stretch costs its own length to read, not the file's; a little
+context around it makes the result equal to the same span of the whole file after resampling.
 """
 
 import math
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,14 +13,13 @@ import numpy as np
 import soxr
 
 from atst.errors import AudioError
-from atst.sound.decoders import RATES, Pathlike, Source, mono_float, open_source
+from atst.sound.decoders import RATES, opened
+from atst.sound.source import Pathlike, Source, mono_float
 
 SAMPLE_RATE = 16000
-CONTEXT = (
-    0.25  # s read on both sides of a stretch: settles resampling filters and lossy decoders after a seek
-)
+# s read on both sides of a stretch: settles resampling filters and lossy decoders after a seek
+CONTEXT = 0.25
 INTEGERS = (np.int16, np.int32, np.uint8)  # arrays of others have no known full scale
-TOLERANCE = 0.1  # s that may be missing at the end: lengths of lossy files are often rounded up
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ class AudioInfo:
 
 def info(path: Pathlike) -> AudioInfo:
     """Length, rate and channels of an audio file, without decoding it. Raises `AudioError`."""
-    with closing(open_source(path)) as source:
-        seconds = max(0.0, source.frames / source.rate)
+    with opened(path) as source:
+        seconds = max(0.0, source.seconds())
         return AudioInfo(seconds, source.rate, source.channels, source.format, source.codec)
 
 
@@ -55,27 +53,25 @@ def read(
 
     Channels are averaged, or the one numbered `channel` (from 0) is taken. A stretch equals the same span of
     the whole file's waveform; one that goes beyond the end is cut there. A file that is 16 kHz mono already
-    comes back as stored. With `partial` a recording that was cut short is read as far as it goes, and what
-    happened is appended to `remarks`. Raises `AudioError`, naming the file: missing, not audio, no samples,
-    no such channel, truncated, non-finite samples, `start` not before the end.
+    comes back as stored. With `partial` a recording that was cut short is read as far as it goes, a damaged
+    frame is silence, and what happened is appended to `remarks`. Raises `AudioError`, naming the file:
+    missing, not audio, no samples, no such channel, truncated, damaged, non-finite samples, `start` not
+    before the end.
     """
     if not (math.isfinite(start) and start >= 0):
         raise AudioError(f"{path}: start must be 0 s or later, not {start}")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise AudioError(f"{path}: duration must be more than 0 s, not {duration}")
-    with closing(open_source(path, channel)) as source:
-        if start > 0 and start >= source.frames / source.rate:
+    first = round(start * SAMPLE_RATE)
+    last = None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
+    with opened(path, channel, partial, remarks) as source:
+        parts = list(_stretch(source, first, last))
+        if not sum(map(len, parts)):
+            end = source.end / source.rate
             raise AudioError(
-                f"{path}: start {start:g} s is beyond its end, {source.frames / source.rate:g} s"
+                f"{path}: " + (f"start {start:g} s is beyond its end, {end:g} s" if end else "no samples")
             )
-        first = round(start * SAMPLE_RATE)
-        last = None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
-        waveform = _stretch(source, first, last, remarks if partial else None, partial)
-    if not len(waveform):
-        raise AudioError(f"{path}: no samples" + (f" after {start:g} s" if start else ""))
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"{path}: non-finite samples (NaN or infinity)")
-    return waveform
+    return np.concatenate(parts)
 
 
 def stream(
@@ -91,10 +87,22 @@ def stream(
     One forward pass, linear in time whatever the format; put together they equal `read(path)`. The other
     arguments and errors are those of `read`; an error comes at the point where it is found.
     """
-    waveform = read(path, channel=channel, partial=partial, remarks=remarks)
-    step = max(1, round(seconds * SAMPLE_RATE))
-    for begin in range(0, len(waveform), step):
-        yield waveform[begin : begin + step]
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise AudioError(f"{path}: windows must be longer than 0 s, not {seconds}")
+    length = max(1, round(seconds * SAMPLE_RATE))
+    with opened(path, channel, partial, remarks) as source:
+        rest = np.zeros(0, np.float32)
+        empty = True
+        for part in _stretch(source, 0, None):
+            rest = np.concatenate([rest, part]) if len(rest) else part
+            whole = len(rest) // length * length
+            for begin in range(0, whole, length):
+                yield rest[begin : begin + length]
+            rest, empty = rest[whole:], empty and not len(part)
+        if empty:
+            raise AudioError(f"{path}: no samples")
+        if len(rest):
+            yield rest
 
 
 def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -118,39 +126,32 @@ def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     mono = mono_float(samples.reshape(len(samples), -1))
     if not np.isfinite(mono).all():
         raise AudioError("waveform has non-finite samples (NaN or infinity)")
-    return _resample(mono, int(sample_rate))
+    return np.concatenate(list(_resampled(iter([mono]), int(sample_rate))))
 
 
-def _stretch(
-    source: Source, first: int, last: int | None, remarks: list[str] | None, partial: bool
-) -> np.ndarray:
-    """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source."""
+def _stretch(source: Source, first: int, last: int | None) -> Iterator[np.ndarray]:
+    """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source, part by part."""
     ratio = Fraction(source.rate, SAMPLE_RATE)
     # The input must begin where an input and an output sample coincide, or the output grid would shift.
     unit = ratio.numerator
     margin = math.ceil(CONTEXT * source.rate)
     begin = max(0, (math.floor(first * ratio) - margin) // unit * unit)
-    end = None if last is None else math.ceil(last * ratio) + margin
-    available = source.frames - begin if end is None else min(end, source.frames) - begin
-    mono = _collect(source.blocks(begin, None if end is None else end - begin))
-    to_the_end = end is None or end >= source.frames
-    if len(mono) < available - TOLERANCE * source.rate or (to_the_end and source.is_cut()):
-        there = (begin + len(mono)) / source.rate
-        remark = f"truncated, its samples end at {there:.2f} s"
-        if not partial:
-            raise AudioError(f"{source.path}: {remark}")
-        if remarks is not None:
-            remarks.append(remark)
-    offset = int(begin / ratio)
-    return _resample(mono, source.rate)[first - offset : None if last is None else last - offset]
+    count = None if last is None else math.ceil(last * ratio) + margin - begin
+    at = int(begin / ratio)  # the position at 16 kHz
+    for part in _resampled(source.blocks(begin, count), source.rate):
+        stop = len(part) if last is None else max(0, min(len(part), last - at))
+        piece = part[max(0, first - at) : stop]
+        if not np.isfinite(piece).all():
+            raise AudioError(f"{source.path}: non-finite samples (NaN or infinity)")
+        yield piece
+        at += len(part)
 
 
-def _collect(blocks: Iterator[np.ndarray]) -> np.ndarray:
-    parts = list(blocks)
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-def _resample(mono: np.ndarray, rate: int) -> np.ndarray:
-    if rate == SAMPLE_RATE or not len(mono):
-        return np.ascontiguousarray(mono)
-    return soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
+def _resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    if rate == SAMPLE_RATE:
+        yield from map(np.ascontiguousarray, blocks)
+        return
+    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield resampler.resample_chunk(np.ascontiguousarray(block))
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -1,0 +1,122 @@
+"""What libsndfile reads: WAV, FLAC, Ogg Vorbis and Opus, AIFF and many older formats."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import soundfile
+
+from atst.errors import AudioError
+from atst.sound import lengths, ogg
+from atst.sound.ffmpeg import Container
+from atst.sound.headers import Samples
+from atst.sound.source import BLOCK, SHORT, Source
+from atst.sound.view import View
+
+PCM = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+# Pairs of container and codec for which tests/sound/test_matrix.py shows that a stretch read after a seek is
+# that of the whole file (libsndfile 1.2.2). Vorbis: not on the last page, see `_safe`.
+EXACT = {(kind, codec) for kind in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF") for codec in PCM}
+EXACT |= {("FLAC", codec) for codec in PCM} | {("OGG", "VORBIS"), ("OGG", "OPUS")}
+
+
+class Sndfile(Source):
+    """A file that libsndfile reads, or a part of one."""
+
+    def __init__(self, path: str, samples: Samples | None = None, link: ogg.Link | None = None) -> None:
+        super().__init__(path)
+        self.samples, self.link = samples, link
+        self._open()
+        self.rate, self.channels = self.file.samplerate, self.file.channels
+        self.format, self.codec = self.file.format, self.file.subtype
+        self.exact = (self.format, self.codec) in EXACT
+        if self.codec.startswith("MPEG") or not 0 <= self.file.frames < 1 << 60 or self._is_too_long():
+            self.close()  # libmpg123 writes to stderr; a length that cannot be meant upsets the others
+            raise soundfile.SoundFileRuntimeError("better read by FFmpeg")
+
+    def _open(self) -> None:
+        if self.samples is not None and (view := self.samples.view(self.path)):
+            self.file = soundfile.SoundFile(view)
+        elif self.link is not None:
+            self.file = soundfile.SoundFile(View(self.path, self.link.begin, self.link.end))
+        else:  # a descriptor: by the name alone libsndfile takes text for sound
+            self.file = soundfile.SoundFile(os.open(self.path, os.O_RDONLY), closefd=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.file.close()
+
+    def seconds(self) -> float:
+        """As `Source.seconds`."""
+        return self.file.frames / self.rate
+
+    def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
+        """As `Source.blocks`."""
+        last = None if count is None else begin + count
+        self.end = self._seek(begin)
+        size = max(1, BLOCK // self.channels)
+        try:
+            while last is None or self.end < last:
+                wanted = size if last is None else min(size, last - self.end)
+                block = self.file.read(wanted, "float32", always_2d=True)
+                if not len(block):
+                    self._check_end()
+                    return
+                drop = min(len(block), max(0, begin - self.end))
+                self.end += len(block)
+                yield self.mono(block[drop:])
+        except soundfile.SoundFileError:
+            yield from self._go_on(begin, last)
+
+    def _seek(self, begin: int) -> int:
+        """Where decoding begins, at or before this sample."""
+        target = self._safe(min(begin, self.file.frames)) if self.exact else 0
+        if target > 0:
+            try:
+                return int(self.file.seek(target))
+            except soundfile.SoundFileError:  # a wrong seek table
+                self.file.close()
+                self._open()
+        return 0
+
+    def _safe(self, begin: int) -> int:
+        """A sample at or before this one to which the decoder's seek is right.
+
+        On the last page of Ogg Vorbis it comes out late by what is cut off at the end.
+        """
+        if self.codec != "VORBIS":
+            return begin
+        granules = (self.link or ogg.pages(self.path).links[0]).granules
+        if len(granules) < 3:
+            return 0
+        return (
+            begin
+            if begin < self.file.frames - (granules[-1] - granules[-2])
+            else max(0, self.file.frames - (granules[-1] - granules[-3]))
+        )
+
+    def _check_end(self) -> None:
+        """Report samples that should follow the last one decoded."""
+        is_cut = self.samples.is_cut if self.samples else self.format == "OGG" and ogg.pages(self.path).is_cut
+        if is_cut or self.end < self.file.frames - SHORT * self.rate:
+            self.fault(f"truncated, its samples end at {self.end / self.rate:.2f} s")
+        if self.samples and self.samples.zeros:
+            self.remarks.append(f"{self.samples.zeros:.2f} s of zeros at its end left out")
+
+    def _is_too_long(self) -> bool:
+        return self.format == "FLAC" and (
+            not self.file.frames or lengths.is_impossible(self.path, self.file.frames)
+        )
+
+    def _go_on(self, begin: int, last: int | None) -> Iterator[np.ndarray]:
+        """FFmpeg counts damaged frames, and decodes more: let it go on where libsndfile gave up."""
+        at = max(begin, self.end)
+        other = Container(self.path, self.samples, self.link)
+        try:
+            if other.rate != self.rate:
+                raise AudioError(f"{self.path}: its sample rate changes on the way")
+            other.channel, other.partial, other.remarks = self.channel, self.partial, self.remarks
+            yield from other.blocks(at, None if last is None else last - at)
+        finally:
+            self.end = max(self.end, other.end)
+            other.close()

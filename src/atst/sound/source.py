@@ -1,0 +1,68 @@
+"""What all decoders have in common: an open file that gives mono samples from a position to its real end."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from atst.errors import AudioError
+
+BLOCK = 1 << 20  # values decoded at a time
+SHORT = 0.1  # s that may be missing at the end: lengths of lossy files are often rounded up
+
+Pathlike = str | os.PathLike[str]
+
+
+class Source:
+    """An open file, to be read once, from any position on; whoever wants another stretch opens it anew.
+
+    `begin` is counted in samples that the decoder gives, never in time stamps. What is wrong with the file is
+    given to `fault`, which raises unless the caller takes what there is.
+    """
+
+    path: str
+    rate: int  # Hz
+    channels: int
+    format: str  # the container's name
+    codec: str
+    exact: bool  # whether `blocks` can begin in the middle; if not, it decodes from the start
+    end: int = 0  # samples up to here have been decoded
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.channel: int | None = None  # None: their mean
+        self.partial = False
+        self.remarks: list[str] = []
+
+    def close(self) -> None:
+        """Let go of the file."""
+        raise NotImplementedError
+
+    def seconds(self) -> float:
+        """The length, as well as it can be told without decoding."""
+        raise NotImplementedError
+
+    def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
+        """Float32 (n,), not resampled: `count` samples (None: all) from `begin` on, or those there are."""
+        raise NotImplementedError
+
+    def fault(self, what: str) -> None:
+        """Take note of damage where the caller wants what there is, else raise `AudioError`."""
+        if not self.partial:
+            raise AudioError(f"{self.path}: {what}")
+        self.remarks.append(what)
+
+    def mono(self, samples: np.ndarray) -> np.ndarray:
+        """(N, C) of any sample format as float32 (N,): the chosen channel, or the mean."""
+        return mono_float(samples if self.channel is None else samples[:, self.channel : self.channel + 1])
+
+
+def mono_float(samples: np.ndarray) -> np.ndarray:
+    """(N, C) of any sample format as float32 (N,), channels averaged."""
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.float32) - 128) / 128
+    elif np.issubdtype(samples.dtype, np.signedinteger):
+        samples = (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # non-finite results are reported as such
+        samples = samples.astype(np.float32, copy=False)
+        return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
