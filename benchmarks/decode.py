@@ -3,8 +3,7 @@
     python benchmarks/decode.py [--seconds 60] [--repeats 40] [--other CHECKOUT]
 
 Prints one row a format, median milliseconds of processor time (other programs do not count). With another
-checkout, its sources are measured in turn on the same files, one process each, and a line gives how much longer
-this one takes.
+checkout, its sources are measured in turn on the same files, one process each, and a line gives the ratio.
 """
 
 import argparse
