@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from atst.errors import AtstError, AudioError, CorpusError, ModelError, TrainingError, UsageError
 
 if TYPE_CHECKING:
+    from atst.commands.annotations import annotations
     from atst.commands.convert import convert
     from atst.commands.demo import demo
     from atst.commands.embed import embed
@@ -35,6 +36,7 @@ __all__ = [
     "ModelError",
     "TrainingError",
     "UsageError",
+    "annotations",
     "convert",
     "demo",
     "embed",
@@ -54,7 +56,17 @@ _HOMES = {
     "load_classifier": "atst.model.classifier",
 } | {
     name: f"atst.commands.{name}"
-    for name in ("convert", "demo", "embed", "evaluate", "finetune", "predict", "pretrain", "probe")
+    for name in (
+        "annotations",
+        "convert",
+        "demo",
+        "embed",
+        "evaluate",
+        "finetune",
+        "predict",
+        "pretrain",
+        "probe",
+    )
 }
 
 

@@ -20,6 +20,7 @@ from atst.training import signals
 
 COMMANDS = (
     "demo",
+    "annotations",
     "pretrain",
     "embed",
     "tasks",

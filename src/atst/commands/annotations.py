@@ -1,0 +1,187 @@
+"""`atst annotations`: tables of annotation programs become the library's own, and its own become theirs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from atst.errors import AtstError, UsageError
+from atst.events.collect import Annotations, collect
+from atst.events.event import Options
+from atst.events.headed import last_part
+from atst.events.recordings import Recordings
+from atst.events.splits import split_recordings
+from atst.events.summary import refusals, summary, window_summary, write_errors
+from atst.events.text import read_text, split_lines
+from atst.events.windows import label_windows
+from atst.events.write import OWN, own_row, plain, relative, write_own, write_tables
+from atst.output.text import writable
+
+SHORTEST_HOP = 0.01  # s
+LONGEST_PADDING = 3.0  # s by which detectors pad the last stretch of a recording
+
+
+def annotations(
+    sources: Sequence[str | Path],
+    /,
+    *,
+    out: Path | str | None = None,
+    audio: Path | str | None = None,
+    label_column: str | None = None,
+    one_class: str | None = None,
+    order: Path | str | None = None,
+    min_confidence: float | None = None,
+    layer: Literal["regions", "boxes", "notes"] | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    background: str | None = None,
+    split_by_recording: bool = False,
+    seed: int = 0,
+    to: Literal["raven", "audacity"] | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Turn tables of Raven, Audacity, BirdNET, Praat, ELAN, Sonic Visualiser and DCASE into a task, and back.
+
+    A file is known by its content. All of it is read or it is refused with the line and the reason; nothing
+    is passed over in silence. The result has a row an event with the columns `path`, `start`, `end`, `label`,
+    `low`, `high`, `channel`, `confidence`, `source` and `line` (seconds and Hz), or with `--window` a row a
+    window with the first four. What was left out stands in OUT.errors.csv; the exit code is 1 if a file was
+    refused.
+
+    Example: `atst annotations tables/ --audio recordings/ --out meta.csv --window 3 --background none`
+
+    Parameters
+    ----------
+    sources
+        Annotation files, and folders to search for them.
+    out
+        The table to write; with `--to` the folder for the tables.
+    audio
+        Folder to search for the recordings. Default: beside each table, then in all folders of the sources.
+    label_column
+        The column that holds the labels, or the tier. Default: the only known one with any text.
+    one_class
+        Every event is of this class, whatever its label.
+    order
+        Text file with all recordings in order, one a line, of tables whose times run on over them.
+    min_confidence
+        What to take of a detector's results; 0 takes all.
+    layer
+        Which layer of Sonic Visualiser bare CSV lines are.
+    window
+        Make windows of so many seconds: of a class where an event overlaps by 0.25 s or half of its length.
+    hop
+        Seconds from one window to the next. Default: the window, so that none overlap.
+    background
+        A class for the windows of annotated recordings in which nothing is. Default: they are left out.
+    split_by_recording
+        Add the column `split`, whole recordings in train, valid or test, drawn with `seed`.
+    seed
+        Of the split.
+    to
+        Write tables for this program instead, one a recording, from any source, such as the own table.
+    dry_run
+        Say what would be read and refused, and write nothing.
+    """
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    _check(out, label_column, one_class, window, hop, background, to, dry_run)
+    found = [Path(source) for source in sources]
+    for path in (*found, *(Path(other) for other in (audio, order) if other is not None)):
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    names = tuple(_lines(Path(order))) if order is not None else ()
+    padding = max(LONGEST_PADDING, window or 0.0)
+    options = Options(label_column, one_class, min_confidence, layer, names, padding)
+    folders = [_folder(source) for source in found] if audio is None else [Path(audio)]
+    recordings = Recordings(dict.fromkeys(folders), beside_first=audio is None)
+    read = collect(found, options, recordings)
+    target = None if out is None or dry_run else Path(out)
+    lines = summary(read)
+    if to is not None and target is not None:
+        written = write_tables(read.events, to, target)
+        lines.append(f"{target}: {len(written)} tables for {to.capitalize()}")
+    elif to is None:
+        header, rows, words = _rows(read, recordings, target, window, hop or window, background)
+        if split_by_recording:
+            header, rows = _with_split(header, rows, seed)
+        lines += words
+        if target is not None:
+            write_own(target, header, rows)
+            lines.append(f"{target}: {len(rows)} rows")
+    print(writable("\n".join(lines)))
+    if target is not None:
+        write_errors(read, target)
+    if read.refused:
+        raise AtstError(refusals(read))
+
+
+def _check(
+    out: object,
+    label_column: str | None,
+    one_class: str | None,
+    window: float | None,
+    hop: float | None,
+    background: str | None,
+    to: str | None,
+    dry_run: bool,
+) -> None:
+    if out is None and not dry_run:
+        raise UsageError("--out says where to write; or look first with --dry-run.")
+    if label_column is not None and one_class is not None:
+        raise UsageError("--label-column and --one-class both say what the labels are; give one.")
+    if one_class is not None and not one_class.strip():
+        raise UsageError("--one-class needs a name.")
+    if window is not None and not window > 0:
+        raise UsageError(f"--window must be more than 0 seconds, not {window:g}.")
+    for name, value in (("--hop", hop), ("--background", background)):
+        if value is not None and window is None:
+            raise UsageError(f"{name} needs --window: without it a row is an event.")
+    if hop is not None and window is not None and not SHORTEST_HOP <= hop <= window:
+        raise UsageError(
+            f"--hop must be {SHORTEST_HOP:g} s or more and at most the window ({window:g} s), not {hop:g}."
+        )
+    if to is not None and window is not None:
+        raise UsageError("--to writes events; --window makes windows: give one.")
+
+
+def _folder(source: Path) -> Path:
+    return source if source.is_dir() else source.parent
+
+
+def _lines(order: Path) -> list[str]:
+    text, _ = read_text(order)
+    return [last_part(line.strip()) for line in split_lines(text) if line.strip()]
+
+
+def _rows(
+    read: Annotations,
+    recordings: Recordings,
+    out: Path | None,
+    window: float | None,
+    hop: float | None,
+    background: str | None,
+) -> tuple[Sequence[str], list[list[object]], list[str]]:
+    """Header and rows of the own table, and what to say about them."""
+    where = out or Path("meta.csv")
+    if window is None or hop is None:
+        return OWN, [own_row(event, where) for event in read.events], []
+    if background in {event.label for event in read.events}:
+        raise UsageError(f"--background '{background}' is also the label of events: take another name.")
+    lengths = {path: recordings.info(path).seconds for path in read.recordings}
+    found = label_windows(read.events, read.doubtful, lengths, window, hop, background)
+    rows: list[list[object]] = [
+        [relative(row.path, where), plain(row.start), plain(row.end), ";".join(row.labels)]
+        for row in found.rows
+    ]
+    return OWN[:4], rows, window_summary(found, background)
+
+
+def _with_split(
+    header: Sequence[str], rows: list[list[object]], seed: int
+) -> tuple[Sequence[str], list[list[object]]]:
+    labels: dict[str, Counter[str]] = {}
+    for path, _, _, label, *_ in rows:
+        labels.setdefault(str(path), Counter()).update(str(label).split(";"))
+    parts = split_recordings(labels, seed)
+    return (*header, "split"), [[*row, parts[str(row[0])]] for row in rows]

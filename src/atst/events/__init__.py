@@ -1,0 +1,1 @@
+"""What annotation programs write: events with times, read from their tables and written as such again."""
