@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from atst.evaluation.probe import RATES
-from atst.evaluation.sweep import EPOCHS, RATE_SCALE, epoch_batches, initial_weight, train
+from atst.evaluation.sweep import EPOCHS, RATE_SCALE, epoch_batches, train
+from atst.scoring.head import initial_weight
 
 CASES = (  # name, clips, values, classes, folds, validation clips of a split
     ("esc10, small encoder", 400, 9216, 10, 5, 80),

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from atst.evaluation.sweep import EPOCHS, RATE_SCALE, epoch_batches, initial_weight, side_by_side, train
+from atst.evaluation.sweep import EPOCHS, RATE_SCALE, epoch_batches, side_by_side, train
+from atst.scoring.head import initial_weight
 
 
 def alone(features, labels, classes, fold, train_rows, rate, valid_rows, epochs, batch, seed):

@@ -13,11 +13,12 @@ from atst.errors import AtstError, TrainingError, UsageError, unknown
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
-from atst.evaluation.results import protocol_words, task_fingerprint
+from atst.evaluation.results import protocol_words
 from atst.model import load as models
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Part, Section, Table, write_report
 from atst.output.text import writable
+from atst.scoring.clips import task_fingerprint
 from atst.tasks import Task, load_task, published, task_names
 
 KEYS = ("models", "tasks", "seed", "protocol")

@@ -11,7 +11,6 @@ import yaml
 from cyclopts import Parameter
 
 from atst.errors import TrainingError, UsageError
-from atst.evaluation.results import task_fingerprint
 from atst.finetuning import recipe as recipes
 from atst.finetuning import run as runs
 from atst.finetuning.clips import Clips
@@ -24,6 +23,7 @@ from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.output.atomic import new_file
 from atst.output.text import writable
+from atst.scoring.clips import task_fingerprint
 from atst.scoring.splits import few_labels
 from atst.tasks import Task, load_task
 from atst.training.launch import is_first_process

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from atst.errors import AtstError, AudioError, UsageError
 from atst.evaluation.store import Store, Vectors
 from atst.output.progress import track
+from atst.scoring.clips import CLIP_SECONDS
 from atst.sound.audio import SAMPLE_RATE
 from atst.tasks import Task
 
-CLIP_SECONDS = 12.0  # of longer clips the middle is used, as the paper's evaluation does
 POOLING = "published"
 SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more
 VERSION = 1  # of what features mean; counted up, it makes old caches unused

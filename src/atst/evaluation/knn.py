@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atst.errors import AudioError, CorpusError
-from atst.evaluation.features import CLIP_SECONDS
 from atst.evaluation.gather import Embeddings, applied, parts
+from atst.scoring.clips import CLIP_SECONDS
 from atst.scoring.metrics import score
 from atst.sound.audio import SAMPLE_RATE
 from atst.tasks import Task

@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst.evaluation.features import CLIP_SECONDS, POOLING, Features
+from atst.evaluation.features import POOLING, Features
 from atst.evaluation.gather import all_equal
 from atst.evaluation.heads import Head, Labelled
 from atst.evaluation.knn import NEIGHBOURS
 from atst.evaluation.mlp import Trained
-from atst.evaluation.results import Choice, ProbeResult, left_out, task_fingerprint
+from atst.evaluation.results import Choice, ProbeResult
 from atst.evaluation.sweep import Sweep
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
+from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint
 from atst.scoring.metrics import BOOTSTRAP, bootstrap_interval
 from atst.scoring.splits import Parts
 from atst.tasks import Task

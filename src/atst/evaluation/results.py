@@ -1,11 +1,7 @@
 """A probe's numbers, as `results.json` holds them."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from atst.tasks import Task
 
 
 @dataclass
@@ -82,24 +78,7 @@ class ProbeResult:
         return protocol_words(asdict(self), self.protocol)
 
 
-def task_fingerprint(task: Task) -> str:
-    """A hash of the task's clips, labels and parts."""
-    parts = task.splits if task.splits is not None else task.folds
-    assert parts is not None, "a task has splits or folds"
-    digest = hashlib.sha256(json.dumps([task.names, task.label_names, parts.tolist()]).encode())
-    digest.update(task.labels.tobytes())
-    return f"{task.name} {digest.hexdigest()[:16]}"
-
-
 def protocol_words(result: dict[str, Any], name: str) -> str:
     """How a result, as `results.json` holds it, was measured; `name` of the protocol comes first."""
     words = f"{name}: {result['layers']} blocks, {result['pooling']} pooling"
     return words if result["protocol"] == "paper" else f"{words}, {result['classifier']}"
-
-
-def left_out(task: Task, skipped: int) -> list[str]:
-    """Warnings of the clips of a task that a result does not cover."""
-    warnings = [f"{skipped} of {len(task)} clips could not be read and were skipped."] if skipped else []
-    if task.missing:
-        warnings.append(f"{len(task.missing)} labelled clips have no file and were left out.")
-    return warnings

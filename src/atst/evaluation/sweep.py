@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from atst.evaluation.gather import Embeddings, centre, picked, product
+from atst.scoring.head import initial_weight
 from atst.scoring.metrics import AT_ONCE, score
 
 EPOCHS = 100
@@ -20,7 +21,6 @@ BATCH = 1024
 RATE_SCALE = BATCH / 256  # linear scaling rule; also with fewer clips than a batch, as the paper's code does
 MOMENTUM = 0.9
 BN_EPS, BN_MOMENTUM = 1e-5, 0.1
-INIT_STD = 0.01
 TINY = 1e-12  # smaller gradients are zero: a saturated softmax's are denormal, 100 times slower on a CPU
 
 
@@ -181,11 +181,6 @@ class _State:
         """The heads as they are now, with the running statistics."""
         weight, bias = _folded(self.weight, self.bias, self.mean + self.shift, self.var)
         return Heads(weight, bias)
-
-
-def initial_weight(width: int, classes: int, seed: int) -> Tensor:
-    """(D, C), normal with standard deviation 0.01: every head of the sweep starts from it."""
-    return torch.randn(width, classes, generator=torch.Generator().manual_seed(seed)) * INIT_STD
 
 
 def epoch_batches(rows: Tensor, steps: int, epoch: int, seed: int) -> tuple[Tensor, ...]:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atst.errors import AudioError
-from atst.evaluation.features import CLIP_SECONDS
 from atst.model.frontend import N_MELS, FrontEnd
 from atst.output.progress import track
+from atst.scoring.clips import CLIP_SECONDS
 from atst.sound import audio
 from atst.tasks import Task
 from atst.training.launch import is_first_process

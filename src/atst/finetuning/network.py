@@ -11,12 +11,12 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
 from atst.errors import UsageError
-from atst.evaluation.sweep import initial_weight
 from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
 from atst.model.classifier import folded
 from atst.model.encoder import Encoder
 from atst.output.atomic import new_file
+from atst.scoring.head import initial_weight
 from atst.training.batchnorm import BatchNorm
 
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from atst import __version__
 from atst.errors import AtstError
-from atst.evaluation.features import CLIP_SECONDS
-from atst.evaluation.results import left_out, task_fingerprint
 from atst.finetuning.fit import Job, Outcome, Part
 from atst.finetuning.recipe import GENERATIONS
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
+from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint
 from atst.scoring.metrics import bootstrap_interval, bootstrap_values, score
 from atst.scoring.per_class import unseen
 from atst.tasks import Task

@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-SAMPLE_RATE = 16_000
+from atst.sound.audio import SAMPLE_RATE
+
 N_FFT = 1024  # also the window length
 HOP = 160
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atst.errors import AudioError, UsageError
-from atst.model.frontend import HOP, SAMPLE_RATE
 from atst.sound import audio
+from atst.sound.audio import SAMPLE_RATE
 
 WINDOW_SECONDS = 60.0
+SHORTEST = 0.01  # s; a last window that is shorter is left out
 MOST_CHANNELS = 8  # an array with so few columns is taken for (N, channels), which `embed` does not take
 SHORTEST_CLIP = 513  # samples: with fewer rows it may be a batch of very short clips
 
@@ -119,7 +120,7 @@ def windows(clip: Any, sample_rate: int | None) -> Iterator[Waveform]:
         seconds = audio.info(clip).seconds
         start = 0.0
         yield audio.read(clip, 0.0, WINDOW_SECONDS if seconds > WINDOW_SECONDS else None)
-        while (start := start + WINDOW_SECONDS) < seconds - HOP / SAMPLE_RATE:
+        while (start := start + WINDOW_SECONDS) < seconds - SHORTEST:
             yield audio.read(clip, start, WINDOW_SECONDS)
         return
     samples = waveform(clip, sample_rate)
