@@ -15,6 +15,7 @@ from typing import Never
 import cyclopts
 
 from atst import __version__
+from atst.cores import wait_passively
 from atst.errors import AtstError, unknown
 from atst.training import signals
 
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> Never:
     Exit codes: 0 done, 1 failed work, 2 wrong usage, 130 interrupted. A user's mistake prints one line;
     with ATST_DEBUG=1 in the environment its traceback too.
     """
+    wait_passively()  # before a command imports PyTorch
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a file name may be no UTF-8

@@ -14,9 +14,11 @@ import soundfile
 
 import atst
 from atst import cli
+from atst.training import precision
 
 TINY = ["batch_size=4", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=1", "checkpoint_minutes=0"]
-OPTIONS = {"recipe": "nano", "set": [*TINY, "max_steps=2"], "workers": 0, "device": "cpu"}
+KEYS = [*TINY, "precision=float32", "max_steps=2"]
+OPTIONS = {"recipe": "nano", "set": KEYS, "workers": 0, "device": "cpu"}
 
 
 @pytest.fixture
@@ -54,6 +56,24 @@ def test_paths_may_be_text(sounds):
         atst.pretrain(str(sounds), out=out + "2", init="random:tiny", **OPTIONS)
 
 
+def test_the_faster_precision_is_decided_once_and_kept(sounds, monkeypatch, capsys):
+    out, options = sounds.parent / "run", OPTIONS | {"set": [*TINY, "max_steps=2", "checkpoint_steps=1"]}
+    monkeypatch.setattr(precision, "seconds", lambda word, *_: {"float32": 2.0, "bf16": 1.0}[word])
+    atst.pretrain([sounds], out=out, **options)
+    assert "nano encoder" in (said := capsys.readouterr().err)
+    assert "; bf16, 1 thread and 0 loader processes; " in said
+    assert "precision: bf16\n" in (out / "recipe.yaml").read_text()
+    (out / "checkpoints" / "step-00000002.ckpt").unlink()
+    monkeypatch.setattr(precision, "seconds", lambda word, *_: {"float32": 1.0, "bf16": 9.0}[word])
+    atst.pretrain([sounds], out=out, resume=True, **options)
+    said = capsys.readouterr().err
+    assert "bf16 is 9 times slower than float32" in said
+    assert "; bf16, 1 thread and 0 loader processes; " in said
+    assert "precision: bf16\n" in (out / "recipe.yaml").read_text()
+    with pytest.raises(atst.UsageError, match=r"precision \(bf16 -> float32\)"):
+        atst.pretrain([sounds], out=out, resume=True, recipe=None, set=["precision=32"], device="cpu")
+
+
 def test_a_disk_that_takes_no_more(sounds):
     out = sounds.parent / "run"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -87,7 +107,7 @@ def test_a_wrong_folder_of_the_watched_task_is_named_by_its_option(
 
 def process(sounds, out, *more):
     """A run of many steps in a process group of its own, as a terminal makes it."""
-    keys = [*TINY, "max_steps=100000", "seed=1"]
+    keys = [*KEYS, "max_steps=100000", "seed=1"]
     command = ["pretrain", str(sounds), "--out", str(out), "--recipe", "nano", "--device", "cpu", *more]
     command += [part for key in keys for part in ("--set", key)]
     return subprocess.Popen(

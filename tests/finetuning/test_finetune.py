@@ -21,8 +21,9 @@ from atst.finetuning.output import write_finetuned
 from atst.finetuning.run import finetune
 from atst.model import load as models
 from atst.scoring.splits import Few
+from atst.training import precision
 
-SHORT = ("batch_size=16", "max_epochs=4", "warmup_epochs=1", "checkpoint_minutes=0")
+SHORT = ("batch_size=16", "max_epochs=4", "warmup_epochs=1", "checkpoint_minutes=0", "precision=float32")
 
 
 def run(table, out, *more, **options):
@@ -128,6 +129,16 @@ def test_resume_of_a_finished_one_does_nothing_and_refuses_changes(table, whole,
         atst.finetune(table, protocol="authors2023", **options)
     with pytest.raises(UsageError, match="not an empty folder; use --resume"):
         atst.finetune(table, **options | {"resume": False})
+
+
+def test_the_faster_precision_is_decided_once_and_kept(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(precision, "seconds", lambda word, *_: {"float32": 2.0, "bf16": 1.0}[word])
+    run(table, tmp_path / "out", "precision=auto", "max_epochs=1", "warmup_epochs=0")
+    assert "bf16, 1 thread and 0 loader processes\n" in capsys.readouterr().err
+    assert "precision: bf16\n" in (tmp_path / "out" / "recipe.yaml").read_text()
+    monkeypatch.setattr(precision, "seconds", lambda word, *_: {"float32": 1.0, "bf16": 2.0}[word])
+    run(table, tmp_path / "out", "precision=auto", "max_epochs=1", "warmup_epochs=0", resume=True)
+    assert "precision: bf16\n" in (tmp_path / "out" / "recipe.yaml").read_text()
 
 
 def test_test_clips_are_used_once_after_everything_else(tmp_path):

@@ -46,6 +46,7 @@ def test_known_tasks_have_the_authors_values():
         assert recipe.learning_rate in rates
         assert (recipe.max_epochs, recipe.warmup_epochs) == (epochs, warmup)
         assert (recipe.layer_decay, recipe.clip_norm, recipe.segment_seconds) == (0.75, 3, 6)
+        assert recipe.precision == "float32"
         assert (recipe.masks, recipe.select) == ((0, 0), "last")
         assert recipe.balanced == (task == "audioset2m")
         size = sizes(recipe, 10**6, 4)

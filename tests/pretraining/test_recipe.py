@@ -18,6 +18,16 @@ def test_a_file_changes_some_keys_of_its_base(tmp_path):
     assert (recipe.size, recipe.max_steps, recipe.learning_rate, recipe.mixup) == ("small", 7, 1e-3, False)
 
 
+def test_float32_has_an_older_name():
+    assert recipes.resolve("small", ["precision=32"]) == recipes.resolve("small", ["precision=float32"])
+    assert "precision: float32\n" in recipes.resolve("small", ["precision=32"]).dump()
+
+
+def test_the_small_recipes_take_the_faster_precision_and_the_papers_take_float32():
+    chosen = {name: recipes.resolve(name).precision for name in recipes.names()}
+    assert chosen == {"nano": "auto", "tiny": "auto", "small": "float32", "base": "float32"}
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -100,7 +100,7 @@ def test_the_watched_accuracy_gets_a_curve():
 
 
 def test_training_writes_the_report(tmp_path):
-    recipe = replace(RECIPE, max_steps=2, workers=0, precision="32")
+    recipe = replace(RECIPE, max_steps=2, workers=0, precision="float32")
     torch.manual_seed(0)
     train(Job(recipe, CORPUS, tmp_path / "run", torch.device("cpu")))
     assert "2 of 2 steps" in (tmp_path / "run" / "report.html").read_text()

@@ -20,7 +20,10 @@ from atst.errors import CorpusError, TrainingError, UsageError
 from atst.pretraining import run as runs
 from atst.pretraining.module import PretrainingModule
 
-SMALL = ["batch_size=4", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=2", "checkpoint_minutes=0"]
+SMALL = [
+    *("batch_size=4", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=2", "checkpoint_minutes=0"),
+    "precision=float32",
+]
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +241,7 @@ def test_init_starts_from_the_encoder_of_a_model(sounds, whole, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_reason(sounds, tmp_path):
     with pytest.raises(TrainingError, match="the loss became nan at step"):
-        run(sounds, tmp_path / "run", 30, "learning_rate=1e25", "warmup_steps=0", "precision=32")
+        run(sounds, tmp_path / "run", 30, "learning_rate=1e25", "warmup_steps=0", "precision=float32")
 
 
 def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(sounds, tmp_path, monkeypatch):

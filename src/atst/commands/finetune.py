@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,7 +26,9 @@ from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.splits import few_labels
 from atst.tasks import Task, load_task
+from atst.training import precision
 from atst.training.launch import is_first_process
+from atst.training.loader import resources
 from atst.training.recipe import shorthand
 
 MAY_CHANGE = ("workers", "checkpoint_minutes")  # recipe keys that do not touch the result
@@ -97,6 +99,7 @@ def finetune(
     recipe = _recipe(labelled.name, chosen, [*set, *shorthand(workers=workers, seed=seed)], before)
     where = devices_of.resolve(device)
     start = _encoder(model, recipe, devices)
+    recipe = precision.settle(recipe, start.encoder.width, where, folder, before is not None)
     about = {"protocol": chosen, "fold": fold, "task": task_fingerprint(labelled), "model": start.fingerprint}
     about["labels"] = "all" if few is None else few.words
     if before is not None:
@@ -106,6 +109,8 @@ def finetune(
             return finished
     if is_first_process():
         _write_start(folder, recipe, about)
+        computing = resources(recipe.precision, recipe.workers, devices)
+        print(f"fine-tuning on {labelled.name}: {computing}", file=sys.stderr, flush=True)
     job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few)
     return _run(job, chosen, fold, resume)
 
@@ -177,7 +182,8 @@ def _recipe(task: str, protocol: str, overrides: list[str], before: dict[str, An
     if before is None or before["protocol"] != protocol:
         return recipes.resolve(task, protocol, overrides)
     stored = {field.name: before[field.name] for field in fields(Recipe)}
-    return recipes.override(recipes.from_mapping(stored), overrides)
+    asked = recipes.override(recipes.from_mapping(stored), overrides)
+    return replace(asked, precision=before["precision"]) if asked.precision == precision.AUTO else asked
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:

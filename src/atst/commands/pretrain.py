@@ -4,6 +4,7 @@ import errno
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,12 +15,15 @@ from atst.errors import TrainingError, UsageError
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.model.device import resolve
+from atst.model.encoder import SIZES
 from atst.output.progress import track
 from atst.pretraining import recipe as recipes
 from atst.pretraining import run as runs
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
+from atst.training import precision
 from atst.training.launch import is_first_process
+from atst.training.loader import resources
 from atst.training.recipe import shorthand
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -74,6 +78,8 @@ def pretrain(
     start = None if init is None else _initial(init, plan)
     watcher = None if watch is None else _watcher(watch, watch_data)
     corpus = _open(sources, plan)
+    resumed = resume and (out / "recipe.yaml").is_file()
+    plan = precision.settle(plan, SIZES[plan.size][0], where, out, resumed)
     _say(_outline(plan, corpus, devices))
     job = runs.Job(plan, corpus, out, where, devices, watcher)
     try:
@@ -104,6 +110,8 @@ def _plan(recipe: str | Path | None, overrides: list[str], out: Path, resume: bo
     if stored is None:
         return recipes.resolve(recipe or recipes.DEFAULT, overrides)
     asked = recipes.override(stored, overrides) if recipe is None else recipes.resolve(recipe, overrides)
+    if asked.precision == precision.AUTO:
+        asked = replace(asked, precision=stored.precision)
     runs.check_same(stored, asked)
     return asked
 
@@ -143,7 +151,8 @@ def _outline(plan: Recipe, corpus: Corpus, devices: int) -> str:
     return (
         f"{plan.size} encoder, {plan.segment_seconds:g} s segments, {len(corpus)} clips "
         f"({corpus.seconds.sum() / 3600:.2f} h): "
-        f"{plan.max_steps} steps, {clips} clips, {clips / len(corpus):.1f} passes over the corpus"
+        f"{plan.max_steps} steps, {clips} clips, {clips / len(corpus):.1f} passes over the corpus; "
+        f"{resources(plan.precision, plan.workers, devices)}"
     )
 
 

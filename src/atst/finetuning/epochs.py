@@ -102,7 +102,7 @@ class Epochs(lightning.Callback):
         if not math.isfinite(row["train_loss"]):
             raise TrainingError(
                 f"the loss became {row['train_loss']} in epoch {row['epoch']}. "
-                "Lower learning_rate, lengthen warmup_epochs or use precision=32."
+                "Lower learning_rate, lengthen warmup_epochs or use precision=float32."
             )
         better = "valid" in row and self.history.better(row)
         done.append(row)

@@ -10,11 +10,12 @@ from atst.errors import UsageError, unknown
 from atst.model.audio_model import POOLINGS
 from atst.model.folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
 from atst.training import recipe as settings
+from atst.training.precision import PRECISIONS
 
 CHOICES = {
     "pooling": POOLINGS,
     "loss": ("bce", "cross_entropy"),
-    "precision": ("32", "bf16"),
+    "precision": PRECISIONS,
     "select": ("last", "best"),
 }
 OWN = "own"
@@ -49,8 +50,8 @@ class Recipe:
     select: str  # the epoch that is tested: the last, or the best on validation clips
     patience: int  # epochs without a better validation before an early stop; 0: none
     clip_norm: float  # of the gradient; 0: none
-    precision: str
-    workers: int  # loader processes; -1: as many as the machine's cores allow
+    precision: str  # of PRECISIONS; a run that has started has decided
+    workers: int  # loader processes; -1: as many as the cores allow
     checkpoint_minutes: float  # besides the one after each epoch; 0: none
     seed: int
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from atst.cores import limit_threads
 from atst.errors import UsageError, unknown
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -10,10 +11,13 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def resolve(name: str) -> torch.device:
     """The torch device for `--device`: `auto` takes CUDA, then MPS, then the CPU.
 
+    PyTorch's threads are then no more than the cores that the process may use.
+
     Raises `UsageError` for an unknown name or a device this machine lacks.
     """
     if name not in DEVICES:
         raise unknown("device", name, DEVICES)
+    limit_threads()
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))

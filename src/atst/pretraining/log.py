@@ -96,8 +96,9 @@ class RunLog(lightning.Callback):
             row.update({key: float(value) for key, value in row.items() if key != "step"})
             if not math.isfinite(row["loss"]):
                 raise TrainingError(
-                    f"the loss became {row['loss']} at step {row['step']}. Lower learning_rate, lengthen "
-                    "warmup_steps or use precision=32 in a new run; the newest checkpoint is from before it."
+                    f"the loss became {row['loss']} at step {row['step']}. Lower learning_rate, "
+                    "lengthen warmup_steps or use precision=float32 in a new run; the newest checkpoint is "
+                    "from before it."
                 )
         rows, self.rows = self.rows, []
         if rows and self.writes:

@@ -11,9 +11,9 @@ from atst.errors import UsageError, unknown
 from atst.model.encoder import SIZES
 from atst.model.folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
 from atst.training import recipe as settings
+from atst.training.precision import PRECISIONS
 
 SAMPLINGS = ("uniform", "sqrt_duration")
-PRECISIONS = ("32", "bf16")
 DEFAULT = "tiny"
 
 
@@ -37,9 +37,9 @@ class Recipe:
     mixup: bool
     resize_crop: bool
     same_segment: bool  # both views from one segment, the paper's ablation
-    precision: str
+    precision: str  # of PRECISIONS; a run that has started has decided
     compile: bool
-    workers: int  # loader processes; -1: as many as the machine's cores allow
+    workers: int  # loader processes; -1: as many as the cores allow
     checkpoint_steps: int  # 0: by time only
     checkpoint_minutes: float  # 0: by steps only
     keep_checkpoints: int

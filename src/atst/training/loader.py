@@ -3,13 +3,14 @@
 import atexit
 import copy
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from atst.cores import cores
 
 
 class BatchPositions(Sampler[list[int]]):
@@ -30,7 +31,7 @@ def loader_of(
     dataset: Dataset[Any], positions: BatchPositions, workers: int, collate: Callable[[list[Any]], Any]
 ) -> DataLoader[dict[str, Any]]:
     """Collated batches of any stream that is read by position."""
-    count = default_workers() if workers == -1 else workers
+    count = worker_count(workers, positions.devices)
     return DataLoader(
         dataset,
         batch_sampler=positions,
@@ -64,10 +65,18 @@ def _end_loaders() -> None:
             process.kill()
 
 
-def default_workers() -> int:
-    """A core for the training process on each device, the others for loading, 16 at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores - 1))
+def worker_count(workers: int, processes: int = 1) -> int:
+    """Loader processes for each training process: as asked, or for -1 its cores less one, 16 at most."""
+    return workers if workers >= 0 else max(1, min(16, cores() // processes - 1))
+
+
+def resources(precision: str, workers: int, processes: int) -> str:
+    """In words, what each of the processes that train computes with."""
+    threads, count = torch.get_num_threads(), worker_count(workers, processes)
+    return (
+        f"{precision}, {threads} thread{'s' * (threads != 1)} and {count} loader process{'es' * (count != 1)}"
+        + " each" * (processes > 1)
+    )
 
 
 def start_worker(worker: int) -> None:

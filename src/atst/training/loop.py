@@ -4,11 +4,14 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 
 from atst.training.checkpoints import CheckpointFile
+
+PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}  # ours to Lightning's
 
 
 def new_trainer(
@@ -20,12 +23,12 @@ def new_trainer(
     accumulate: int,
     max_steps: int,
 ) -> lightning.Trainer:
-    """A trainer for `max_steps` optimiser steps on an endless stream; `precision` is `32` or `bf16`."""
+    """A trainer for `max_steps` optimiser steps on an endless stream; `precision` is `float32` or `bf16`."""
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        precision=PRECISIONS[precision],
         accumulate_grad_batches=accumulate,
         max_steps=max_steps,
         max_epochs=-1,  # the stream is endless: the run is one epoch

@@ -23,7 +23,10 @@ def from_mapping(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     missing = [key for key in types if key not in values]
     if missing:
         raise UsageError(f"recipe keys missing: {', '.join(missing)}.")
-    return kind(**{key: _typed(key, value, types[key]) for key, value in values.items()})
+    typed = {key: _typed(key, value, types[key]) for key, value in values.items()}
+    if typed.get("precision") == "32":
+        typed["precision"] = "float32"
+    return kind(**typed)
 
 
 def bundled(package: str) -> list[str]:

@@ -1,0 +1,37 @@
+"""How many cores this process may use, and threads that leave them to others while they wait.
+
+Nothing here imports PyTorch before it is needed: the wait policy counts only if it is set before that.
+"""
+
+import os
+
+
+def cores() -> int:
+    """Cores that this process may use: by affinity, by its container's quota, by SLURM's share of a task."""
+    import joblib  # which knows the first two on every system
+
+    count: int = joblib.cpu_count()
+    task = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(count, max(1, int(task))) if task.isdigit() else count
+
+
+def limit_threads(processes: int = 1) -> int:
+    """Let PyTorch compute with no more threads than cores, which `processes` share; how many it has then.
+
+    PyTorch itself knows the affinity alone. Fewer threads, if somebody has set them, stay as they are.
+    """
+    import torch
+
+    threads = min(torch.get_num_threads(), max(1, cores() // processes))
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+    return threads
+
+
+def wait_passively() -> None:
+    """Let threads sleep while they wait for each other, unless the user has chosen a way.
+
+    By default OpenMP's threads wait in a loop. As soon as another process, such as a worker that loads audio,
+    needs a core, they then burn the time that the last of them would need (`benchmarks/shared_machine.py`).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

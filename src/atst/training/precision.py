@@ -1,0 +1,93 @@
+"""Whether a training computes in float32 or in bfloat16: as asked, or in the faster one."""
+
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import yaml
+
+from atst.errors import TrainingError
+from atst.training.launch import is_first_process
+
+AUTO, FLOAT32, BF16 = PRECISIONS = ("auto", "float32", "bf16")
+DTYPES = {FLOAT32: torch.float32, BF16: torch.bfloat16}
+WORTH_IT = 1.3  # times as fast as float32 from which `auto` takes bfloat16: what it costs in rounding
+SLOW = 4.0  # times slower than the other one, from which a run says so
+TIMINGS = 5
+MOST_WAIT = 600.0  # s that a process waits for the first one's decision
+
+Settings = TypeVar("Settings", bound=Any)  # a recipe, of either training
+
+
+def settle(recipe: Settings, width: int, device: torch.device, folder: Path, resumed: bool) -> Settings:
+    """A recipe whose precision is decided, for an encoder of this width on the device that will train.
+
+    Of several processes the first decides; the others wait for its answer in the run's recipe.yaml. A
+    decided one stays; a line on stderr tells where it makes the run slow. Raises `TrainingError` when no
+    answer comes.
+    """
+    if recipe.precision == AUTO:
+        return replace(recipe, precision=_decide(width, device) if is_first_process() else _answer(folder))
+    if is_first_process() and (resumed or recipe.precision == BF16):
+        _warn_if_slow(recipe.precision, width, device)
+    return recipe
+
+
+def seconds(precision: str, width: int, device: torch.device) -> float:
+    """Median time of a matrix product of the encoder's own shape: a block's MLP on the tokens of a batch."""
+    rows = (
+        (1024 if device.type == "cpu" else 16384) * 128 // width
+    )  # a GPU's launches cost more than a few rows
+    left, right = (
+        torch.ones(shape, dtype=DTYPES[precision], device=device)
+        for shape in ((rows, width), (width, 4 * width))
+    )
+    taken = []
+    for _ in range(1 + TIMINGS):
+        _finish(device)
+        start = time.perf_counter()
+        left @ right
+        _finish(device)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[1:])  # the first one also chooses and loads the kernel
+
+
+def _decide(width: int, device: torch.device) -> str:
+    try:
+        faster = seconds(FLOAT32, width, device) / seconds(BF16, width, device)
+    except (RuntimeError, TypeError):  # an accelerator that has no bfloat16
+        return FLOAT32
+    return BF16 if faster >= WORTH_IT else FLOAT32
+
+
+def _answer(folder: Path) -> str:
+    path = folder / "recipe.yaml"
+    end = time.monotonic() + MOST_WAIT
+    while time.monotonic() < end:
+        if path.is_file() and (word := yaml.safe_load(path.read_text()).get("precision")) in DTYPES:
+            return str(word)
+        time.sleep(0.2)
+    raise TrainingError(f"{path}: the first process has not written it for {MOST_WAIT:.0f} s.")
+
+
+def _warn_if_slow(precision: str, width: int, device: torch.device) -> None:
+    other = FLOAT32 if precision == BF16 else BF16
+    try:
+        slower = seconds(precision, width, device) / seconds(other, width, device)
+    except (RuntimeError, TypeError):
+        return
+    if slower >= SLOW:
+        text = (
+            f"on this machine {precision} is {slower:.0f} times slower than {other}. A run keeps its "
+            f"precision; a new one with --set precision={other} is faster"
+        )
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def _finish(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
