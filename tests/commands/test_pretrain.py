@@ -61,14 +61,14 @@ def test_the_faster_precision_is_decided_once_and_kept(sounds, monkeypatch, caps
     monkeypatch.setattr(precision, "seconds", lambda word, *_: {"float32": 2.0, "bf16": 1.0}[word])
     atst.pretrain([sounds], out=out, **options)
     assert "nano encoder" in (said := capsys.readouterr().err)
-    assert "; bf16, 1 thread and 0 loader processes; " in said
+    assert "; bf16, 1 thread and 0 loader processes\n" in said
     assert "precision: bf16\n" in (out / "recipe.yaml").read_text()
     (out / "checkpoints" / "step-00000002.ckpt").unlink()
     monkeypatch.setattr(precision, "seconds", lambda word, *_: {"float32": 1.0, "bf16": 9.0}[word])
     atst.pretrain([sounds], out=out, resume=True, **options)
     said = capsys.readouterr().err
     assert "bf16 is 9 times slower than float32" in said
-    assert "; bf16, 1 thread and 0 loader processes; " in said
+    assert "; bf16, 1 thread and 0 loader processes\n" in said
     assert "precision: bf16\n" in (out / "recipe.yaml").read_text()
     with pytest.raises(atst.UsageError, match=r"precision \(bf16 -> float32\)"):
         atst.pretrain([sounds], out=out, resume=True, recipe=None, set=["precision=32"], device="cpu")

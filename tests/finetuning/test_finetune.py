@@ -56,7 +56,7 @@ def test_a_separable_task_is_learned_and_files_are_left(table, whole):
     assert result.chosen[0].clips == {"train": 20, "valid": 10, "test": 10}
     results = json.loads((out / "results.json").read_text())
     assert {"task", "model", "protocol", "pooling", "metric", "value", "ci", "calibration"} <= results.keys()
-    assert (results["generation"], results["precision"]) == ("own", "32")
+    assert (results["generation"], results["precision"]) == ("own", "float32")
     assert results["device"].startswith("1 x cpu (")
     assert results["versions"]["torch"] == str(torch.__version__)
     with (out / "training" / "split" / "metrics.csv").open(newline="") as file:
