@@ -196,7 +196,7 @@ def test_nothing_readable_leaves_the_old_file(single, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "error", "text"),
     [
-        ({"out": "x.npz"}, atst.UsageError, r"\.csv, \.jsonl or \.parquet"),
+        ({"out": "x.npz"}, atst.UsageError, r"\.csv, \.jsonl, \.parquet, \.selections\.txt or labels\.txt"),
         ({"window": 13}, atst.UsageError, "at most 12 s"),
         ({"window": 0}, atst.UsageError, "--window"),
         ({"hop": 1}, atst.UsageError, "--hop needs --window"),

@@ -168,7 +168,7 @@ def _rows(
         return OWN, [own_row(event, where) for event in read.events], []
     if background in {event.label for event in read.events}:
         raise UsageError(f"--background '{background}' is also the label of events: take another name.")
-    lengths = {path: recordings.info(path).seconds for path in read.recordings}
+    lengths = {path: recordings.seconds(path) for path in read.recordings}
     found = label_windows(read.events, read.doubtful, lengths, window, hop, background)
     rows: list[list[object]] = [
         [relative(row.path, where), plain(row.start), plain(row.end), ";".join(row.labels)]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from atst import __version__
 from atst.errors import AudioError, CorpusError, UsageError
+from atst.events.predictions import audacity_file, raven_file
 from atst.model.classifier import Classifier, load_classifier
 from atst.output.progress import track
 from atst.output.table import (
@@ -30,7 +31,13 @@ from atst.sound.clips import WINDOW_SECONDS
 from atst.sound.find import find_audio
 from atst.sound.windows import Fault, Window, batches, listed, minutes, read_all, sliding
 
-WRITERS: dict[str, Writer] = {".csv": csv_file, ".jsonl": jsonl_file, ".parquet": parquet}
+WRITERS: dict[str, Writer] = {
+    ".csv": csv_file,
+    ".jsonl": jsonl_file,
+    ".parquet": parquet,
+    ".selections.txt": raven_file,
+    "labels.txt": audacity_file,
+}
 SHORTEST_HOP = 0.01  # s
 MULTI_THRESHOLD = 0.5  # of a multi-label classifier, where neither --top nor --threshold is given
 
@@ -74,7 +81,8 @@ def predict(
     Args:
         sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt).
         model: The --out folder of a probe or a fine-tuning, or the model/ folder in it.
-        out: The file to write: FILE.csv, FILE.jsonl or FILE.parquet. Default: CSV lines on the screen.
+        out: The file to write: FILE.csv, FILE.jsonl or FILE.parquet, for Raven FILE.selections.txt, for
+            Audacity, of one recording, FILE.labels.txt. Default: CSV lines on the screen.
         window: Label stretches of so many seconds instead of whole recordings.
         hop: Seconds from one stretch to the next. Default: the window, so that none overlap.
         top: How many labels a row has. Default: 1; of a multi-label classifier all above the threshold.

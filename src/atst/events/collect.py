@@ -8,7 +8,8 @@ from pathlib import Path
 
 from atst.errors import CorpusError
 from atst.events.event import Event, Options, Refused, Table
-from atst.events.formats import files_beside_audio, is_annotation, read_table
+from atst.events.folders import files_under
+from atst.events.formats import is_annotation, read_table
 from atst.events.place import place
 from atst.events.recordings import Recordings
 
@@ -60,7 +61,7 @@ def _files(sources: Iterable[Path], options: Options, result: Annotations) -> It
     for source in sources:
         if source.is_dir():
             found: list[Path] = []
-            for path in files_beside_audio(source):
+            for path in files_under(source, audio=False):
                 fits = is_annotation(path, layers=options.layer is not None)
                 (found if fits else result.other).append(path)
         else:

@@ -1,7 +1,5 @@
 """Which program wrote a file: told by its content, never by its name."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from atst.events.audacity import is_audacity, read_audacity
@@ -12,7 +10,6 @@ from atst.events.praat import is_textgrid, read_textgrid
 from atst.events.sonic_visualiser import is_layer_csv, read_layer_csv, read_svl
 from atst.events.text import decode, header_of, read_text, split_lines
 from atst.events.xml import parse
-from atst.sound.find import AUDIO
 
 HEAD = 4096  # bytes that tell a table from other files
 
@@ -85,17 +82,3 @@ def is_annotation(path: Path, layers: bool = False) -> bool:
     if kind == "XML":
         return "<ANNOTATION_DOCUMENT" in text or "<sv>" in text
     return kind in ("TextGrid", "label track") or (layers and kind == "layer")
-
-
-def files_beside_audio(folder: Path) -> Iterator[Path]:
-    """The files under a folder that are neither hidden nor audio by their name, sorted."""
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() not in AUDIO:
-                yield Path(here, name)
-
-
-def first_annotation(folder: Path) -> Path | None:
-    """An annotation file of a known program under a folder, None if there is none."""
-    return next((path for path in files_beside_audio(folder) if is_annotation(path)), None)

@@ -33,7 +33,7 @@ def place(source: Path, table: Table, recordings: Recordings, options: Options) 
     for row in table.rows:
         path = paths[row.recording]
         placed.notes += _channel_notes(row, recordings.info(path).channels)
-        start, end = _within(row, path, recordings.info(path).seconds, options, placed)
+        start, end = _within(row, path, recordings.seconds(path, row.end), options, placed)
         low, high = row.low, row.high
         if low is not None and high is not None and low > high:
             low, high = high, low
@@ -91,7 +91,7 @@ def _unroll(
     names = list(dict.fromkeys(row.recording for row in rows))
     if len(names) < 2:
         return []
-    lengths = {name: recordings.info(paths[name]).seconds for name in names}
+    lengths = {name: recordings.seconds(paths[name]) for name in names}
     if _within_proven(rows, lengths):
         return [f"times of {len(names)} recordings are within each, which its rows prove"]
     if not options.order:
@@ -136,7 +136,7 @@ def _starts(
     for name in options.order:
         path = recordings.find(name, source)
         starts[path] = time
-        time += recordings.info(path).seconds
+        time += recordings.seconds(path)
     for name, path in paths.items():
         if path not in starts:
             raise Refused("not in this order", f"recording '{name}' is not in the list of --order.")
@@ -149,7 +149,7 @@ def _channel_notes(row: Row, channels: int) -> list[str]:
         return []
     if row.channel > channels:
         return [f"channel {row.channel} of a recording that has {channels}"]
-    return [f"channel {row.channel} of {channels}: their mean is heard unless --channel names one"]
+    return [f"channel {row.channel} of {channels}: their mean is heard unless --channel (from 0) names one"]
 
 
 def _within(row: Row, path: Path, seconds: float, options: Options, placed: Placed) -> tuple[float, float]:

@@ -6,19 +6,22 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from atst.errors import AudioError, CorpusError
+from atst.errors import AudioError
 from atst.events.event import Refused, Table
+from atst.events.folders import files_under
 from atst.sound import audio
-from atst.sound.audio import AudioInfo
-from atst.sound.find import AUDIO, find_audio
+from atst.sound.audio import SAMPLE_RATE, AudioInfo
+from atst.sound.find import AUDIO
 
 # What programs put behind a recording's name when they name its table.
 TAIL = re.compile(
     r"(\.Table\.?\d+(\.selections)?\.txt|\.selections\.txt|\.BirdNET\.selection\.table\.txt"
-    r"|\.BirdNET\.results(\.r|\.kaleidoscope)?\.(csv|txt)|_labels\.txt|\.audacity\.txt)$",
+    r"|\.BirdNET\.results(\.r|\.kaleidoscope)?\.(csv|txt)|[_.]labels\.txt|\.audacity\.txt)$",
     re.IGNORECASE,
 )
 SHOWN = 5  # recordings that a message names
+EXACT = ("wav", "wavex", "flac", "aiff", "w64", "rf64", "au", "caf")  # containers that count their samples
+MINUTE = 60.0  # s decoded at a time
 
 
 class Recordings:
@@ -31,6 +34,7 @@ class Recordings:
         self._by_name: dict[str, list[Path]] = {}
         self._by_stem: dict[str, list[Path]] = {}
         self._infos: dict[Path, AudioInfo] = {}
+        self._measured: dict[Path, float] = {}  # s
         for path in _audio(self.folders):
             self._by_name.setdefault(_without_case(path.name), []).append(path)
             self._by_stem.setdefault(path.stem, []).append(path)
@@ -71,6 +75,23 @@ class Recordings:
                 raise Refused("recording not readable", f"its recording cannot be read: {error}") from error
         return self._infos[path]
 
+    def seconds(self, path: Path, reaching: float = 0.0) -> float:
+        """How long a recording is, by its header.
+
+        The header of a compressed one only tells about how long; where it says less than `reaching`, the
+        recording is decoded to its end. Raises `Refused`.
+        """
+        header = self.info(path)
+        if reaching <= header.seconds or header.format.lower() in EXACT:
+            return header.seconds
+        if path not in self._measured:
+            try:
+                samples = sum(map(len, audio.stream(path, MINUTE)))
+            except AudioError as error:
+                raise Refused("recording not readable", f"its recording cannot be read: {error}") from error
+            self._measured[path] = samples / SAMPLE_RATE
+        return self._measured[path]
+
     def _search(self, name: str, source: Path) -> list[Path]:
         found = self._by_name.get(_without_case(name), [])
         if not found and Path(name).suffix.lower() not in AUDIO:
@@ -88,13 +109,12 @@ def own_names(source: Path) -> list[str]:
 
 
 def _audio(folders: list[Path]) -> list[Path]:
-    found: list[Path] = []
+    """The audio files under the folders, each once."""
+    found: dict[str, Path] = {}
     for folder in folders:
-        try:
-            found += find_audio([folder])
-        except CorpusError:  # a folder without audio
-            continue
-    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
+        for path in files_under(folder, audio=True):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
 
 
 def _without_case(name: str) -> str:

@@ -22,8 +22,8 @@ Writer = Callable[[Path, pa.Schema, str], AbstractContextManager[Callable[[pa.Ta
 
 
 def check_out(out: Path, writers: Mapping[str, Writer]) -> None:
-    """Raises `UsageError` if `out` is a folder or its suffix is none of `writers`."""
-    if out.suffix not in writers:
+    """Raises `UsageError` if `out` is a folder or its name ends like none of `writers`."""
+    if _ending(out, writers) is None:
         *most, last = writers
         raise UsageError(f"--out {out}: the name must end in {', '.join(most)} or {last}.")
     if out.is_dir():
@@ -37,7 +37,7 @@ def write_table(
     about: dict[str, Any],
     empty: Callable[[], AtstError],
 ) -> None:
-    """Write all rows by the writer for the suffix of `out`, GROUP_ROWS or some more at a time.
+    """Write all rows by the writer for the ending of `out`, GROUP_ROWS or some more at a time.
 
     `about` goes to the file's metadata where the format has some. Raises what `empty` makes if there are no
     rows, `AtstError` if the file cannot be written; an existing file is replaced only when all is done.
@@ -49,12 +49,16 @@ def write_table(
             first = next(groups, None)
             if first is None:
                 raise empty()
-            with writers[out.suffix](temporary, first.schema, json.dumps(about)) as write:
+            with writers[_ending(out, writers) or ""](temporary, first.schema, json.dumps(about)) as write:
                 for group in chain([first], groups):
                     write(group)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise AtstError(f"--out {out}: cannot be written: {reason}.") from error
+
+
+def _ending(out: Path, writers: Mapping[str, Writer]) -> str | None:
+    return next((ending for ending in writers if out.name.endswith(ending)), None)
 
 
 def path_text(path: Path) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from atst.errors import UsageError
+from atst.events.folders import files_under
+from atst.events.formats import is_annotation
+from atst.events.recordings import own_names
 from atst.tasks.listing import SHOWN, Listing, audio_under, build_task
 from atst.tasks.task import Task
 
@@ -34,6 +37,7 @@ def folder_task(folder: Path, seed: int = 0) -> Task:
     only, a class of fewer than three clips, or splits that are not complete.
     """
     found = audio_under(folder)
+    _check_annotations(folder, found)
     files = sorted(file for file in found if "/" in file)
     if not files:
         raise UsageError(
@@ -57,6 +61,18 @@ def folder_task(folder: Path, seed: int = 0) -> Task:
     return build_task(
         folder, folder, Listing(files, labels, parts), name=f"{folder.resolve().name}/", source=source
     )
+
+
+def _check_annotations(folder: Path, audio: set[str]) -> None:
+    """Raises `UsageError` where a table of an annotation program lies beside audio or is named after it."""
+    folders = {(folder / file).parent for file in audio}
+    names = {name for file in audio for name in (Path(file).name, Path(file).stem)}
+    for path in files_under(folder, audio=False):
+        if (path.parent in folders or names.intersection(own_names(path))) and is_annotation(path):
+            command = f"atst annotations {folder} --window SECONDS --out meta.csv"
+            raise UsageError(
+                f"{folder} is no task yet, its labels are in tables ({path}): run {command} first."
+            )
 
 
 def _split_folders(folder: Path, tops: set[str]) -> dict[str, str]:

@@ -1,0 +1,16 @@
+"""What lies under a folder: recordings, and files that may be annotations of them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from atst.sound.find import AUDIO
+
+
+def files_under(folder: Path, audio: bool) -> Iterator[Path]:
+    """The files whose names end like audio, or those whose names do not; sorted, without hidden ones."""
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and (Path(name).suffix.lower() in AUDIO) == audio:
+                yield Path(here, name)
