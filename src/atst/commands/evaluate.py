@@ -83,7 +83,7 @@ def evaluate(
     faults: list[str] = []
     for title, source in tasks.items():
         try:
-            task = _task(title, source)
+            task = _task(title, source, seed)
         except AtstError as error:
             faults += [f"{name} on {title}: {error}" for name in named]
         else:
@@ -147,10 +147,10 @@ def _named(plan: Path, values: dict[str, Any], key: str) -> dict[str, str]:
     return {str(name): str(value) for name, value in entries.items()}
 
 
-def _task(title: str, source: str) -> Task:
+def _task(title: str, source: str, seed: int) -> Task:
     """A known task's name goes with the folder of its data; else the source is the task itself."""
     known = title != source and Path(source).is_dir() and title in task_names()
-    return load_task(title, source) if known else load_task(source)
+    return load_task(title, source, seed=seed) if known else load_task(source, seed=seed)
 
 
 def _measure(

@@ -25,7 +25,7 @@ from atst.output.atomic import new_file
 from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.splits import few_labels
-from atst.tasks import Task, load_task
+from atst.tasks import Task, drawn, load_task
 from atst.training import precision
 from atst.training.launch import is_first_process
 from atst.training.loader import resources
@@ -97,6 +97,7 @@ def finetune(
     before = _stored(folder) if resume else None
     chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
     recipe = _recipe(labelled.name, chosen, [*set, *shorthand(workers=workers, seed=seed)], before)
+    labelled = labelled if isinstance(task, Task) else drawn(labelled, recipe.seed)
     where = devices_of.resolve(device)
     start = _encoder(model, recipe, devices)
     recipe = precision.settle(recipe, start.encoder.width, where, folder, before is not None)

@@ -78,7 +78,7 @@ def probe(
     few = _few(shots, fraction, seeds)
     if protocol == "hear" and few is not None:
         raise UsageError("--shots and --fraction go with --protocol paper: HEAR has no few-label setting.")
-    labelled = load_task(task, data)
+    labelled = load_task(task, data, seed=seed)
     encoder = models.load(model, device=device, seed=seed)
     if protocol == "hear":
         finished = hear_probe(encoder, labelled, seed=seed, cache=cache, device=device)

@@ -41,17 +41,18 @@ def extract(model: Any, task: Task, cache: bool = True) -> Features:
     """
     kept: Store | _Unkept = store(model) if cache else _Unkept()
     keys: list[str] = []
+    digests: dict[Path, str] = {}
     rows: list[int] = []
     skipped: list[tuple[str, str]] = []
     for shard in _shards(track(range(len(task)), f"features of {task.name}")):
         fresh: dict[str, NDArray[np.float32]] = {}
         for index in shard:
             try:
-                key = _content(task, index)
+                key = _content(task, index, digests)
                 if key not in kept and key not in fresh:
                     fresh[key] = task.read(index, CLIP_SECONDS)
             except AudioError as error:
-                skipped.append((task.names[index], str(error)))
+                skipped.append((task.title(index), str(error)))
                 continue
             keys.append(key)
             rows.append(index)
@@ -95,16 +96,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atst"
 
 
-def _content(task: Task, index: int) -> str:
-    """A hash of the clip's file, or of its samples if it has none."""
+def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
+    """A hash of the clip's file and segment, or of its samples if it has none.
+
+    `digests` keeps those of files that several clips are of.
+    """
     if task.folder is None:
         return hashlib.sha256(task.read(index).tobytes()).hexdigest()[:32]
-    path = task.path(index)
+    path, segment = task.path(index), task.segment(index)
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+        if (digest := digests.get(path)) is None:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise AudioError(f"{path}: {error.strerror}") from error
+    if segment is None:
+        return digest[:32]
+    digests[path] = digest
+    return hashlib.sha256(f"{digest} {segment[0]:.6f} {segment[1]:.6f}".encode()).hexdigest()[:32]
 
 
 def _shards(indices: Iterator[int]) -> Iterator[list[int]]:

@@ -134,7 +134,7 @@ def layout(features: NDArray[np.float32]) -> NDArray[np.float32]:
 def _settings(probe: Probe) -> Table:
     result = probe.result
     rows = [
-        ["task", f"{result.task}. {probe.task.source}".strip(". ")],
+        ["task", f"{result.task}. {probe.task.about}".strip(". ")],
         ["model", f"{result.model} ({result.fingerprint})"],
         [
             "features",

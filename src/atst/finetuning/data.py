@@ -113,7 +113,7 @@ def one_hot(labels: NDArray, classes: int) -> Tensor:
 def rarity(labels: NDArray | Tensor) -> NDArray[np.float64]:
     """A weight for each clip (n,), adding up to 1: the sum over its labels of 1 / clips with that label.
 
-    `labels` are (n,) classes or (n, C).
+    `labels` are (n,) classes or (n, C). Clips without a label count as one more class.
     """
     given = torch.as_tensor(labels)
     if given.ndim == 1:
@@ -122,6 +122,8 @@ def rarity(labels: NDArray | Tensor) -> NDArray[np.float64]:
         parts = given.split(CHUNK)
         counts = torch.stack([part.double().sum(0) for part in parts]).sum(0).clamp_min(1)
         weights = torch.cat([(part.double() / counts).sum(1) for part in parts]).numpy()
+        unlabelled = weights == 0
+        weights[unlabelled] = 1 / max(1, unlabelled.sum())
     return weights / weights.sum()
 
 

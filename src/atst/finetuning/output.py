@@ -136,7 +136,7 @@ def _curves(finetuned: Finetuned) -> Plot:
 def _settings(finetuned: Finetuned) -> Table:
     result = finetuned.result
     rows = [
-        ["task", f"{result.task}. {finetuned.task.source}".strip(". ")],
+        ["task", f"{result.task}. {finetuned.task.about}".strip(". ")],
         ["model", f"{result.model} ({result.fingerprint})"],
         ["protocol", f"{result.protocol} (generation: {result.generation})"],
         ["computed on", f"{result.device}, {', '.join(' '.join(pair) for pair in result.versions.items())}"],

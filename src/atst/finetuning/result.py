@@ -117,7 +117,7 @@ def result_of(
         trained_on="all training clips" if job.few is None else job.few.words,
         kept=kept,
         clips=len(task) - len(faults),
-        skipped=[(task.names[index], reason) for index, reason in faults],
+        skipped=[(task.title(index), reason) for index, reason in faults],
         warnings=_warnings(job, parts, outcomes),
         fingerprint=job.model.fingerprint,
         task_fingerprint=task_fingerprint(task),

@@ -12,7 +12,9 @@ def task_fingerprint(task: Task) -> str:
     """A hash of the task's clips, labels and parts."""
     parts = task.splits if task.splits is not None else task.folds
     assert parts is not None, "a task has splits or folds"
-    digest = hashlib.sha256(json.dumps([task.names, task.label_names, parts.tolist()]).encode())
+    described = [task.names, task.label_names, parts.tolist()]
+    described += [] if task.segments is None else [task.segments.tolist()]
+    digest = hashlib.sha256(json.dumps(described).encode())
     digest.update(task.labels.tobytes())
     return f"{task.name} {digest.hexdigest()[:16]}"
 
@@ -20,6 +22,7 @@ def task_fingerprint(task: Task) -> str:
 def left_out(task: Task, skipped: int) -> list[str]:
     """Warnings of the clips of a task that a result does not cover."""
     warnings = [f"{skipped} of {len(task)} clips could not be read and were skipped."] if skipped else []
+    warnings += task.warnings
     if task.missing:
         warnings.append(f"{len(task.missing)} labelled clips have no file and were left out.")
     return warnings

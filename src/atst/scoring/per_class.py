@@ -64,10 +64,14 @@ def unseen(
 
 
 def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path: Path) -> None:
-    """One line a tested clip. Multi-label: the classes at 0.5 or more, then the score of each class."""
+    """One line a tested clip. Multi-label: the classes at 0.5 or more, then the score of each class.
+
+    Where clips are segments, their start and end in seconds follow the path.
+    """
     many = task.multi_label
     scores = (logits.sigmoid() if many else logits.softmax(-1)).numpy()  # (n, C)
-    header = ["path", "fold" if task.folds is not None else "split", "label", "prediction"]
+    header = ["path"] if task.segments is None else ["path", "start", "end"]
+    header += ["fold" if task.folds is not None else "split", "label", "prediction"]
     labels = [writable(name) for name in task.label_names]
     header += [f"score {name}" for name in labels] if many else ["score", "correct"]
     parts = task.folds if task.folds is not None else task.splits
@@ -81,7 +85,9 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
             rest = (
                 [f"{value:.6g}" for value in score] if many else [f"{score.max():.6g}", int(guess == label)]
             )
-            writer.writerow([writable(task.names[row]), parts[row], label, guess, *rest])
+            clip = [writable(task.names[row])]
+            clip += [] if task.segments is None else _times(task.segment(row))
+            writer.writerow([*clip, parts[row], label, guess, *rest])
 
 
 def drawn(name: str) -> str:
@@ -116,3 +122,8 @@ def _text(label: NDArray, names: list[str]) -> str:
     """A class index, or a multi-hot row, as text."""
     chosen = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
     return ";".join(names[i] for i in chosen)
+
+
+def _times(segment: tuple[float, float] | None) -> list[str]:
+    """The cells of a segment; empty for a whole file, as in a task's table."""
+    return ["", ""] if segment is None else [f"{time:g}" for time in segment]

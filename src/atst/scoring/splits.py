@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from atst.errors import UsageError
 from atst.tasks import Task
+from atst.tasks.division import FIFTHS, first_label, grouped_fifths
 
-FIFTHS = 5  # one of them is held out of the training clips, where a task has nothing to choose on
 ENOUGH = 300  # validation clips; with fewer, other training clips are held out in turn
 SPLIT_BY_FOLDS = 3  # folds from which on a whole one can be held out
 
@@ -38,7 +38,7 @@ class Few:
         """The clips (n,) that are drawn from those of `pool` (n,), class by class."""
         rng = np.random.default_rng(seed)
         drawn = np.zeros(len(pool), dtype=bool)
-        classes = _first_label(labels)
+        classes = first_label(labels)
         for label in np.unique(classes[pool]):
             own = rng.permutation(np.flatnonzero(pool & (classes == label)))
             drawn[own[: self.shots or max(1, round((self.fraction or 0) * len(own)))]] = True
@@ -90,20 +90,23 @@ def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = Non
     """The parts of the clips `rows` of a task.
 
     Where the task has no validation split, part of the training clips is held out for choosing: with three
-    or more folds the next one (it shares no recording with the others), else a fifth of each class. With
+    or more folds the next one (it shares no recording with the others), else a fifth of each class, of whole
+    recordings where clips share them. With
     `few`, both are cut from the drawn training clips, and a validation split is not looked at. A few clips
     choose by chance; a classifier that is quickly trained can take turns: the next fold or the next fifth is
     held out instead, until `ENOUGH` clips or all have had theirs.
     """
     if few is not None:
         return _few_parts(task, rows, seed, few)
+    groups = None if task.groups is None else task.groups[rows]
+    fifth = "the training clips of each class" if groups is None else "the training recordings"
     if task.folds is None:
         assert task.splits is not None, "a task has splits or folds"
         train, valid, test = ((task.splits[rows] == part)[:, None] for part in ("train", "valid", "test"))
         if valid.any():
             return Parts(train, valid, test, None, None, valid[:, :, None])
-        turns = _fifths(task.labels[rows], train, seed)
-        return _held_out(train, turns, test, None, "a fifth of the training clips of each class")
+        turns = _fifths(task.labels[rows], train, seed, groups)
+        return _held_out(train, turns, test, None, f"a fifth of {fifth}")
     own = task.folds[rows]
     folds = np.unique(own).tolist()
     test = np.stack([own == fold for fold in folds], axis=1)  # (n, F)
@@ -111,14 +114,14 @@ def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = Non
         turns = np.stack([np.roll(test, -turn, axis=1) for turn in range(1, len(folds))], axis=2)
         how = "the fold after the test fold"
     else:
-        turns = _fifths(task.labels[rows], ~test, seed)
-        how = "a fifth of the training clips of each class"
+        turns = _fifths(task.labels[rows], ~test, seed, groups)
+        how = f"a fifth of {fifth}"
     return _held_out(~test, turns, test, folds, how)
 
 
 def _few_parts(task: Task, rows: NDArray[np.int64], seed: int, few: Few) -> Parts:
     """Trained on a few clips; a fifth of them is held out, none where every class has only one."""
-    labels = task.labels[rows]
+    labels, groups = task.labels[rows], None if task.groups is None else task.groups[rows]
     if task.folds is None:
         assert task.splits is not None, "a task has splits or folds"
         folds, test = None, (task.splits[rows] == "test")[:, None]  # (n, F)
@@ -128,11 +131,11 @@ def _few_parts(task: Task, rows: NDArray[np.int64], seed: int, few: Few) -> Part
         test = np.stack([task.folds[rows] == fold for fold in folds], axis=1)
         pool = ~test
     drawn = np.stack([few.draw(labels, column, seed) for column in pool.T], axis=1)
-    if not all(np.bincount(_first_label(labels[column])).max() > 1 for column in drawn.T):
+    if not all(np.bincount(first_label(labels[column])).max() > 1 for column in drawn.T):
         nothing = np.zeros_like(drawn)
         return Parts(drawn, nothing, test, folds, None, nothing[:, :, None])
     how = f"a fifth of the {few.words} that were drawn"
-    return _held_out(drawn, _fifths(labels, drawn, seed), test, folds, how)
+    return _held_out(drawn, _fifths(labels, drawn, seed, groups), test, folds, how)
 
 
 def _held_out(
@@ -149,16 +152,20 @@ def _held_out(
     return Parts(known & ~valid, valid, test, folds, how, turns[:, :, :enough])
 
 
-def _first_label(labels: NDArray) -> NDArray:
-    """(n,) classes of (n,) or multi-hot (n, C) labels."""
-    return labels if labels.ndim == 1 else labels.argmax(1)
+def _fifths(
+    labels: NDArray, train: NDArray[np.bool_], seed: int, groups: NDArray[np.int64] | None
+) -> NDArray[np.bool_]:
+    """Random fifths (n, F, K) of the training clips (n, F), class by class; one at least stays each time.
 
-
-def _fifths(labels: NDArray, train: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """Random fifths (n, F, K) of the training clips (n, F), class by class; one at least stays each time."""
+    With `groups` (n,) they are of whole groups, unless all training clips are of one.
+    """
     turns = np.zeros((*train.shape, FIFTHS), dtype=bool)
-    classes = _first_label(labels)
+    classes = first_label(labels)
     for column, fifths in zip(train.T, turns.transpose(1, 0, 2), strict=True):
+        numbers = None if groups is None else grouped_fifths(classes[column], groups[column], seed)
+        if numbers is not None:
+            fifths[np.flatnonzero(column), numbers] = True
+            continue
         rng = np.random.default_rng(seed)
         for label in np.unique(classes[column]):
             own = rng.permutation(np.flatnonzero(column & (classes == label)))

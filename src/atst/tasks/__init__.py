@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from atst.errors import UsageError, unknown
+from atst.tasks.division import drawn
 from atst.tasks.folders import folder_task
 from atst.tasks.published import Figure, published
 from atst.tasks.registry import KNOWN, known_classes, load_known
@@ -11,18 +12,32 @@ from atst.tasks.synthetic import synthetic_task
 from atst.tasks.tables import read_task
 from atst.tasks.task import Metric, Task
 
-__all__ = ["KNOWN", "Figure", "Known", "Metric", "Task", "classes_of", "load_task", "published", "task_names"]
+__all__ = [
+    "KNOWN",
+    "Figure",
+    "Known",
+    "Metric",
+    "Task",
+    "classes_of",
+    "drawn",
+    "load_task",
+    "published",
+    "task_names",
+]
 
 
-def load_task(task: str | Path | Task, data: str | Path | None = None, option: str = "--data") -> Task:
+def load_task(
+    task: str | Path | Task, data: str | Path | None = None, option: str = "--data", seed: int = 0
+) -> Task:
     """The task of that name, or the one that a CSV file or a folder describes.
 
     Args:
-        task: a registered name (`task_names()`); or the path of a CSV file with the columns `path`,
-            `label`, and `split` or `fold`; or of a folder with a `meta.csv` or with a folder for each class;
-            or a `Task`, which is returned.
+        task: a registered name (`task_names()`); or the path of a CSV file with the columns `path` and
+            `label` (see `read_task` for others); or of a folder with a `meta.csv` or with a folder for each
+            class; or a `Task`, which is returned.
         data: the folder that holds a registered task's files; by default `$ATST_DATA/<its folder>`.
         option: what gives `data` on the command line, for messages.
+        seed: of the division of own data that gives none.
 
     Raises:
         UsageError: the name is unknown, its folder is not given, or the files cannot be meant.
@@ -37,14 +52,14 @@ def load_task(task: str | Path | Task, data: str | Path | None = None, option: s
     if name == "synthetic":
         return synthetic_task()
     if name in KNOWN:
-        return load_known(name, data, option)
+        return load_known(name, data, option, seed)
     path = Path(task)
     if data is not None and (name.endswith(".csv") or path.exists()):
         raise UsageError(f"{option} {data} is for registered tasks; {name} is a path, so leave it out.")
     if path.is_dir() and not (path / "meta.csv").is_file():
-        return folder_task(path)
+        return folder_task(path, seed)
     if name.endswith(".csv") or path.exists():
-        return read_task(path / "meta.csv" if path.is_dir() else path)
+        return read_task(path / "meta.csv" if path.is_dir() else path, seed=seed)
     raise UsageError(f"{unknown('task', name, task_names())} Or give the path of a meta.csv or a folder.")
 
 

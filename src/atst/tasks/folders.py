@@ -2,16 +2,14 @@
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from atst.errors import UsageError
 from atst.events.folders import files_under
 from atst.events.formats import is_annotation
 from atst.events.recordings import own_names
 from atst.tasks.listing import SHOWN, Listing, audio_under, build_task
+from atst.tasks.names import same_form
 from atst.tasks.task import Task
 
 # What others call the three parts.
@@ -25,7 +23,6 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-DIVIDED = "No split was given: of each class a fifth tests and a fifth is for choosing, drawn with seed {}."
 
 
 def folder_task(folder: Path, seed: int = 0) -> Task:
@@ -52,15 +49,13 @@ def folder_task(folder: Path, seed: int = 0) -> Task:
         labels = _labels(folder, [file.split("/")[1] for file in files])
     else:
         labels = _labels(folder, [file.split("/")[0] for file in files])
-        parts = divide_by_class(folder, labels, seed)
-        source = DIVIDED.format(seed)
+        parts = ["all"] * len(files)
     if len(found) > len(files):
         left_out = f"Left out: audio files in no class folder, {len(found) - len(files)}."
         print(f"{folder}: {left_out}", file=sys.stderr, flush=True)
-        source = f"{source} {left_out}".strip()
-    return build_task(
-        folder, folder, Listing(files, labels, parts), name=f"{folder.resolve().name}/", source=source
-    )
+        source = left_out
+    listing = Listing(files, labels, parts, "split" if splits else "draw")
+    return build_task(folder, folder, listing, seed, name=f"{folder.resolve().name}/", source=source)
 
 
 def _check_annotations(folder: Path, audio: set[str]) -> None:
@@ -95,7 +90,7 @@ def _labels(folder: Path, classes: list[str]) -> list[list[str]]:
     folders: dict[str, str] = {}
     for name in sorted(set(classes)):
         label = _utf8(name)
-        if label in folders:
+        if label in folders and "\ufffd" in label:
             both = f"{folders[label]!a} and {name!a}"
             raise UsageError(f"{folder}: class folders {both} are not UTF-8 and read the same: rename one.")
         folders[label] = name
@@ -103,22 +98,4 @@ def _labels(folder: Path, classes: list[str]) -> list[list[str]]:
 
 
 def _utf8(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def divide_by_class(where: object, labels: Sequence[Sequence[str]], seed: int) -> list[str]:
-    """The part of each clip: of each class (the first label) a fifth test, a fifth valid, the rest train.
-
-    Clips without a label are divided like a class, however few they are.
-    """
-    first = np.array([own[0] if own else "" for own in labels])
-    parts = np.full(len(first), "train", dtype=object)
-    rng = np.random.default_rng(seed)
-    for label in np.unique(first):
-        own = rng.permutation(np.flatnonzero(first == label))
-        if label and len(own) < 3:
-            raise UsageError(f"{where}: class '{label}' has {len(own)} clips; without a split 3 are needed.")
-        fifth = max(1, round(len(own) / 5))
-        parts[own[:fifth]] = "test"
-        parts[own[fifth : 2 * fifth]] = "valid"
-    return parts.tolist()
+    return same_form(os.fsencode(name).decode("utf-8", "replace"))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from atst.errors import AudioError, UsageError, unknown
 from atst.sound.clips import cell_waveform
-from atst.tasks.folders import DIVIDED, SPLIT_NAMES, divide_by_class
+from atst.tasks.folders import SPLIT_NAMES
 from atst.tasks.listing import Listing, build_task
 from atst.tasks.task import Task
 
@@ -42,7 +42,8 @@ def task_from_dataset(
     splits = _splits(dataset, fold)
     columns = [audio, label] if fold is None else [audio, label, fold]
     clips: list[Callable[[], NDArray[np.float32]]] = []
-    listing = Listing([], [], [], "split" if fold is None else "fold")
+    undivided = fold is None and len(splits) == 1
+    listing = Listing([], [], [], "draw" if undivided else "split" if fold is None else "fold")
     for split, rows in splits.items():
         for column in columns:
             if column not in rows.column_names:
@@ -53,10 +54,6 @@ def task_from_dataset(
         listing.files += [f"{split}/{i}" for i in range(len(rows))]
         listing.parts += [SPLIT_NAMES.get(split, "")] * len(rows) if fold is None else _text(rows[fold])
         clips += _clips(rows, audio)
-    source = ""
-    if fold is None and len(splits) == 1:
-        listing.parts = divide_by_class(name, listing.labels, seed)
-        source = DIVIDED.format(seed)
 
     def waveform(index: int) -> NDArray[np.float32]:
         try:
@@ -64,7 +61,7 @@ def task_from_dataset(
         except AudioError as error:
             raise AudioError(f"{name} {listing.files[index]}: {error}") from error
 
-    return build_task(name, None, listing, name=name, waveform=waveform, source=source)
+    return build_task(name, None, listing, seed, name=name, waveform=waveform)
 
 
 def _splits(dataset: Any, fold: str | None) -> Mapping[str, Any]:

@@ -2,20 +2,26 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atst.errors import UsageError
 from atst.sound.find import AUDIO
+from atst.tasks.division import drawn
+from atst.tasks.names import same_form
+from atst.tasks.segments import Segment
 from atst.tasks.task import SPLITS, Task
 
 SHOWN = 5  # files that a message names
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -25,46 +31,57 @@ class Listing:
     files: list[str]  # relative to the data set's folder; where no file was found, what names the clip
     labels: list[list[str]]
     parts: list[str]  # "train", "valid" and "test", or the numbers of folds
-    by: Literal["split", "fold"] = "split"
+    by: Literal["split", "fold", "draw"] = "split"  # "draw": all are one part, which is yet to be divided
     classes: list[str] | None = None  # in the official order; None: as they occur, sorted
     multi_label: bool = False
+    segments: list[Segment] | None = None  # None: every clip is a whole file
+    groups: list[str] | None = None  # the recording that each clip is of; None: each is of another
+    lines: list[int] | None = None  # of the table
+    warnings: list[str] = field(default_factory=list)
+
+    def kept(self, there: Sequence[bool]) -> "Listing":
+        """Those of the clips that are `there`."""
+
+        def own(values: list[Item]) -> list[Item]:
+            return list(compress(values, there))
+
+        columns = ("segments", "groups", "lines")
+        chosen: dict[str, Any] = {name: own(values) for name in columns if (values := getattr(self, name))}
+        chosen |= {name: own(getattr(self, name)) for name in ("files", "labels", "parts")}
+        return replace(self, **chosen)
 
 
-def build_task(where: object, folder: Path | None, listing: Listing, **rest: Any) -> Task:
+def build_task(where: object, folder: Path | None, listing: Listing, seed: int = 0, **rest: Any) -> Task:
     """The task of a listing whose files are relative to `folder`.
 
-    `where` is what messages name, a file or a folder. `rest` are further fields of `Task`, among them `name`,
-    and without a folder `waveform`. Raises `UsageError` for labels or parts that cannot be meant.
+    Parts that are not given are drawn by `seed`. `where` is what messages name, a file or a folder. `rest`
+    are further fields of `Task`, among them `name`, and without a folder `waveform`. Raises `UsageError` for
+    labels or parts that cannot be meant.
     """
     if not listing.files:
         raise UsageError(f"{where} lists no clips.")
     labels, label_names = encode(where, listing)
-    splits = np.array(listing.parts) if listing.by == "split" else None
-    folds = None if listing.by == "split" else _folds(where, listing.parts)
-    _check_parts(where, splits, folds)
-    return Task(
+    task = Task(
         names=listing.files,
         labels=labels,
         label_names=label_names,
-        splits=splits,
-        folds=folds,
+        splits=np.array(listing.parts) if listing.by == "split" else None,
+        folds=_folds(where, listing.parts) if listing.by == "fold" else None,
         folder=folder,
+        segments=None if listing.segments is None else np.array(listing.segments, dtype=np.float64),
+        groups=None if listing.groups is None else np.unique(listing.groups, return_inverse=True)[1],
+        warnings=tuple(listing.warnings),
         **rest,
     )
+    task = drawn(task, seed)
+    _check_parts(where, task)
+    return task
 
 
 def with_files(listing: Listing, audio: set[str]) -> tuple[Listing, list[str]]:
     """The clips whose file is in `audio`, and the names of the others."""
     there = [file in audio for file in listing.files]
-    kept = Listing(
-        _where(listing.files, there),
-        _where(listing.labels, there),
-        _where(listing.parts, there),
-        listing.by,
-        listing.classes,
-        listing.multi_label,
-    )
-    return kept, [file for file, found in zip(listing.files, there, strict=True) if not found]
+    return listing.kept(there), [file for file, found in zip(listing.files, there, strict=True) if not found]
 
 
 def audio_under(folder: Path, within: Iterable[str] = ("",)) -> set[str]:
@@ -121,33 +138,42 @@ def open_table(path: Path) -> Iterator[TextIO]:
 
 
 def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
-    """Class indices (n,) int64, or multi-hot (n, C) uint8, and the names of the classes."""
-    found, names = {label for labels in listing.labels for label in labels}, class_names(listing)
-    if len(names) < 2:
-        raise UsageError(f"{where} has only one label, '{names[0] if names else ''}': nothing to tell apart.")
-    if strange := sorted(found - set(names)):
-        raise UsageError(f"{where}: label '{strange[0]}' is not one of its {len(names)} classes.")
+    """Class indices (n,) int64, or multi-hot (n, C) uint8, and the names of the classes.
+
+    A multi-label task may have a single class: it is there or not.
+    """
+    found = {label: same_form(label) for labels in listing.labels for label in labels}
+    names = class_names(listing)
+    if len(names) < (1 if listing.multi_label else 2):
+        has = f"only one label, '{names[0]}'" if names else "no label"
+        raise UsageError(f"{where} has {has}: nothing to tell apart.")
     number = {name: i for i, name in enumerate(names)}
+    if strange := sorted(label for label, same in found.items() if not {label, same} & number.keys()):
+        raise UsageError(f"{where}: label '{strange[0]}' is not one of its {len(names)} classes.")
+    number |= {label: number[same] for label, same in found.items() if label not in number}
     if not listing.multi_label:
         return np.array([number[labels[0]] for labels in listing.labels], dtype=np.int64), names
     hot = np.zeros((len(listing.labels), len(names)), dtype=np.uint8)
-    for row, labels in zip(hot, listing.labels, strict=True):
-        row[[number[label] for label in labels]] = 1
+    rows = np.repeat(np.arange(len(hot)), [len(labels) for labels in listing.labels])
+    hot[rows, [number[label] for labels in listing.labels for label in labels]] = 1
+    if hot.all():
+        raise UsageError(
+            f"{where}: every clip has the label '{names[0]}': nothing to tell apart; clips without it have "
+            "an empty cell."
+        )
     return hot, names
 
 
 def class_names(listing: Listing) -> list[str]:
     """The names of the classes: in the official order if there is one, else sorted."""
-    return listing.classes or sorted({label for labels in listing.labels for label in labels}, key=_natural)
+    return listing.classes or sorted(
+        {same_form(label) for labels in listing.labels for label in labels}, key=_natural
+    )
 
 
 def _is_audio(file: str) -> bool:
     dot = file.rfind(".")
     return dot > 0 and file[dot:].lower() in AUDIO
-
-
-def _where(values: list, chosen: list[bool]) -> list:
-    return [value for value, keep in zip(values, chosen, strict=True) if keep]
 
 
 def _natural(name: str) -> tuple[bool, float, str]:
@@ -162,7 +188,8 @@ def _folds(where: object, parts: list[str]) -> NDArray[np.int64]:
     return np.array([int(part) for part in parts], dtype=np.int64)
 
 
-def _check_parts(where: object, splits: NDArray | None, folds: NDArray | None) -> None:
+def _check_parts(where: object, task: Task) -> None:
+    splits, folds = task.splits, task.folds
     if folds is not None and len(np.unique(folds)) < 2:
         raise UsageError(f"{where} has only one fold; cross-validation needs two or more.")
     if splits is not None and (strange := sorted(set(splits.tolist()) - set(SPLITS))):
@@ -170,3 +197,9 @@ def _check_parts(where: object, splits: NDArray | None, folds: NDArray | None) -
     for needed in ("train", "test"):
         if splits is not None and needed not in splits:
             raise UsageError(f"{where} has no clip whose split is '{needed}'.")
+    parts = splits if splits is not None else folds
+    assert parts is not None, "a task has splits or folds"
+    for part in np.unique(parts) if task.multi_label else []:
+        if not task.class_counts(np.flatnonzero(parts == part)).any():
+            kind = "split" if splits is not None else "fold"
+            raise UsageError(f"{where}: no clip of {kind} '{part}' has a label: mAP is of those that have.")

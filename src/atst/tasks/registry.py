@@ -9,23 +9,23 @@ from atst.tasks.music import MUSIC
 from atst.tasks.sounds import SOUNDS
 from atst.tasks.spec import Known
 from atst.tasks.speech import SPEECH
-from atst.tasks.tables import read_table, read_task
+from atst.tasks.tables import check_segments, read_table, read_task
 from atst.tasks.task import Task
 
 KNOWN: dict[str, Known] = {**SOUNDS, **SPEECH, **MUSIC}
 
 
-def load_known(name: str, data: str | Path | None, option: str = "--data") -> Task:
+def load_known(name: str, data: str | Path | None, option: str = "--data", seed: int = 0) -> Task:
     """The registered task of that name, from a prepared table or the official layout in its folder.
 
     Clips without a file are an error that counts them, but where some can no longer be had (AudioSet):
-    there they are left out, and listed in the task's `missing`. Raises `UsageError`, which calls `data` by
-    the name `option`.
+    there they are left out, and listed in the task's `missing`. A prepared table without parts is divided by
+    `seed`. Raises `UsageError`, which calls `data` by the name `option`.
     """
     known = KNOWN[name]
     folder = data_folder(name, data, option)
     if (folder / known.table).is_file():
-        return read_task(folder / known.table, name, known.rates, known.source)
+        return read_task(folder / known.table, name, known.rates, known.source, seed)
     root = official_root(name, folder, option)
     listing, missing, _ = read_official(known, root)
     if missing and (not known.vanishing or not listing.files):
@@ -33,8 +33,9 @@ def load_known(name: str, data: str | Path | None, option: str = "--data") -> Ta
         count = f"{len(missing)} of {len(missing) + len(listing.files)} clips"
         more = f"atst tasks check {name} --data {folder} says more."
         raise UsageError(f"task {name}: {count} have no file in {root}: {shown}. {more}")
-    extra = {"rates": known.rates, "source": known.source, "missing": tuple(missing)}
-    return build_task(root, root, listing, name=name, **extra)
+    return build_task(
+        root, root, listing, name=name, rates=known.rates, source=known.source, missing=tuple(missing)
+    )
 
 
 def known_classes(name: str, data: str | Path | None, option: str = "--data") -> tuple[list[str], bool]:
@@ -69,6 +70,7 @@ def read_prepared(table: Path) -> tuple[Listing, list[str], list[str]]:
     # A table may name files elsewhere, or write a path in another way than a folder's listing does.
     audio |= {file for file in everything.files if file not in audio and (table.parent / file).is_file()}
     listing, missing = with_files(everything, audio)
+    check_segments(table, listing)
     return listing, missing, sorted(audio - set(listing.files))
 
 

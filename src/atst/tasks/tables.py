@@ -3,90 +3,212 @@
 import csv
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TextIO
 
 from atst.errors import UsageError
 from atst.tasks.listing import SHOWN, Listing, build_task, open_table
+from atst.tasks.names import existing, same_form
+from atst.tasks.segments import WHOLE, Segment, cut_to_files, parse, words
 from atst.tasks.task import SPLITS, Task
+
+KNOWS = (
+    "results are then too good: a classifier may know the recording again, its place, device or individual"
+)
 
 
 def read_task(
-    path: Path, name: str | None = None, rates: tuple[float, ...] | None = None, source: str = ""
+    path: Path,
+    name: str | None = None,
+    rates: tuple[float, ...] | None = None,
+    source: str = "",
+    seed: int = 0,
 ) -> Task:
     """The task that the CSV file at `path` describes.
 
-    Columns: `path` (relative to the file), `label` (several separated by `;` in any row make the task
-    multi-label), and `split` (train, valid, test) or `fold` (an integer). Others are ignored. `split`
-    wins if both are there.
+    Columns: `path` (relative to the file); `label`, or `labels` where a clip may have several or none
+    (separated by `;`, which makes `label` multi-label too); `split` (train, valid, test) or `fold` (an
+    integer), without which the clips are divided by `seed`; `start` and `end` in seconds if rows are segments
+    of their files; `group`, what must not be divided, by default the recording. Others are ignored. `split`
+    wins over `fold`.
 
-    Raises `UsageError` naming what is wrong: a missing file or column, an unknown split, an empty label,
-    missing audio files, a file in two parts, fewer than two labels, no clip to train on or to test on.
+    Raises `UsageError` naming what is wrong: a missing file or column, an unknown split, an empty label, a
+    segment that is none, a clip with two labels or in two parts, one label only, no clip to train on or to
+    test on.
     """
     listing = read_table(path)
     files = [path.parent / file for file in listing.files]
     _check_files(path, files)
-    _check_apart(path, files, listing)
+    check_segments(path, listing)
     name = name or f"{path.parent.resolve().name}/{path.name}"
-    return build_task(path, path.parent, listing, name=name, rates=rates, source=source)
+    return build_task(path, path.parent, listing, seed, name=name, rates=rates, source=source)
 
 
 def read_table(path: Path) -> Listing:
     """What the CSV file says, whether or not its audio files exist."""
-    files: list[str] = []
-    cells: list[str] = []
-    parts: list[str] = []
-    column = ""
-    for column, file, label, part in _rows(path):  # noqa: B007 - the same for all rows
-        files.append(file)
-        cells.append(label)
-        parts.append(part)
-    if not files:
-        raise UsageError(f"{path} has a header but no rows.")
-    labels = [[label.strip() for label in cell.split(";") if label.strip()] for cell in cells]
-    many = any(";" in cell for cell in cells)
-    return Listing(files, labels, parts, "split" if column == "split" else "fold", multi_label=many)
-
-
-def _rows(path: Path) -> Iterator[tuple[str, str, str, str]]:
-    """(column of the part, file, label, part) of each row, stripped and checked."""
     with open_table(path) as stream:
-        reader = csv.DictReader(stream)
-        header = reader.fieldnames or []
-        column = "split" if "split" in header else "fold"
-        for needed in ("path", "label", column):
-            if needed not in header:
-                wanted = "'split' or 'fold'" if needed == "fold" else f"'{needed}'"
-                raise UsageError(
-                    f"{path} has no column {wanted}; its columns are: {', '.join(header) or 'none'}."
-                )
-        for row in reader:
-            values = [(row[key] or "").strip() for key in ("path", "label", column)]
-            if not all(values):
-                empty = ("path", "label", column)[values.index("")]
-                raise UsageError(f"{path}, line {reader.line_num}: empty '{empty}'.")
-            if column == "split" and values[2] not in SPLITS:
-                where = f"{path}, line {reader.line_num}"
-                raise UsageError(f"{where}: unknown split '{values[2]}'. Valid: {', '.join(SPLITS)}.")
-            yield column, values[0], values[1], values[2]
+        columns, rows = _read(path, stream)
+    if not rows:
+        raise UsageError(f"{path} has a header but no rows.")
+    many = columns.label == "labels" or any(len(row.labels) > 1 for row in rows)
+    if not many and (empty := next((row for row in rows if not row.labels), None)):
+        raise UsageError(
+            f"{path}, line {empty.line}: empty 'label'; where clips may have several labels or none, call "
+            "the column 'labels'."
+        )
+    real = {file: os.path.realpath(path.parent / file) for file in {row.file for row in rows}}
+    rows = _merged(path, rows, real, many)
+    _check_apart(path, rows, real, columns.part)
+    segments = [row.segment for row in rows] if columns.segments else None
+    listing = Listing(
+        [row.file for row in rows],
+        [row.labels for row in rows],
+        [row.part for row in rows],
+        columns.part,
+        multi_label=many,
+        segments=segments,
+        groups=_groups(rows, real),
+        lines=[row.line for row in rows],
+    )
+    listing.warnings += _shared(listing, "groups" if columns.group else "recordings")
+    return listing
+
+
+def check_segments(path: Path, listing: Listing) -> None:
+    """Cut segments of a listing to their files; the files must exist. Raises `UsageError`."""
+    if listing.segments is None:
+        return
+    assert listing.lines is not None, "the listing is of a table"
+    files = [path.parent / file for file in listing.files]
+    listing.segments, warnings = cut_to_files(path, files, listing.segments, listing.lines)
+    listing.warnings += warnings
+
+
+@dataclass
+class _Row:
+    line: int
+    file: str
+    labels: list[str]
+    part: str
+    segment: Segment
+    group: str
+
+
+@dataclass
+class _Columns:
+    """Which of the possible columns a table has."""
+
+    label: Literal["label", "labels"]
+    part: Literal["split", "fold", "draw"]
+    segments: bool
+    group: bool
+
+
+def _columns(path: Path, header: list[str]) -> _Columns:
+    if "label" in header and "labels" in header:
+        raise UsageError(f"{path} has both columns 'label' and 'labels': rename the one that is not meant.")
+    label: Literal["label", "labels"] = "labels" if "labels" in header else "label"
+    for needed in ("path", label):
+        if needed not in header:
+            shown = ", ".join(header) or "none"
+            raise UsageError(f"{path} has no column '{needed}'; its columns are: {shown}.")
+    if ("start" in header) != ("end" in header):
+        lacks = "end" if "start" in header else "start"
+        raise UsageError(
+            f"{path} has no column '{lacks}': 'start' and 'end' (seconds) make segments; give both or none."
+        )
+    part: Literal["split", "fold", "draw"] = "split" if "split" in header else "fold"
+    return _Columns(label, part if part in header else "draw", "start" in header, "group" in header)
+
+
+def _read(path: Path, stream: TextIO) -> tuple[_Columns, list[_Row]]:
+    reader = csv.DictReader(stream)
+    columns = _columns(path, list(reader.fieldnames or []))
+    return columns, list(_rows(path, reader, columns))
+
+
+def _rows(path: Path, reader: "csv.DictReader[str]", columns: _Columns) -> Iterator[_Row]:
+    """The rows, stripped and checked one by one."""
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+
+        def cell(column: str) -> str:
+            return (row.get(column) or "").strip()  # noqa: B023 - called for this row alone
+
+        part = "all" if columns.part == "draw" else cell(columns.part)
+        for column, value in (("path", cell("path")), (columns.part, part)):
+            if not value:
+                raise UsageError(f"{where}: empty '{column}'.")
+        if columns.part == "split" and part not in SPLITS:
+            raise UsageError(f"{where}: unknown split '{part}'. Valid: {', '.join(SPLITS)}.")
+        try:
+            segment = parse(cell("start"), cell("end")) if columns.segments else WHOLE
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}.") from None
+        labels = [same_form(label.strip()) for label in cell(columns.label).split(";") if label.strip()]
+        file = existing(path.parent, cell("path"))
+        yield _Row(reader.line_num, file, labels, part, segment, cell("group") if columns.group else "")
+
+
+def _merged(path: Path, rows: list[_Row], real: dict[str, str], many: bool) -> list[_Row]:
+    """Rows of the same clip as one with all their labels; in a table of one label each they must agree."""
+    first: dict[tuple[str, Segment, str], _Row] = {}
+    kept = []
+    for row in rows:
+        other = first.setdefault((real[row.file], row.segment, row.part if many else ""), row)
+        if other is not row and many:
+            other.labels = list(dict.fromkeys([*other.labels, *row.labels]))
+            continue
+        if other.labels != row.labels and not many:
+            clip = f"{row.file}, {words(row.segment)}"
+            raise UsageError(
+                f"{path}, lines {other.line} and {row.line}: two labels, '{other.labels[0]}' and "
+                f"'{row.labels[0]}', for {clip}; where clips may have several, call the column 'labels'."
+            )
+        kept.append(row)
+    return kept
 
 
 def _check_files(path: Path, paths: list[Path]) -> None:
-    missing = [file for file in paths if not file.is_file()]
+    missing = [file for file in dict.fromkeys(paths) if not file.is_file()]
     if missing:
         listed = ", ".join(str(file) for file in missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-        raise UsageError(f"{path}: {len(missing)} of {len(paths)} files are missing: {listed}")
+        raise UsageError(f"{path}: {len(missing)} of {len(set(paths))} files are missing: {listed}")
 
 
-def _check_apart(path: Path, files: list[Path], listing: Listing) -> None:
-    """No file, by whatever path or link, is in two parts: what is trained on must not test."""
-    parts: dict[str, set[str]] = {}
-    for file, part in zip(files, listing.parts, strict=True):
-        parts.setdefault(os.path.realpath(file), set()).add(part)
-    twice = [file for file, own in parts.items() if len(own) > 1]
+def _check_apart(path: Path, rows: list[_Row], real: dict[str, str], by: str) -> None:
+    """No clip, by whatever path or link, is in two parts: what is trained on must not test."""
+    parts: dict[tuple[str, Segment], set[str]] = {}
+    for row in rows:
+        parts.setdefault((real[row.file], row.segment), set()).add(row.part)
+    twice = [clip for clip, own in parts.items() if len(own) > 1]
     if twice:
-        where = " and ".join(sorted(parts[twice[0]]))
-        kind = "splits" if listing.by == "split" else "folds"
-        count = "1 file is" if len(twice) == 1 else f"{len(twice)} files are"
-        raise UsageError(
-            f"{path}: {count} in several {kind}, the first {twice[0]} in {where}: list each in one."
-        )
+        file, segment = twice[0]
+        what = "file" if segment == WHOLE else "segment"
+        where = f"{file}{'' if segment == WHOLE else f', {words(segment)},'}"
+        count = f"1 {what} is" if len(twice) == 1 else f"{len(twice)} {what}s are"
+        both = " and ".join(sorted(parts[twice[0]]))
+        raise UsageError(f"{path}: {count} in several {by}s, the first {where} in {both}: list each in one.")
+
+
+def _groups(rows: list[_Row], real: dict[str, str]) -> list[str] | None:
+    """What names the recording of each row; None if no two rows share one."""
+    groups = [f"group {row.group}" if row.group else f"file {real[row.file]}" for row in rows]
+    return groups if len(set(groups)) < len(groups) else None
+
+
+def _shared(listing: Listing, kind: str) -> list[str]:
+    """A warning if clips of one recording are in several parts."""
+    parts: dict[str, set[str]] = {}
+    for group, part in zip(listing.groups or [], listing.parts, strict=False):
+        parts.setdefault(group, set()).add(part)
+    shared = {group for group, own in parts.items() if len(own) > 1}
+    if not shared:
+        return []
+    clips = sum(group in shared for group in listing.groups or [])
+    example = sorted(shared)[0].split(" ", 1)[1]
+    return [
+        f"{clips} clips are of {len(shared)} {kind} that are in several {listing.by}s, for example "
+        f"{example}; {KNOWS}."
+    ]

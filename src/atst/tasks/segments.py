@@ -1,0 +1,100 @@
+"""Segments: rows of a table that are a stretch of their file, from `start` to `end` in seconds."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from atst.errors import AudioError, UsageError
+from atst.output.progress import track
+from atst.sound import audio
+from atst.sound.audio import SAMPLE_RATE
+
+Segment = tuple[float, float]  # start and end in s
+WHOLE = (0.0, math.inf)
+BEYOND = 1.0  # s that a segment may end after its recording: annotation programs round up
+SHORTEST = 1e-3  # s: less is the rounding of a table, not sound
+
+
+def parse(start: str, end: str) -> Segment:
+    """The segment of two cells; two empty ones mean the whole file. Raises `ValueError` for what is none."""
+    if not start and not end:
+        return WHOLE
+    if not start or not end:
+        raise ValueError("one of 'start' and 'end' is empty; give both, or none for the whole file")
+    first, last = _seconds("start", start), _seconds("end", end)
+    if first == last:
+        raise ValueError(
+            f"start and end are both {start} s, a point; atst annotations --window makes windows of points"
+        )
+    if last < first:
+        raise ValueError(f"end {end} s is before start {start} s")
+    return first, last
+
+
+def words(segment: Segment) -> str:
+    """For messages."""
+    return "the whole file" if segment == WHOLE else f"{segment[0]:g} to {segment[1]:g} s"
+
+
+def cut_to_files(
+    table: Path, files: Sequence[Path], segments: Sequence[Segment], lines: Sequence[int]
+) -> tuple[list[Segment], list[str]]:
+    """The segments, those that end just beyond their file cut to its end, and a warning that counts them.
+
+    Files that cannot be read are left to whoever reads them. Raises `UsageError` naming the line of a segment
+    that ends a second or more beyond its file, or begins there.
+    """
+    cut = list(segments)
+    by_file: dict[Path, list[int]] = {}
+    for row, (file, segment) in enumerate(zip(files, segments, strict=True)):
+        if segment != WHOLE:
+            by_file.setdefault(file, []).append(row)
+    beyond = []
+    for file, rows in track(by_file.items(), f"lengths of {table.name}", len(by_file)):
+        try:
+            ends = [(row, _end(file, segments[row])) for row in _suspects(file, segments, rows)]
+        except AudioError:
+            continue
+        for row, there in ends:
+            start, end = segments[row]
+            if there - start < SHORTEST or end - there >= BEYOND:
+                raise UsageError(
+                    f"{table}, line {lines[row]}: {words(segments[row])} is beyond the end of {file}, "
+                    f"{there:.2f} s."
+                )
+            if end - there > SHORTEST:
+                cut[row] = (start, there)
+                beyond.append(end - there)
+    if not beyond:
+        return cut, []
+    count = "1 segment ends" if len(beyond) == 1 else f"{len(beyond)} segments end"
+    return cut, [f"{count} up to {max(beyond):.2f} s beyond the recording; cut to its end."]
+
+
+def _suspects(file: Path, segments: Sequence[Segment], rows: Iterable[int]) -> list[int]:
+    """Rows that end beyond what the header says, which is an estimate. Raises `AudioError`."""
+    seconds = audio.info(file).seconds
+    return [row for row in rows if segments[row][1] > seconds]
+
+
+def _end(file: Path, segment: Segment) -> float:
+    """Where the sound of a segment really ends. Raises `AudioError`."""
+    start, end = segment
+    try:
+        return start + len(audio.read(file, start, end - start)) / SAMPLE_RATE
+    except AudioError:
+        if start > 0 and start >= (seconds := audio.info(file).seconds):
+            return seconds
+        raise
+
+
+def _seconds(column: str, cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{column} '{cell}' is no number of seconds")
+    if value < 0:
+        raise ValueError(f"{column} {cell} s is negative")
+    return value
