@@ -35,8 +35,8 @@ def test_class_folders_are_divided_by_class_and_it_is_said_how(tmp_path):
             "valid": 2,
             "test": 2,
         }
-    assert "No split was given" in task.source
-    assert "seed 0" in task.source
+    assert "No split was given" in task.about
+    assert "drawn with seed 0: train 12, valid 4, test 4 clips." in task.about
     assert task.splits.tolist() == load_task(str(tmp_path / "pets")).splits.tolist()
     assert linear_probe(SpectrumModel(), task, cache=False).result.value == 1.0
 
@@ -215,7 +215,7 @@ def test_the_command_line_takes_a_task_by_its_name(command, capsys):
 def test_a_single_data_set_is_divided_or_has_folds():
     task = task_from_dataset(rows(10))
     assert [task.splits.tolist().count(part) for part in ("train", "valid", "test")] == [12, 4, 4]
-    assert "No split was given" in task.source
+    assert "No split was given" in task.about
     task = task_from_dataset(rows(3, fold=[1, 2, 3, 1, 2, 3]), fold="fold")
     assert task.folds.tolist() == [1, 2, 3, 1, 2, 3]
     assert task.source == ""

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+import soundfile
+from tones import SpectrumModel, tone
 
+import atst
 from atst.errors import UsageError
+from atst.evaluation.probe import linear_probe
 from atst.tasks import KNOWN, load_task, task_names
 from atst.tasks.listing import read_rows
 
@@ -41,7 +45,15 @@ def test_several_labels_in_a_cell_make_it_multi_label(tmp_path):
     ("text", "message"),
     [
         ("path,split\na.wav,train\n", "no column 'label'; its columns are: path, split"),
-        ("path,label\na.wav,x\n", "no column 'split' or 'fold'"),
+        ("path,label,labels,fold\na.wav,x,x,1\n", "both columns 'label' and 'labels'"),
+        ("path,label\na.wav,x\nb.wav,y\n", "class 'x' has 1 clips; without a split 3 are needed"),
+        (
+            "path,label,fold\na.wav,x,1\na.wav,y,1\nb.wav,x,2\n",
+            "lines 2 and 3: two labels, 'x' and 'y', for a.wav",
+        ),
+        ("path,labels,fold\na.wav,x,1\nb.wav,x,2\n", "every clip has the label 'x'"),
+        ("path,labels,fold\na.wav,,1\nb.wav,,2\n", "has no label"),
+        ("path,labels,split\na.wav,x;y,train\nb.wav,,test\n", "no clip of split 'test' has a label"),
         (
             "path,label,split\na.wav,x,training\n",
             "line 2: unknown split 'training'. Valid: train, valid, test",
@@ -154,3 +166,73 @@ def test_registered_tasks_read_the_real_files(shared_data, name, clips, classes)
     task = load_task(name, shared_data / "tasks" / KNOWN[name].folder)
     assert len(task) == clips
     assert len(task.label_names) == classes
+
+
+def test_a_column_of_labels_allows_none_and_one_class_is_there_or_not(tmp_path):
+    rows = "".join(f"{i}.wav,{'owl' if i % 3 == 0 else ''},{i % 2}\n" for i in range(12))
+    path = table(tmp_path, f"path,labels,fold\n{rows}", [f"{i}.wav" for i in range(12)])
+    task = load_task(path)
+    assert task.metric == "mAP"
+    assert task.label_names == ["owl"]
+    assert task.labels[:, 0].tolist() == [1, 0, 0] * 4
+    path.write_text("path,label,fold\na.wav,x;y,1\nb.wav,,1\nc.wav,y,2\n")
+    for name in "abc":
+        (tmp_path / f"{name}.wav").write_bytes(b"")
+    assert load_task(path).labels.tolist() == [[1, 1], [0, 0], [0, 1]]
+
+
+def test_presence_of_one_class_is_probed_and_fine_tuned(tmp_path):
+    rows = []
+    for i in range(32):
+        soundfile.write(tmp_path / f"{i}.wav", tone(3000 if i % 4 == 0 else 500, i), 16000)
+        rows.append(f"{i}.wav,{'owl' if i % 4 == 0 else ''},{('train', 'test')[i // 4 % 2]}\n")
+    (tmp_path / "meta.csv").write_text("path,labels,split\n" + "".join(rows))
+    task = load_task(tmp_path)
+    result = linear_probe(SpectrumModel(), task, cache=False, device="cpu").result
+    assert (result.metric, result.value) == ("mAP", 1.0)
+    assert all(choice.clips["valid"] for choice in result.chosen)
+    for balanced in (False, True):
+        changes = ["max_epochs=1", "warmup_epochs=0", "batch_size=8", "epoch_steps=1", "workers=0"]
+        done = atst.finetune(
+            task,
+            model="random:nano",
+            out=tmp_path / f"{balanced}",
+            set=[*changes, f"balanced={balanced}"],
+            device="cpu",
+        )
+        assert 0 < done.value <= 1
+
+
+CAFE = ("caf\u00e9", "cafe\u0301")  # one character, or a letter and its accent
+
+
+def test_labels_in_two_normal_forms_are_one_class(tmp_path):
+    rows = "".join(f"{i}.wav,{CAFE[i % 2] if i < 4 else 'bar'},{i % 2}\n" for i in range(8))
+    path = table(tmp_path, f"path,label,fold\n{rows}", [f"{i}.wav" for i in range(8)])
+    assert load_task(path).label_names == ["bar", CAFE[0]]
+    for i, name in enumerate([*CAFE, "bar"]):
+        for take in range(3):
+            (tmp_path / "folders" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "folders" / name / f"{i}{take}.wav").write_bytes(b"")
+    task = load_task(tmp_path / "folders")
+    assert task.label_names == ["bar", CAFE[0]]
+    assert len(task) == 9
+    assert all(task.path(index).is_file() for index in range(9))
+
+
+@pytest.mark.parametrize("form", [0, 1])
+def test_a_path_is_found_in_the_other_normal_form(tmp_path, form):
+    (tmp_path / CAFE[form]).mkdir()
+    files = [f"{CAFE[form]}/{CAFE[1 - form]} {i}.wav" for i in range(4)]
+    rows = "".join(
+        f"{file.replace(CAFE[form], CAFE[1 - form])},{i % 2},{i // 2}\n" for i, file in enumerate(files)
+    )
+    task = load_task(table(tmp_path, f"path,label,fold\n{rows}", files))
+    assert [task.path(index).is_file() for index in range(4)] == [True] * 4
+    assert task.names == files
+
+
+def test_one_file_by_two_labels_is_one_clip_where_there_may_be_several(tmp_path):
+    task = load_task(table(tmp_path, "path,labels,fold\na.wav,x,1\na.wav,y,1\nb.wav,x,2\nc.wav,y,2\n"))
+    assert task.names == ["a.wav", "b.wav", "c.wav"]
+    assert task.labels[0].tolist() == [1, 1]

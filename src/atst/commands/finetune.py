@@ -65,8 +65,8 @@ def finetune(
 
     Args:
         task: A registered task, or the path of a CSV file with the columns `path`, `label`, and `split`
-            (train, valid, test) or `fold`, or of a folder with a folder for each class. From Python also a
-            `Task`.
+            (train, valid, test) or `fold`, without which it is divided by recording and seed, or of a folder
+            with a folder for each class. From Python also a `Task`.
         model: Where to start: a model or run folder, an authors' `.ckpt`, or `random:SIZE` for training from
             scratch.
         out: The folder for the results; it must be new or empty unless --resume is given.

@@ -45,8 +45,9 @@ def probe(
     ----------
     task
         A registered task (`atst tasks` lists them), a folder of class folders, or the path of a CSV file with
-        the columns `path`, `label`, and `split` (train, valid, test) or `fold`; several labels in a cell are
-        separated by `;`. From Python also a `Task`.
+        the columns `path`, `label`, and `split` (train, valid, test) or `fold`; without these it is divided
+        by recording. Several labels in a cell are separated by `;`; `start` and `end` (seconds) make a row a
+        segment of its file. From Python also a `Task`.
     model
         A model folder, a run folder, an authors' `.ckpt`, `random:SIZE`, `logmel` or `opensmile`.
     data
@@ -67,8 +68,8 @@ def probe(
     device
         Where to compute.
     seed
-        Of drawn and held-out clips, the classifier's start, the order of the data, the bootstrap and models
-        named `random:SIZE`.
+        Of a division that the task does not give, of drawn and held-out clips, the classifier's start, the
+        order of the data, the bootstrap and models named `random:SIZE`.
     cache
         Keep features on disk ($ATST_CACHE, else the user's cache folder) and read them back: those of a large
         task (more than 1 GiB) batch by batch. Without it all are in memory.

@@ -135,7 +135,10 @@ def _few_parts(task: Task, rows: NDArray[np.int64], seed: int, few: Few) -> Part
         nothing = np.zeros_like(drawn)
         return Parts(drawn, nothing, test, folds, None, nothing[:, :, None])
     how = f"a fifth of the {few.words} that were drawn"
-    return _held_out(drawn, _fifths(labels, drawn, seed, groups), test, folds, how)
+    turns = _fifths(labels, drawn, seed, groups)
+    if groups is not None and not _all_classes_stay(labels, drawn, turns):
+        turns = _fifths(labels, drawn, seed, None)  # the few clips are of too few recordings
+    return _held_out(drawn, turns, test, folds, how)
 
 
 def _held_out(
@@ -150,6 +153,16 @@ def _held_out(
     enough = 1 + int(np.searchsorted(seen, min(ENOUGH, seen[-1])))
     valid = turns[:, :, 0]
     return Parts(known & ~valid, valid, test, folds, how, turns[:, :, :enough])
+
+
+def _all_classes_stay(labels: NDArray, train: NDArray[np.bool_], turns: NDArray[np.bool_]) -> bool:
+    """Whether training clips (n, F) without those of any turn (n, F, K) still have every class."""
+    classes = first_label(labels)
+    return all(
+        set(classes[own & ~held]) == set(classes[own])
+        for own, fifths in zip(train.T, turns.transpose(1, 2, 0), strict=True)
+        for held in fifths
+    )
 
 
 def _fifths(
