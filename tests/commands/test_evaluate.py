@@ -1,9 +1,11 @@
 import csv
+import json
 
 import numpy as np
 import pytest
 import soundfile
 
+import atst
 from atst.commands.evaluate import evaluate
 from atst.errors import TrainingError, UsageError
 from atst.model import load as models
@@ -58,6 +60,39 @@ def test_clips_that_are_skipped_are_said_each_time(tmp_path, labelled, capsys):
         said = "log-mel on tones: 1 of 37 clips could not be read and were skipped."
         assert f"warning: {said}" in capsys.readouterr().err.splitlines()
         assert said in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_published_figures_stand_beside_their_own_generation_and_others_are_marked(tmp_path, labelled):
+    tuned, options = tmp_path / "tuned", {"model": "random:nano", "device": "cpu", "workers": 0}
+    atst.finetune(f"{labelled}/meta.csv", out=tuned, set=["max_epochs=1", "epoch_steps=1"], **options)
+    result = json.loads((tuned / "results.json").read_text())
+    assert result["generation"] == "own"
+    (tuned / "results.json").write_text(
+        json.dumps(result | {"protocol": "authors2023", "generation": "2023"})
+    )
+    text = f"models: [logmel]\ntasks: {{spcv2: {labelled}/meta.csv}}\nfinetuned: {{tuned: {tuned}}}"
+    rows = evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False)
+    assert [row.model for row in rows[:2]] == ["logmel", "tuned"]
+    published = {(row.protocol, row.generation): row.note for row in rows[2:]}
+    assert published == {
+        ("finetune", "2023"): "",
+        ("finetune", "2022"): "another generation",
+        ("linear", "unknown"): "generation unknown",
+    }
+    assert rows[2].model == "ATST-Clip"
+    assert "another generation" in (tmp_path / "out" / "table.md").read_text()
+    with (tmp_path / "out" / "table.csv").open(newline="") as file:
+        assert [row["note"] for row in csv.DictReader(file)] == [row.note for row in rows]
+
+
+def test_a_fine_tuning_that_is_none_or_of_another_task_is_named(tmp_path, labelled):
+    text = f"models: [logmel]\ntasks: ['{labelled}/meta.csv']\nfinetuned: [{tmp_path}]"
+    with pytest.raises(UsageError, match="not the --out folder of a finished atst finetune"):
+        evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False)
+    values = {"task": "x", "protocol": "own", "generation": "own", "task_fingerprint": "x 0"}
+    (tmp_path / "results.json").write_text(json.dumps(values))
+    with pytest.raises(TrainingError, match=r"1 of 2 could not be measured(?s:.*)its task x, as it was then"):
+        evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False)
 
 
 @pytest.mark.parametrize(("old", "new"), [("300 Hz", "low"), ("0.wav,300 Hz,train", "0.wav,300 Hz,test")])

@@ -206,6 +206,12 @@ def test_published_figures_belong_to_tasks_and_are_those_of_the_paper():
     assert {figure.task for figure in figures} <= set(KNOWN)
     assert [f.value for f in published("us8k") if f.model == "ATST base"] == [85.8]
     assert published("esc10") == []
+    assert {(f.model, f.generation) for f in figures if f.generation != "unknown"} == {
+        ("ATST base", "2022"),
+        ("ATST-Clip", "2023"),
+        ("ATST-Frame", "2023"),
+        ("ATST-C2F", "2023"),
+    }
 
 
 def test_linked_folders_are_followed_and_a_circle_ends(tmp_path):

@@ -1,9 +1,7 @@
 """`atst evaluate`: models x tasks becomes one table."""
 
-import csv
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,32 +11,14 @@ from atst.errors import AtstError, TrainingError, UsageError, unknown
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
-from atst.evaluation.results import protocol_words
+from atst.evaluation.table import Row, finetune_row, markdown, probe_row, published_rows, write_table
 from atst.model import load as models
-from atst.output.atomic import new_file
-from atst.output.html import Alert, Part, Section, Table, write_report
 from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
-from atst.tasks import Task, load_task, published, task_names
+from atst.tasks import Task, load_task, task_names
 
-KEYS = ("models", "tasks", "seed", "protocol")
+KEYS = ("models", "tasks", "finetuned", "seed", "protocol")
 PROTOCOLS = {"paper": linear_probe, "hear": hear_probe}
-COLUMNS = ("task", "model", "protocol", "metric", "value", "low", "high", "knn", "source")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A measured or published figure; `value` and its interval in 0..1."""
-
-    task: str
-    model: str
-    protocol: str
-    metric: str
-    value: float
-    low: float | None
-    high: float | None
-    knn: float | None
-    source: str
 
 
 def evaluate(
@@ -61,11 +41,13 @@ def evaluate(
         tasks: {esc50: data/ESC-50, my sounds: labelled/meta.csv}
         seed: 0
 
-    Both may also be plain lists; `protocol: hear` probes by HEAR's protocol. A probe that is in the folder
-    already, of a model with the same weights, of the same clips, labels and parts, of the same seed and
-    protocol, is not measured again, so an interrupted call goes on where it stopped. A model or task
-    that fails is listed at the end, with exit code 1; the table holds the rest. The files are table.md,
-    table.csv and report.html, with published figures beside ours, and a probe's folder for each pair.
+    Both may also be plain lists; `protocol: hear` probes by HEAR's protocol; `finetuned: {tuned: DIR}` adds
+    what atst finetune has measured on one of the tasks. A probe that is in the folder already, of a model
+    with the same weights, of the same clips, labels and parts, of the same seed and protocol, is not
+    measured again, so an interrupted call goes on where it stopped. A model or task that fails is listed at
+    the end, with exit code 1; the table holds the rest. The files are table.md, table.csv and report.html,
+    and a probe's folder for each pair. Published figures stand beside ours: first those of the same protocol
+    and generation of the authors' code, then others, with a note that says so.
 
     Args:
         plan: A YAML file with models, tasks and, if not 0, the seed, if not `paper`, the protocol.
@@ -76,12 +58,13 @@ def evaluate(
     Returns:
         The rows of the table.
     """
-    named, tasks, seed, protocol = _read(Path(plan))
+    named, tasks, tuned, seed, protocol = _read(Path(plan))
     folder = Path(out)
     rows: list[Row] = []
     warnings: list[str] = []
     faults: list[str] = []
     for title, source in tasks.items():
+        own: list[Row] = []
         try:
             task = _task(title, source, seed)
         except AtstError as error:
@@ -94,21 +77,31 @@ def evaluate(
                 except Exception as error:  # whatever happens to one, the rest of the plan goes on
                     faults.append(f"{name} on {title}: {_reason(error)}")
                 else:
-                    rows.append(_row(title, name, result))
+                    own.append(probe_row(title, name, result))
                     warnings += [f"{name} on {title}: {warning}" for warning in result["warnings"]]
-                _write(folder, rows, warnings + faults)
-        rows += _published(title)
-        _write(folder, rows, warnings + faults)
-    print(_markdown(rows))
+                write_table(folder, rows + own, warnings + faults)
+            own += [
+                finetune_row(title, name, result)
+                for name, result in tuned.items()
+                if result["task_fingerprint"] == task_fingerprint(task)
+            ]
+        rows += own + published_rows(title, own)
+        write_table(folder, rows, warnings + faults)
+    for name, result in tuned.items():
+        if not any(row.model == name and row.source == "here" for row in rows):
+            faults.append(f"{name}: its task {result['task']}, as it was then, is not one of the plan's")
+    print(markdown(rows))
     for warning in warnings:
         print(f"warning: {writable(warning)}", file=sys.stderr)
     if faults:
         some = "\n  ".join(faults)
-        raise TrainingError(f"{len(faults)} of {len(tasks) * len(named)} could not be measured:\n  {some}")
+        count = len(tasks) * len(named) + len(tuned)
+        raise TrainingError(f"{len(faults)} of {count} could not be measured:\n  {some}")
     return rows
 
 
-def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], int, str]:
+def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, Any]], int, str]:
+    """Models, tasks and results of fine-tunings by name, the seed, the protocol."""
     try:
         values = yaml.safe_load(plan.read_text(encoding="utf-8"))
     except OSError as error:
@@ -126,7 +119,9 @@ def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], int, str]:
     protocol = str(values.get("protocol", "paper"))
     if protocol not in PROTOCOLS:
         raise unknown(f"protocol in {plan}", protocol, PROTOCOLS)
-    return _named(plan, values, "models"), _named(plan, values, "tasks"), seed, protocol
+    probed, tasks = _named(plan, values, "models"), _named(plan, values, "tasks")
+    tuned = _named(plan, values, "finetuned") if "finetuned" in values else {}
+    return probed, tasks, {name: _finetuned(folder) for name, folder in tuned.items()}, seed, protocol
 
 
 def _named(plan: Path, values: dict[str, Any], key: str) -> dict[str, str]:
@@ -186,12 +181,12 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, AtstError) else f"{type(error).__name__}: {error}"
 
 
-def _row(title: str, name: str, result: dict[str, Any]) -> Row:
-    low, high = result["ci"]
-    words = protocol_words(result, "linear" if result["protocol"] == "paper" else result["protocol"])
-    return Row(
-        title, name, words, result["metric"], result["value"], low, high, result["knn"]["value"], "here"
-    )
+def _finetuned(path: str) -> dict[str, Any]:
+    """The `results.json` of a finished fine-tuning."""
+    result = _stored(Path(path) / "results.json", {})
+    if result is None or not {"protocol", "generation", "task", "task_fingerprint"} <= result.keys():
+        raise UsageError(f"{path}: not the --out folder of a finished atst finetune.")
+    return result
 
 
 def _stored(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -205,35 +200,3 @@ def _stored(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
 def _plain(name: str) -> str:
     """A name as a folder's: what could mean a path is replaced."""
     return "".join(c if c.isalnum() or c in " ._-" else "-" for c in name).strip(" .") or "unnamed"
-
-
-def _published(task: str) -> list[Row]:
-    return [
-        Row(task, f.model, f.protocol, f.metric, f.value / 100, None, None, None, f.source)
-        for f in published(task)
-    ]
-
-
-def _write(folder: Path, rows: list[Row], alerts: list[str]) -> None:
-    with new_file(folder / "table.md") as path:
-        path.write_text(_markdown(rows), encoding="utf-8")
-    with new_file(folder / "table.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(["" if (v := getattr(row, c)) is None else v for c in COLUMNS] for row in rows)
-    parts: list[Part] = [Table(_HEADER, [_cells(row) for row in rows]), *map(Alert, alerts)]
-    write_report(folder / "report.html", "Models and tasks", [Section("", parts)])
-
-
-_HEADER = ("task", "model", "metric", "value", "95% interval", "kNN", "protocol", "source")
-
-
-def _cells(row: Row) -> list[str]:
-    interval = "" if row.low is None else f"{row.low:.3f} to {row.high:.3f}"
-    knn = "" if row.knn is None else f"{row.knn:.3f}"
-    return [row.task, row.model, row.metric, f"{row.value:.3f}", interval, knn, row.protocol, row.source]
-
-
-def _markdown(rows: list[Row]) -> str:
-    lines = [_HEADER, ["---"] * len(_HEADER), *(_cells(row) for row in rows)]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines) + "\n"

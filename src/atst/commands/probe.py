@@ -110,7 +110,12 @@ def _show(result: ProbeResult, out: Path | None) -> None:
     interval, knn = f"{low:.3f} to {high:.3f}", f"{result.knn['value']:.3f}"
     rows = [[result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn, result.words]]
     for figure in published(result.task):
-        cells = (f"{figure.value / 100:.3f}", "", "", f"published: {figure.protocol}")
+        cells = (
+            f"{figure.value / 100:.3f}",
+            "",
+            "",
+            f"published: {figure.protocol}, code of {figure.generation}",
+        )
         rows.append([result.task, figure.model, figure.metric, *cells])
     print_table(header, rows)
     lines = [f"trained on {result.trained_on}; interval over {result.ci_over}"] if result.seeds else []

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+OTHERS = "unknown"  # generation
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -13,6 +15,7 @@ class Figure:
     task: str
     model: str
     protocol: str  # "linear" or "finetune", with what else is known of it
+    generation: str  # of the ATST authors' code: 2022, 2023, or unknown, as other methods' all are
     metric: str
     value: float  # in percent, as published
     source: str  # where the figure was read
