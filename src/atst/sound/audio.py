@@ -36,7 +36,7 @@ class AudioInfo:
 def info(path: Pathlike) -> AudioInfo:
     """Length, rate and channels of an audio file, without decoding it. Raises `AudioError`."""
     with opened(path) as source:
-        seconds = max(0.0, source.seconds())
+        seconds = max(0.0, source.length()[0])
         return AudioInfo(seconds, source.rate, source.channels, source.format, source.codec)
 
 

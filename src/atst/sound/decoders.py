@@ -111,10 +111,11 @@ class Chain(Source):
         """Let go of the file."""
         self.current.close()
 
-    def seconds(self) -> float:
-        """As `Source.seconds`: as if each link were as long, for its bytes, as the first."""
+    def length(self) -> tuple[float, str]:
+        """As `Source.length`: as if each link were as long, for its bytes, as the first."""
         first = self.links[0]
-        return self.current.seconds() * (self.links[-1].end - first.begin) / max(1, first.end - first.begin)
+        share = (self.links[-1].end - first.begin) / max(1, first.end - first.begin)
+        return self.current.length()[0] * share, "size"
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
         """As `Source.blocks`."""

@@ -92,9 +92,9 @@ class Container(Source):
         if self.view is not None:
             self.view.close()
 
-    def seconds(self) -> float:
-        """As `Source.seconds`."""
-        return lengths.seconds(self)
+    def length(self) -> tuple[float, str]:
+        """As `Source.length`."""
+        return lengths.length(self)
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
         """As `Source.blocks`."""

@@ -19,13 +19,15 @@ SMALLEST = 8  # bytes of a FLAC frame, at least
 UNKNOWN = (1 << 56) - 1  # Matroska's size of what was written to a pipe
 
 
-def seconds(source: "Container") -> float:
-    """The length by the header, or by the packets of all the file where that would be a guess."""
+def length(source: "Container") -> tuple[float, str]:
+    """Seconds by the header, or by all frames or packets of the file where that would be a guess."""
     row = mpeg.frames(source.path) if source.format == "mp3" else None
     if row and row.unbroken and not (row.claimed == row.count and source.stream.duration):
-        return row.count * row.samples / row.rate
+        return row.count * row.samples / row.rate, "frame headers"
     header = _header(source)
-    return max(0.0, float(_of_packets(source) if header is None else header))
+    if header is None:
+        return max(0.0, float(_of_packets(source))), "packets"
+    return max(0.0, float(header)), "header"
 
 
 def claimed(source: "Container") -> int | None:

@@ -46,9 +46,9 @@ class Sndfile(Source):
         """Let go of the file."""
         self.file.close()
 
-    def seconds(self) -> float:
-        """As `Source.seconds`."""
-        return self.file.frames / self.rate
+    def length(self) -> tuple[float, str]:
+        """As `Source.length`."""
+        return self.file.frames / self.rate, "last page" if self.format == "OGG" else "header"
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
         """As `Source.blocks`."""

@@ -38,8 +38,8 @@ class Source:
         """Let go of the file."""
         raise NotImplementedError
 
-    def seconds(self) -> float:
-        """The length, as well as it can be told without decoding."""
+    def length(self) -> tuple[float, str]:
+        """Seconds, as well as they can be told without decoding, and what tells them."""
         raise NotImplementedError
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
