@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import atst
+from atst.pretraining import recipe as recipes
 
 demo_module = importlib.import_module("atst.commands.demo")
 
@@ -26,6 +27,7 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(demo_module, "pretrain", pretrain)
     monkeypatch.setattr(demo_module, "probe", probe)
+    monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: 0.5)
     return made
 
 
@@ -49,3 +51,25 @@ def test_interrupted_it_says_how_to_go_on(calls, tmp_path, monkeypatch):
     monkeypatch.setattr(demo_module, "pretrain", pretrain)
     with pytest.raises(KeyboardInterrupt, match="same command"):
         atst.demo(out=tmp_path)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.5, 200), (1.34, 200), (2.7, 100), (27.0, 10), (1000.0, 1)])
+def test_a_slow_machine_trains_fewer_steps_and_says_so(calls, tmp_path, monkeypatch, capsys, seconds, steps):
+    monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: seconds)
+    atst.demo(out=tmp_path)
+    assert f"max_steps={steps}" in calls[0][1]["set"]
+    said = capsys.readouterr().err
+    assert (f"minutes on this machine: the demo trains {steps}\n" in said) == (steps < 200)
+
+
+def test_a_second_call_keeps_the_steps_of_the_first(calls, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: 27.0)
+    atst.demo(out=tmp_path)
+    planned = recipes.resolve("nano", calls[0][1]["set"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text(planned.dump())  # as the first call's training does
+    calls.clear()
+    monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: pytest.fail("measured again"))
+    atst.demo(out=tmp_path)
+    assert calls[0] == ("pretrain", {"out": tmp_path / "run", "resume": True, "device": "auto"})
+    assert planned.max_steps == 10

@@ -8,10 +8,19 @@ from typing import Literal
 
 from atst.commands.pretrain import pretrain
 from atst.commands.probe import probe
+from atst.corpus import open_corpus
 from atst.evaluation.results import ProbeResult
+from atst.model.device import resolve
+from atst.model.encoder import SIZES
+from atst.pretraining import recipe as recipes
+from atst.pretraining.run import stored_recipe
+from atst.pretraining.speed import seconds_a_step
+from atst.training import precision
 
-TASK = "synthetic"
-MINUTES = ("batch_size=64", "learning_rate=2e-3", "max_steps=200", "warmup_steps=20", "checkpoint_minutes=1")
+TASK, RECIPE = "synthetic", "nano"
+STEPS = 200
+KEYS = ("batch_size=64", "learning_rate=2e-3", "warmup_steps=20", "checkpoint_minutes=1")
+TRAINING_SECONDS = 270.0  # of the six minutes that a demo takes at most; the probes need the others
 
 
 def demo(
@@ -29,7 +38,8 @@ def demo(
     probe then has to tell their timbres apart, from its features, from those of the same encoder untrained,
     and from log-mel statistics. This shows that everything works, not how good the method is: the sounds are
     synthetic, and an encoder a few minutes old is seldom better than an untrained one. Run again in the same
-    folder, the demo goes on where it stopped and trains nothing twice.
+    folder, the demo goes on where it stopped and trains nothing twice. A machine on which it would take more
+    than six minutes trains fewer steps.
 
     Args:
         out: The folder for the run (`run/`) and the probes.
@@ -37,7 +47,12 @@ def demo(
     """
     out = Path(out)
     try:
-        pretrain([TASK], out=out / "run", recipe="nano", set=MINUTES, resume=True, device=device)
+        if stored_recipe(out / "run") is None:
+            pretrain(
+                [TASK], out=out / "run", recipe=RECIPE, set=_keys(out, device), resume=True, device=device
+            )
+        else:
+            pretrain([TASK], out=out / "run", resume=True, device=device)
         features = {
             "trained": ("trained encoder", str(out / "run")),
             "untrained": ("untrained encoder", "random:nano"),
@@ -50,6 +65,20 @@ def demo(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("The same command goes on where it stopped.") from None
     print(f"\n{_table(results)}\n\n{_what_next(out)}")
+
+
+def _keys(out: Path, device: str) -> list[str]:
+    """The changes to the recipe: those of the demo, the precision, and as many steps as there is time for."""
+    where = resolve(device)
+    plan = recipes.resolve(RECIPE, [*KEYS, f"max_steps={STEPS}"])
+    plan = precision.settle(plan, SIZES[plan.size][0], where, out / "run", resumed=False)
+    needed = seconds_a_step(plan, open_corpus([TASK], plan.clip_seconds, plan.min_seconds), where)
+    steps = max(1, min(STEPS, int(TRAINING_SECONDS / needed)))
+    if steps < STEPS:
+        minutes = STEPS * needed / 60
+        text = f"{STEPS} steps would take {minutes:.0f} minutes on this machine: the demo trains {steps}"
+        print(text, file=sys.stderr, flush=True)
+    return [*KEYS, f"max_steps={steps}", f"precision={plan.precision}"]
 
 
 def _table(results: dict[str, ProbeResult]) -> str:

@@ -25,6 +25,7 @@ from atst.tasks import Task
 from atst.training.launch import is_first_process
 
 LINE_SECONDS = 10.0  # between two lines of progress
+FIRST_LINE = 5.0  # s after the start, so that a time left is known within 10 s of the first step
 COLUMNS = ("epoch", "train_loss", "valid_loss", "valid", "learning_rate", "clips_per_second")
 
 
@@ -63,6 +64,7 @@ class Epochs(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.begin = self.epoch_begin = time.monotonic()
+        self.line = self.begin - LINE_SECONDS + FIRST_LINE
         self.first = self.last = trainer.global_step
 
     def on_train_batch_end(

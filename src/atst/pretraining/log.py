@@ -33,6 +33,7 @@ COLUMNS = (
     "differing", "learning_rate", "weight_decay", "ema", "clips_per_second", "watch",
 )  # fmt: skip
 LINE_SECONDS = 15.0
+ESTIMATE_SECONDS = 5.0  # of steps that an early estimate needs; it then comes within 10 s of the first step
 
 Row = dict[str, Any]
 
@@ -52,15 +53,20 @@ class RunLog(lightning.Callback):
         self.rows: list[Row] = []
         self.unlisted: list[tuple[str, str]] = []  # faults of this process since the last flush
         self.faults = _read_faults(folder / "faults.csv")
-        self.last = time.monotonic()
+        self.last = self.flushed = time.monotonic()
         if writes:
             _keep_rows(folder / "metrics.csv", first_step)
             self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.last = time.monotonic()
         if self.writes:
             self.progress.start()
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:  # the start of the loader processes is not the speed of a step
+            self.last = self.flushed = time.monotonic()
 
     def on_train_batch_end(
         self,
@@ -81,7 +87,8 @@ class RunLog(lightning.Callback):
             {"step": step, **pl_module.statistics, **pl_module.values(step), "clips_per_second": speed}
         )
         self.last = now
-        if step % RANK_EVERY == 0:
+        early = self.writes and not self.progress.estimated and now - self.flushed >= ESTIMATE_SECONDS
+        if step % RANK_EVERY == 0 or early:
             self.flush()
 
     def flush(self, watch: float | None = None) -> None:
@@ -100,7 +107,7 @@ class RunLog(lightning.Callback):
                     "lengthen warmup_steps or use precision=float32 in a new run; the newest checkpoint is "
                     "from before it."
                 )
-        rows, self.rows = self.rows, []
+        rows, self.rows, self.flushed = self.rows, [], time.monotonic()
         if rows and self.writes:
             self._write(rows)
 
@@ -155,14 +162,15 @@ class _Progress:
             self.bar.start()
 
     def update(self, rows: list[Row]) -> None:
-        """Show the state after `rows`; the expected hours once, when their first steps are behind."""
+        """Show the state after `rows`; the expected time once, from the first steps or a long first one."""
         last = rows[-1]
         done = last["step"] + 1
         now = time.monotonic()
-        speed = len(rows) / sum(1.0 / row["clips_per_second"] for row in rows)
-        if not self.estimated and len(rows) > 1:
-            hours = self.clips_per_step / speed * (self.total - self.first) / 3600
-            self.say(f"expected: {hours:.2f} h in all, at the speed of the first steps")
+        seconds = sum(self.clips_per_step / row["clips_per_second"] for row in rows)
+        speed = len(rows) * self.clips_per_step / seconds
+        if not self.estimated and (len(rows) > 1 or seconds >= ESTIMATE_SECONDS):
+            expected = clock(seconds / len(rows) * (self.total - self.first))
+            self.say(f"expected: {expected} in all, at the speed of the first steps")
             self.estimated = True
         text = f"loss {last['loss']:.3f}  spread {last['spread_student']:.4f}  {speed:.0f} clips/s"
         if self.bar is not None:

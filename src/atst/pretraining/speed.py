@@ -1,0 +1,54 @@
+"""How long a step of a run takes on this machine, before the run is started."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+
+from atst.corpus import Corpus
+from atst.pretraining import data
+from atst.pretraining.module import PretrainingModule
+from atst.pretraining.recipe import Recipe
+from atst.training.loader import BatchPositions
+from atst.training.loop import new_trainer, quiet_lightning
+
+SECONDS = 4.0  # of steps at least, and two of them: the first also chooses kernels and starts the loader
+MOST_STEPS = 100
+
+
+def seconds_a_step(recipe: Recipe, corpus: Corpus, device: torch.device) -> float:
+    """Mean time of a training step with its loading, from a few steps whose result is thrown away."""
+    clock = _Clock()
+    dataset = data.PairDataset(corpus, recipe, logmel=device.type == "cpu")
+    with quiet_lightning():
+        trainer = new_trainer(
+            device, 1, [clock], precision=recipe.precision, accumulate=recipe.accumulate, max_steps=MOST_STEPS
+        )
+        batches = data.loader(dataset, BatchPositions(recipe.batch_size), recipe.workers)
+        try:
+            trainer.fit(PretrainingModule(recipe), batches)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+    return (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
+
+
+class _Clock(lightning.Callback):
+    """The times at which steps ended; stops the training once they say enough."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(pl_module, PretrainingModule)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            float(pl_module.statistics["loss"])  # waits for an accelerator
+            self.ends.append(time.monotonic())
+        trainer.should_stop = len(self.ends) > 2 and self.ends[-1] - self.ends[0] >= SECONDS
