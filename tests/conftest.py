@@ -1,8 +1,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+
+from atst.sound import isolated
 
 torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
 
@@ -15,3 +19,47 @@ def shared_data() -> Path:
     if not (folder / "pretrain" / "manifest.csv").is_file():
         pytest.skip(f"no real audio at {folder} (set ATST_TEST_DATA)")
     return folder
+
+
+STUB = """
+import os, time
+from atst.sound import audio
+opened = audio.open_source
+
+class MadeUp(BaseException):
+    pass
+
+def open_source(path, *rest):
+    name = os.path.basename(path)
+    if "ends" in name:
+        os._exit(3)
+    if "hangs" in name:
+        time.sleep(1000)
+    if "raises" in name:
+        raise MadeUp("made up,\\nfor a test")
+    if "once" in name and not os.path.exists(path + ".tried"):
+        open(path + ".tried", "w").close()
+        os._exit(3)
+    return opened(path, *rest)
+
+audio.open_source = open_source
+"""
+
+
+@pytest.fixture
+def odd_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Three recordings that the decoder of the decoding processes fails on, each in its way: it ends the
+    process, hangs, or raises what nobody expects.
+    """
+    start = isolated.START
+    monkeypatch.setattr(
+        isolated, "START", start.replace("from atst.sound.decoding", STUB + "from atst.sound.decoding")
+    )
+    monkeypatch.setattr(isolated, "SECONDS", 1.0)
+    monkeypatch.delattr(isolated._threads, "decoder", raising=False)
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    paths = [folder / f"{name}.wav" for name in ("ends", "hangs", "raises")]
+    for path in paths:
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+    return paths

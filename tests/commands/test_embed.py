@@ -68,6 +68,7 @@ def test_parquet_schema(sounds, tmp_path):
         "string",
         "double",
         "double",
+        "bool",
         "fixed_size_list<element: float>[256]",
     ]
 
@@ -105,8 +106,10 @@ def test_a_bad_recording_is_left_out_and_listed(sounds, tmp_path, capsys):
         cli.main([*arguments, "--model", MODEL, "--out", str(tmp_path / "out.npz")])
     assert exit.value.code == 1
     error = capsys.readouterr().err
-    assert "1 of 3 recordings could not be read" in error
+    assert "2 of 3 recordings done, 1 skipped (1 not audio in a known format)" in error
     assert str(bad) in error
+    listed = (tmp_path / "out.npz.errors.csv").read_text().splitlines()
+    assert listed == ["path,reason", f"{bad},not audio in a known format"]
     rows, _ = columns(tmp_path / "out.npz")
     assert rows["path"].tolist() == [str(sounds / "a.wav"), str(sounds / "b.wav")]
 
@@ -123,15 +126,17 @@ def test_nothing_readable_leaves_nothing(tmp_path):
 def test_interrupted_work_leaves_the_old_file(sounds, tmp_path, monkeypatch, suffix):
     out = tmp_path / f"out{suffix}"
     out.write_text("old")
-    read = embed_module.audio.read
+    batches = embed_module.batches
 
-    def interrupted(path, *stretch):
-        if path.stem == "c":
-            raise KeyboardInterrupt
-        return read(path, *stretch)
+    def interrupted(windows, size):
+        for number, batch in enumerate(batches(windows, size)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield batch
 
-    monkeypatch.setattr(embed_module.audio, "read", interrupted)
+    monkeypatch.setattr(embed_module, "batches", interrupted)
     monkeypatch.setattr("atst.output.table.GROUP_ROWS", 1)
+    monkeypatch.setattr(embed_module, "TABLE_ROWS", 1)
     with pytest.raises(KeyboardInterrupt):
         atst.embed([sounds / f"{name}.wav" for name in "abc"], model=MODEL, out=out, batch_size=1)
     assert list(tmp_path.iterdir()) == [out]
@@ -186,7 +191,7 @@ def test_names_that_are_not_utf8(sounds, tmp_path, suffix):
     command = ["embed", str(tmp_path), "--model", "logmel", "--out", str(out)]
     done = subprocess.run([sys.executable, "-m", "atst", *command], capture_output=True, check=False)
     assert done.returncode == 1
-    assert b"could not be read" in done.stderr
+    assert b"1 of 2 recordings done" in done.stderr
     assert b"Traceback" not in done.stderr
     rows, _ = columns(out)
     assert rows["path"].tolist() == [str(tmp_path / "caf\N{REPLACEMENT CHARACTER}.wav")]

@@ -99,20 +99,6 @@ def test_windows_have_times_and_cover_the_recording(sounds, single, tmp_path):
         assert row["score"] == pytest.approx(scores[row["label"]], abs=1e-4)
 
 
-def test_windows_are_read_a_minute_at_a_time(sounds, single, tmp_path, monkeypatch):
-    longest = []
-    read = atst.sound.audio.read
-
-    def watched(path, start=0.0, duration=None):
-        waveform = read(path, start, duration)
-        longest.append(len(waveform) / 16000)
-        return waveform
-
-    monkeypatch.setattr(atst.sound.audio, "read", watched)
-    atst.predict([sounds / "long.wav"], model=single, out=tmp_path / "x.csv", window=10)
-    assert longest == [60, 10]
-
-
 def test_top_and_threshold(sounds, single, tmp_path):
     out = tmp_path / "x.jsonl"
     atst.predict([sounds / "a.wav"], model=single, out=out, top=2)
@@ -161,7 +147,7 @@ def test_a_bad_recording_is_left_out_and_listed(sounds, single, tmp_path, capsys
             cli.main(["predict", *files, "--model", str(single), *out])
         assert exit.value.code == 1
         printed, error = capsys.readouterr()
-        assert "1 of 3 recordings could not be read" in error
+        assert "2 of 3 recordings done, 1 skipped" in error
         assert str(bad) in error
         text = (tmp_path / "x.csv").read_text() if out else printed
         found = list(csv.DictReader(io.StringIO(text)))
@@ -169,17 +155,21 @@ def test_a_bad_recording_is_left_out_and_listed(sounds, single, tmp_path, capsys
 
 
 def test_a_recording_that_breaks_off(sounds, single, tmp_path):
-    """Its windows before the fault are rows; as a whole it is left out."""
+    """It is left out, or, if that is wanted, read as far as it goes."""
     whole = (sounds / "long.wav").read_bytes()
     cut = tmp_path / "cut.wav"
     cut.write_bytes(whole[: len(whole) * 65 // 70])
     out = tmp_path / "x.jsonl"
-    with pytest.raises(atst.AudioError, match="what comes before 60 s is there"):
-        atst.predict([cut, sounds / "b.wav"], model=single, out=out, window=10)
-    assert [row["end"] for row in rows(out)] == [10, 20, 30, 40, 50, 60, 1]
-    with pytest.raises(atst.AudioError, match=r"truncated[^(]*$"):
-        atst.predict([cut, sounds / "b.wav"], model=single, out=out)
-    assert [row["end"] for row in rows(out)] == [1]
+    for options in ({"window": 10}, {}):
+        with pytest.raises(atst.AudioError, match=r"1 skipped \(1 truncated\)"):
+            atst.predict([cut, sounds / "b.wav"], model=single, out=out, **options)
+        assert [(row["end"], row["partial"]) for row in rows(out)] == [(1, False)]
+    atst.predict([cut, sounds / "b.wav"], model=single, out=out, window=10, partial=True)
+    found = [(round(row["end"], 2), row["partial"]) for row in rows(out)]
+    assert found == [*((end, True) for end in (10, 20, 30, 40, 50, 60, 65)), (1, False)]
+    assert "read partly: truncated" in (tmp_path / "x.jsonl.errors.csv").read_text()
+    atst.predict([sounds / "b.wav"], model=single, out=out, window=10, partial=True)
+    assert not (tmp_path / "x.jsonl.errors.csv").exists(), "the list is of this output"
 
 
 def test_nothing_readable_leaves_the_old_file(single, tmp_path):

@@ -4,6 +4,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal
@@ -14,18 +15,25 @@ from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from atst import __version__
-from atst.errors import AudioError, CorpusError, UsageError
+from atst.errors import AudioError, UsageError
 from atst.model.audio_model import AudioModel
 from atst.model.load import load
-from atst.output.progress import track
+from atst.output import progress
+from atst.output.progress import watch
+from atst.output.skipped import finish, nothing_read
 from atst.output.table import Writer, check_out, parquet, path_text, write_table
 from atst.sound import audio
+from atst.sound.amount import Amount
+from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
-from atst.sound.windows import Fault, Window, batches, listed, minutes, read_all
+from atst.sound.isolated import Pool
+from atst.sound.windows import Reading, Window, batches, faults, minutes, read_all, whole
 
 Floats = NDArray[np.float64]
 
 PATCH_SECONDS = 0.04
+IN_MEMORY = 900.0  # s of a recording whose patches wait in memory until it has ended
+TABLE_ROWS = 256
 
 
 def embed(
@@ -37,8 +45,11 @@ def embed(
     frames: Annotated[bool, Parameter(negative="")] = False,
     layers: int = 1,
     pooling: Literal["mean", "published"] = "mean",
+    channel: int | str = "mean",
+    partial: Annotated[bool, Parameter(negative="")] = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     batch_size: int = 32,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Turn recordings into embeddings: one row a recording, in a Parquet or npz file.
 
@@ -47,20 +58,25 @@ def embed(
         atst embed sounds/ --model runs/mine --out sounds.parquet
 
     A recording of more than 60 s gives one row for each 60 s. The columns are `path`, `start`, `end`
-    (seconds) and `embedding`: the CLS token, then the mean token, of each of the last `layers` blocks,
-    CLS tokens first. A recording that cannot be read is left out and listed at the end; the exit code is
-    then 1, and the file complete for the rest. An existing file is replaced when all is done.
+    (seconds), `partial` and `embedding`: the CLS token, then the mean token, of each of the last `layers`
+    blocks, CLS tokens first. A recording that cannot be read to its end is left out and listed in
+    OUT.errors.csv; the exit code is then 1, and the file complete for the rest. An existing file is replaced
+    when all is done.
 
     Args:
-        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt).
+        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
+            columns `start` and `end` (seconds).
         model: A model folder, run folder or .ckpt file, `random:SIZE`, `logmel` or `opensmile`.
         out: The file to write: FILE.parquet or FILE.npz.
         frames: One row for each patch of 40 ms instead.
         layers: How many blocks, counted from the last, an embedding is made of.
         pooling: How the chunks of a long clip are averaged: each by its own length, or as the paper's
             published code does.
+        channel: `mean` of the channels, or the number of one, from 0.
+        partial: Embed recordings that were cut short as far as they go, and say so in column `partial`.
         device: Where to compute.
         batch_size: Recordings embedded at a time.
+        quiet: Show no progress.
 
     Raises:
         UsageError: an argument that cannot be meant.
@@ -71,57 +87,95 @@ def embed(
     check_out(out, WRITERS)
     if batch_size < 1:
         raise UsageError(f"--batch-size must be 1 or more, not {batch_size}.")
-    files = find_audio(sources)
-    if not files:
-        raise CorpusError(f"no audio found in {', '.join(map(str, sources))}.")
-    encoder = load(model, device)
-    if frames and not hasattr(encoder, "embed_frames"):
-        raise UsageError(f"--frames: {encoder.name} has no frames, only one vector for a clip.")
-    if isinstance(encoder, AudioModel):
-        encoder.check_layers(layers)  # now, not after the first recordings
-    about = {"atst": __version__, "model": encoder.name, "fingerprint": encoder.fingerprint, "frames": frames}
-    about |= {"layers": layers, "pooling": None if frames else pooling}
-    faults: dict[Path, Fault] = {}
-    windows = read_all(track(files, "embedding"), minutes, faults)
-    if frames:
-        tables = _frame_tables(windows, encoder, layers)
-    else:
-        tables = _clip_tables(windows, encoder, batch_size, {"layers": layers, "pooling": pooling})
+    how = {"channel": channel_number(channel), "partial": partial}
+    with progress.quiet(quiet), ExitStack() as stack:
+        found = find_audio(sources)
+        pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
+        encoder = load(model, device)
+        if frames and not hasattr(encoder, "embed_frames"):
+            raise UsageError(f"--frames: {encoder.name} has no frames, only one vector for a clip.")
+        if isinstance(encoder, AudioModel):
+            encoder.check_layers(layers)  # now, not after the first recordings
+        about = {"atst": __version__, "model": encoder.name, "fingerprint": encoder.fingerprint}
+        about |= {"frames": frames, "layers": layers, "pooling": None if frames else pooling}
+        readings: list[Reading] = []
+        windows = read_all(pool, found.recordings, minutes, readings, **how)
+        windows = watch(windows, "embedding", Amount(found.recordings, readings))
+        if frames:
+            rows = _frame_rows(windows, encoder, layers, out.parent)
+        else:
+            rows = _clip_rows(windows, encoder, batch_size, {"layers": layers, "pooling": pooling})
 
-    def empty() -> AudioError:
-        return AudioError(listed(f"none of {len(files)} recordings could be read:", faults))
+        def empty() -> AudioError:
+            return nothing_read(len(found), found.skipped + faults(readings))
 
-    write_table(out, WRITERS, tables, about, empty)
-    if faults:
-        counts = f"{len(faults)} of {len(files)} recordings could not be read"
-        raise AudioError(listed(f"{counts}; {out} holds the rest:", faults))
+        write_table(out, WRITERS, _tables(whole(rows)), about, empty)
+    finish(len(found), found.skipped + faults(readings), out)
 
 
-def _clip_tables(
+@dataclass
+class _Rows:
+    """Rows of one window."""
+
+    reading: Reading
+    starts: Floats  # (R,)
+    ends: Floats
+    vectors: NDArray[np.float32]  # (R, D)
+
+
+def _clip_rows(
     windows: Iterable[Window], model: Any, batch_size: int, options: dict[str, Any]
-) -> Iterator[pa.Table]:
+) -> Iterator[_Rows]:
     """One row a window."""
     for batch in batches(windows, batch_size):
         waveforms = [window.waveform for window in batch]
         vectors = model.embed(waveforms, sample_rate=audio.SAMPLE_RATE, batch_size=batch_size, **options)
-        starts = np.array([window.start for window in batch])
-        ends = np.array([window.end for window in batch])
-        yield _table([window.path for window in batch], starts, ends, vectors)
+        for window, vector in zip(batch, vectors, strict=True):
+            yield _Rows(window.reading, np.array([window.start]), np.array([window.end]), vector[None])
 
 
-def _frame_tables(windows: Iterable[Window], model: Any, layers: int) -> Iterator[pa.Table]:
-    """One row a patch; `start` and `end` lie 20 ms before and after its centre."""
+def _frame_rows(windows: Iterable[Window], model: Any, layers: int, folder: Path) -> Iterator[_Rows]:
+    """One row a patch; `start` and `end` lie 20 ms before and after its centre.
+
+    Those of a long recording wait for its end in temporary files in `folder`.
+    """
     for window in windows:
         centres, tokens = model.embed_frames(window.waveform, sample_rate=audio.SAMPLE_RATE, layers=layers)
         starts = np.maximum(centres - PATCH_SECONDS / 2, 0.0) + window.start  # (P,)
-        yield _table([window.path] * len(centres), starts, centres + PATCH_SECONDS / 2 + window.start, tokens)
+        if window.start - window.reading.recording.start >= IN_MEMORY:
+            tokens = _on_disk(tokens, folder)
+        yield _Rows(window.reading, starts, centres + PATCH_SECONDS / 2 + window.start, tokens)
 
 
-def _table(paths: Sequence[Path], starts: Floats, ends: Floats, vectors: NDArray[np.float32]) -> pa.Table:
-    """Rows of the output; vectors are (R, D)."""
-    names = [path_text(path) for path in paths]
+def _on_disk(vectors: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
+    """The same in a file without a name, which goes when it is no longer used."""
+    with TemporaryFile(dir=folder) as file:
+        file.write(vectors.tobytes())
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=vectors.shape)
+
+
+def _tables(parts: Iterable[_Rows]) -> Iterator[pa.Table]:
+    """The rows of the output, some hundred at a time."""
+    held: list[_Rows] = []
+    for rows in parts:
+        held.append(rows)
+        if sum(len(own.starts) for own in held) >= TABLE_ROWS:
+            yield _table(held)
+            held = []
+    if held:
+        yield _table(held)
+
+
+def _table(parts: Sequence[_Rows]) -> pa.Table:
+    starts, ends, vectors = (
+        np.concatenate([getattr(rows, name) for rows in parts]) for name in ("starts", "ends", "vectors")
+    )
+    names = [path_text(rows.reading.recording.path) for rows in parts for _ in rows.starts]
+    marks = [rows.reading.partial for rows in parts for _ in rows.starts]
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
-    return pa.table({"path": names, "start": starts, "end": ends, "embedding": embedding})
+    columns = {"path": names, "start": starts, "end": ends, "partial": marks, "embedding": embedding}
+    return pa.table(columns)
 
 
 @contextmanager
@@ -140,7 +194,7 @@ def _npz(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Tab
             for name, spool in spools.items():
                 for chunk in table[name].chunks:
                     values = chunk.flatten() if name == "embedding" else chunk
-                    spool.write(values.to_numpy().astype(NUMBERS[name]).tobytes())
+                    spool.write(values.to_numpy(zero_copy_only=False).astype(NUMBERS[name]).tobytes())
 
         yield write
         archive = stack.enter_context(zipfile.ZipFile(path, "w"))
@@ -156,5 +210,5 @@ def _npz(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Tab
                 shutil.copyfileobj(spool, file)
 
 
-NUMBERS = {"start": "<f8", "end": "<f8", "embedding": "<f4"}  # column: NumPy type
+NUMBERS = {"start": "<f8", "end": "<f8", "partial": "|b1", "embedding": "<f4"}  # column: NumPy type
 WRITERS: dict[str, Writer] = {".parquet": parquet, ".npz": _npz}

@@ -1,22 +1,26 @@
 """`atst predict`: labels and scores for recordings, by a saved classifier."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from atst import __version__
-from atst.errors import AudioError, CorpusError, UsageError
+from atst.errors import AudioError, UsageError
 from atst.events.predictions import audacity_file, raven_file
 from atst.model.classifier import Classifier, load_classifier
-from atst.output.progress import track
+from atst.output import progress
+from atst.output.progress import watch
+from atst.output.skipped import finish, nothing_read
 from atst.output.table import (
     Writer,
     check_out,
@@ -27,9 +31,22 @@ from atst.output.table import (
     path_text,
     write_table,
 )
-from atst.sound.clips import WINDOW_SECONDS
+from atst.sound.amount import Amount
+from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
-from atst.sound.windows import Fault, Window, batches, listed, minutes, read_all, sliding
+from atst.sound.isolated import Pool
+from atst.sound.windows import (
+    WINDOW_SECONDS,
+    Cutter,
+    Reading,
+    Window,
+    batches,
+    faults,
+    minutes,
+    read_all,
+    sliding,
+    whole,
+)
 
 WRITERS: dict[str, Writer] = {
     ".csv": csv_file,
@@ -46,7 +63,7 @@ MULTI_THRESHOLD = 0.5  # of a multi-label classifier, where neither --top nor --
 class Row:
     """A stretch of a recording, or all of it, with its scores."""
 
-    path: Path
+    reading: Reading
     start: float  # s
     end: float
     scores: NDArray[np.float64]  # (C,)
@@ -62,8 +79,11 @@ def predict(
     hop: float | None = None,
     top: int | None = None,
     threshold: float | None = None,
+    channel: int | str = "mean",
+    partial: Annotated[bool, Parameter(negative="")] = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     batch_size: int = 32,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Label recordings with a classifier that `atst probe` or `atst finetune` has trained.
 
@@ -73,13 +93,15 @@ def predict(
 
     One row a recording, judged as the classifier's test clips were (a probe: by its middle 12 s); the scores
     of one of more than 60 s are averaged over its minutes. With `--window` one row for each stretch of so
-    many seconds. The columns are `path`, `start`, `end` (seconds), `label` and `score`, a calibrated
-    probability. With `--top` above 1, and for multi-label classifiers, `labels` and `scores` hold several
-    instead, best first. A recording that cannot be read is left out and listed at the end; the exit code is
-    then 1, and the output complete for the rest. An existing file is replaced when all is done.
+    many seconds. The columns are `path`, `start`, `end` (seconds), `partial`, `label` and `score`, a
+    calibrated probability. With `--top` above 1, and for multi-label classifiers, `labels` and `scores` hold
+    several instead, best first. A recording that cannot be read to its end is left out and listed in
+    OUT.errors.csv; the exit code is then 1, and the output complete for the rest. An existing file is
+    replaced when all is done.
 
     Args:
-        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt).
+        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
+            columns `start` and `end` (seconds).
         model: The --out folder of a probe or a fine-tuning, or the model/ folder in it.
         out: The file to write: FILE.csv, FILE.jsonl or FILE.parquet, for Raven FILE.selections.txt, for
             Audacity, of one recording, FILE.labels.txt. Default: CSV lines on the screen.
@@ -88,8 +110,11 @@ def predict(
         top: How many labels a row has. Default: 1; of a multi-label classifier all above the threshold.
         threshold: Labels with a lower score are left out; a row may then have none. Default: none is left
             out; of a multi-label classifier without --top those below 0.5.
+        channel: `mean` of the channels, or the number of one, from 0.
+        partial: Label recordings that were cut short as far as they go, and say so in column `partial`.
         device: Where to compute.
         batch_size: Stretches of sound judged at a time.
+        quiet: Show no progress.
 
     Raises:
         UsageError: an argument that cannot be meant.
@@ -100,35 +125,31 @@ def predict(
     if out is not None:
         check_out(Path(out), WRITERS)
     _check(window, hop, top, threshold, batch_size)
-    files = find_audio(sources)
-    if not files:
-        raise CorpusError(f"no audio found in {', '.join(map(str, sources))}.")
-    classifier = load_classifier(model, device)
-    faults: dict[Path, Fault] = {}
-    shown = files if out is None and sys.stdout.isatty() else track(files, "predicting")
-    read: Callable[[Path], Iterator[Window]]
-    if window is None:
-        read = partial(minutes, keep=classifier.clip_seconds)
-        rows = _averaged(_judged(read_all(shown, read, faults), classifier, batch_size), faults)
-    else:
-        _check_window(classifier, window)
-        read = partial(sliding, window=window, hop=hop or window)
-        rows = _judged(read_all(shown, read, faults), classifier, batch_size)
-    tables = _tables(rows, classifier, top, threshold, batch_size)
+    how = {"channel": channel_number(channel), "partial": partial}
+    with progress.quiet(quiet), ExitStack() as stack:
+        found = find_audio(sources)
+        pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the classifier loads
+        classifier = load_classifier(model, device)
+        readings: list[Reading] = []
+        cut: Cutter = functools.partial(minutes, keep=classifier.clip_seconds)
+        if window is not None:
+            _check_window(classifier, window)
+            cut = functools.partial(sliding, window=window, hop=hop or window)
+        windows = read_all(pool, found.recordings, cut, readings, **how)
+        if out is not None or not sys.stdout.isatty():
+            windows = watch(windows, "predicting", Amount(found.recordings, readings))
+        rows = whole(_judged(windows, classifier, batch_size))
+        rows = rows if window is not None else _averaged(rows)
+        tables = _tables(rows, classifier, top, threshold, batch_size)
 
-    def empty() -> AudioError:
-        return AudioError(
-            listed(f"none of {len(files)} recordings could be read:", faults, window is not None)
-        )
+        def empty() -> AudioError:
+            return nothing_read(len(found), found.skipped + faults(readings))
 
-    if out is None:
-        _print(tables, empty)
-    else:
-        write_table(Path(out), WRITERS, tables, _about(classifier, window, hop), empty)
-    if faults:
-        counts = f"{len(faults)} of {len(files)} recordings could not be read"
-        rest = f"{out} holds the rest" if out is not None else "the rest is above"
-        raise AudioError(listed(f"{counts}; {rest}:", faults, window is not None))
+        if out is None:
+            _print(tables, empty)
+        else:
+            write_table(Path(out), WRITERS, tables, _about(classifier, window, hop), empty)
+    finish(len(found), found.skipped + faults(readings), None if out is None else Path(out))
 
 
 def _check(
@@ -163,18 +184,16 @@ def _judged(windows: Iterable[Window], classifier: Classifier, batch_size: int) 
     for batch in batches(windows, batch_size):
         scores = classifier.scores([window.waveform for window in batch], batch_size)
         for window, own in zip(batch, scores, strict=True):
-            yield Row(window.path, window.start, window.end, own)
+            yield Row(window.reading, window.start, window.end, own)
 
 
-def _averaged(rows: Iterable[Row], faults: dict[Path, Fault]) -> Iterator[Row]:
-    """One row a recording, averaged by duration; none for one that could not be read to its end."""
-    for path, group in groupby(rows, key=lambda row: row.path):
+def _averaged(rows: Iterable[Row]) -> Iterator[Row]:
+    """One row a recording, averaged by duration."""
+    for reading, group in groupby(rows, key=lambda row: row.reading):
         own = list(group)
-        if path not in faults:  # they are known: a group ends when the next recording has been read
-            mean = np.average(
-                [row.scores for row in own], axis=0, weights=[row.end - row.start for row in own]
-            )
-            yield Row(path, 0.0, own[-1].end, mean)
+        weights = [row.end - row.start for row in own]
+        mean = np.average([row.scores for row in own], axis=0, weights=weights)
+        yield Row(reading, own[0].start, own[-1].end, mean)
 
 
 def _tables(
@@ -190,9 +209,10 @@ def _tables(
     while group := list(islice(rows, size)):
         found = [_best(row.scores, top, threshold or 0.0) for row in group]
         columns: dict[str, pa.Array] = {
-            "path": pa.array([path_text(row.path) for row in group], pa.string()),
+            "path": pa.array([path_text(row.reading.recording.path) for row in group], pa.string()),
             "start": pa.array([row.start for row in group], pa.float64()),
             "end": pa.array([row.end for row in group], pa.float64()),
+            "partial": pa.array([row.reading.partial for row in group], pa.bool_()),
         }
         labels = [[classifier.labels[i] for i in best] for best in found]
         if single:

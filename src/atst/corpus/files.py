@@ -5,7 +5,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -13,12 +12,13 @@ import numpy as np
 
 from atst.corpus.synthetic import SyntheticCorpus
 from atst.errors import AudioError, CorpusError, UsageError
-from atst.sound import audio
-from atst.sound.find import find_audio
+from atst.sound import isolated
+from atst.sound.find import Recording, find_audio
+from atst.sound.isolated import Pool, Request
 
 SILENCE = 10 ** (-80 / 20)  # a stretch whose peak is below -80 dBFS has nothing to learn from
 SYNTHETIC = "synthetic"
-BATCH = 256  # headers handed to the threads at a time
+A_PROCESS = 100  # files for which it pays to start another decoding process
 
 Progress = Callable[[Iterable[float | str], str, int], Iterable[float | str]]  # such as `progress.track`
 
@@ -35,10 +35,17 @@ class Corpus(Protocol):
         """What to call clip `index` in a list of faults: its file, and where it starts if not at 0."""
         ...
 
-    def read(self, index: int, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+    def read(
+        self,
+        index: int,
+        start: float = 0.0,
+        duration: float | None = None,
+        remarks: list[str] | None = None,
+    ) -> np.ndarray:
         """Float32 (N,) at 16 kHz: `duration` s (None: the rest) of clip `index` from its second `start` on.
 
-        Cut at the clip's end. Raises `AudioError`: truncated, non-finite, silent (peak below -80 dBFS).
+        Cut at the clip's end; of a file that was cut short there is what there is, and `remarks` says so.
+        Raises `AudioError`: unreadable, non-finite, silent (peak below -80 dBFS).
         """
         ...
 
@@ -48,15 +55,15 @@ def open_corpus(
     clip_seconds: float = 10.0,
     min_seconds: float = 0.5,
     *,
-    workers: int = 4,
+    channel: int | None = None,
     progress: Progress | None = None,
 ) -> Corpus:
     """The clips of `sources`: a longer file counts as consecutive clips of `clip_seconds`, nothing is copied.
 
-    A file's last piece counts if it has `min_seconds`. All headers are checked, by `workers` threads; faulty
-    or too short files are left out and listed in `.skipped`. `synthetic` or `synthetic:SIZE` (default 2000)
-    gives the built-in sounds, of 4 s at most. Raises `CorpusError` when nothing is left, `UsageError` for
-    a wrong source.
+    A file's last piece counts if it has `min_seconds`. All headers are checked; faulty or too short files are
+    left out and listed in `.skipped`. Channels are averaged, or `channel` (from 0) is taken. `synthetic` or
+    `synthetic:SIZE` (default 2000) gives the built-in sounds, of 4 s at most. Raises `CorpusError` when
+    nothing is left, `UsageError` for a wrong source.
     """
     if not 0 < min_seconds <= clip_seconds:
         raise UsageError(
@@ -70,7 +77,7 @@ def open_corpus(
         if len(names) > 1:
             raise UsageError(f"'{built_in[0]}' cannot be mixed with other sources")
         return SyntheticCorpus(_synthetic_size(built_in[0]), min(clip_seconds, 4.0))
-    return FileCorpus(names, clip_seconds, min_seconds, workers=workers, progress=progress)
+    return FileCorpus(names, clip_seconds, min_seconds, channel=channel, progress=progress)
 
 
 class FileCorpus:
@@ -82,14 +89,17 @@ class FileCorpus:
         clip_seconds: float = 10.0,
         min_seconds: float = 0.5,
         *,
-        workers: int = 4,
+        channel: int | None = None,
         progress: Progress | None = None,
     ) -> None:
         paths: list[bytes] = []
         lengths: list[float] = []
-        self.skipped: list[tuple[str, str]] = []
-        found = [str(path) for path in find_audio(sources)]
-        for path, seconds in zip(found, _check(found, workers, progress), strict=True):
+        starts: list[float] = []
+        self.channel = channel
+        found = find_audio(sources)
+        self.skipped: list[tuple[str, str]] = [*found.skipped]
+        for recording, seconds in zip(found.recordings, _check(found.recordings, progress), strict=True):
+            path = str(recording.path)
             if isinstance(seconds, str):
                 self.skipped.append((path, seconds))
             elif seconds < min_seconds:
@@ -97,12 +107,14 @@ class FileCorpus:
             else:
                 paths.append(os.fsencode(path))
                 lengths.append(seconds)
+                starts.append(recording.start)
         if not paths:
             some = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:3])
             raise CorpusError(f"none of {len(found)} files can be used: {some}")
         self._text = np.frombuffer(b"".join(paths), np.uint8)
         self._ends = np.cumsum([len(path) for path in paths])
         self._file, self._start, self.seconds = _cut(np.array(lengths), clip_seconds, min_seconds)
+        self._start += np.array(starts)[self._file]
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -117,7 +129,13 @@ class FileCorpus:
         start = self._start[index]
         return self.path(index) + (f" from {start:g} s" if start else "")
 
-    def read(self, index: int, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+    def read(
+        self,
+        index: int,
+        start: float = 0.0,
+        duration: float | None = None,
+        remarks: list[str] | None = None,
+    ) -> np.ndarray:
         """As `Corpus.read`."""
         rest = self.seconds[index] - start
         if not (start >= 0 and rest > 0):
@@ -125,7 +143,8 @@ class FileCorpus:
                 f"{self.name(index)}: start {start:g} s is outside its {self.seconds[index]:g} s"
             )
         stretch = float(rest if duration is None else min(rest, duration))
-        waveform = audio.read(self.path(index), float(self._start[index] + start), stretch)
+        how = {"channel": self.channel, "partial": True, "remarks": remarks}
+        waveform = isolated.read(self.path(index), float(self._start[index] + start), stretch, **how)
         if np.abs(waveform).max() < SILENCE:
             raise AudioError(
                 f"{self.name(index)}: silent (peak below -80 dBFS) in {stretch:.2f} s from {start:g} s"
@@ -145,23 +164,28 @@ def _cut(
     return file, start, np.minimum(lengths[file] - start, clip_seconds)
 
 
-def _check(paths: list[str], workers: int, progress: Progress | None) -> Iterable[float | str]:
-    """For each path its length in seconds, or what is wrong with it."""
-    checked = _lengths(paths, workers)
-    return checked if progress is None else progress(checked, "reading headers", len(paths))
+def _check(recordings: Sequence[Recording], progress: Progress | None) -> Iterable[float | str]:
+    """For each its length in seconds, or what is wrong with it."""
+    checked = _lengths(recordings)
+    return checked if progress is None else progress(checked, "reading headers", len(recordings))
 
 
-def _lengths(paths: list[str], workers: int) -> Iterator[float | str]:
-    with ThreadPoolExecutor(max(1, workers)) as pool:  # opening a file leaves Python's lock free
-        for begin in range(0, len(paths), BATCH):
-            yield from pool.map(_seconds, paths[begin : begin + BATCH])
+def _lengths(recordings: Sequence[Recording]) -> Iterator[float | str]:
+    requests = (Request("info", str(recording.path)) for recording in recordings)
+    with Pool(1 + len(recordings) // A_PROCESS) as pool:
+        for (_, replies), recording in zip(pool.each(requests), recordings, strict=True):
+            try:
+                yield _length(recording, next(replies).about["seconds"])
+            except AudioError as error:
+                yield str(error).removeprefix(f"{recording.path}: ")
 
 
-def _seconds(path: str) -> float | str:
-    try:
-        return audio.info(path).seconds
-    except AudioError as error:
-        return str(error).removeprefix(f"{path}: ")
+def _length(recording: Recording, seconds: float) -> float | str:
+    """How long a recording is, or its stretch."""
+    end = recording.end or seconds
+    if end >= seconds + 1:
+        return f"end {end:g} s is beyond its end, {seconds:.2f} s ({recording.where})"
+    return min(end, seconds) - recording.start
 
 
 def _synthetic_size(name: str) -> int:

@@ -47,7 +47,13 @@ class SyntheticCorpus:
         """The clip's kind, an index into `label_names`."""
         return index % len(KINDS)
 
-    def read(self, index: int, start: float = 0.0, duration: float | None = None) -> np.ndarray:
+    def read(
+        self,
+        index: int,
+        start: float = 0.0,
+        duration: float | None = None,
+        remarks: list[str] | None = None,
+    ) -> np.ndarray:
         """As `Corpus.read`; both segments of a pair cost one synthesis."""
         if not 0 <= start < self.seconds[index]:
             raise AudioError(

@@ -16,7 +16,8 @@ from atst.model import folder as model_folder
 from atst.model.encoder import PATCH_FRAMES, Encoder
 from atst.model.folder import ModelConfig
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
-from atst.sound.clips import WINDOW_SECONDS, Waveform, as_clips, windows
+from atst.sound.clips import as_clips, windows
+from atst.sound.windows import WINDOW_SECONDS, Waveform
 
 POOLINGS = ("mean", "published")
 

@@ -19,8 +19,9 @@ from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.model.baselines import BASELINES
 from atst.output.atomic import new_folder
-from atst.sound import clips, windows
 from atst.sound.audio import SAMPLE_RATE
+from atst.sound.clips import windows
+from atst.sound.windows import minutes
 
 HEAD, LABELS = "head.safetensors", "labels.json"
 
@@ -53,14 +54,9 @@ class Classifier:
         """
         if isinstance(sound, list | tuple):
             return [self.predict(clip, sample_rate=sample_rate) for clip in sound]
-        if isinstance(sound, str | Path):
-            parts = list(windows.minutes(Path(sound), self.clip_seconds))
-            seconds = [part.end - part.start for part in parts]
-            waveforms = [part.waveform for part in parts]
-        else:
-            minutes = list(clips.windows(sound, sample_rate))
-            seconds = [len(minute) / SAMPLE_RATE for minute in minutes]
-            waveforms = [_middle(minute, self.clip_seconds) for minute in minutes]
+        parts = list(minutes(windows(sound, sample_rate), self.clip_seconds))
+        seconds = [end - start for start, end, _ in parts]
+        waveforms = [waveform for _, _, waveform in parts]
         mean = np.average(self.scores(waveforms), axis=0, weights=seconds)
         return {self.labels[i]: float(mean[i]) for i in np.argsort(-mean, kind="stable")}
 
@@ -183,9 +179,3 @@ def _find(folder: Path) -> Path:
 def _encoder(folder: Path, name: str, device: str) -> Any:
     """The encoder in the folder; a feature baseline has no files, only a name."""
     return BASELINES[name]() if name in BASELINES else models.load(folder, device)
-
-
-def _middle(waveform: NDArray[np.float32], seconds: float | None) -> NDArray[np.float32]:
-    keep = len(waveform) if seconds is None else round(seconds * SAMPLE_RATE)
-    start = max(0, (len(waveform) - keep) // 2)
-    return waveform[start : start + keep]

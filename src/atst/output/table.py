@@ -120,6 +120,8 @@ def jsonl_file(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     value = _rounded(value)
     return ";".join(map(str, value)) if isinstance(value, list) else value
 

@@ -12,14 +12,10 @@ from torch import Tensor
 
 from atst.errors import AudioError, UsageError
 from atst.sound import audio
-from atst.sound.audio import SAMPLE_RATE
+from atst.sound.windows import WINDOW_SECONDS, Waveform, split, without_tail
 
-WINDOW_SECONDS = 60.0
-SHORTEST = 0.01  # s; a last window that is shorter is left out
 MOST_CHANNELS = 8  # an array with so few columns is taken for (N, channels), which `embed` does not take
 SHORTEST_CLIP = 513  # samples: with fewer rows it may be a batch of very short clips
-
-Waveform = NDArray[np.float32]
 
 
 def as_clips(sound: Any) -> tuple[bool, list[Any]]:
@@ -117,13 +113,6 @@ def _numpy(samples: Tensor) -> NDArray[Any]:
 def windows(clip: Any, sample_rate: int | None) -> Iterator[Waveform]:
     """Consecutive waveforms of at most 60 s at 16 kHz of one clip, read as they are needed."""
     if isinstance(clip, str | Path):
-        seconds = audio.info(clip).seconds
-        start = 0.0
-        yield audio.read(clip, 0.0, WINDOW_SECONDS if seconds > WINDOW_SECONDS else None)
-        while (start := start + WINDOW_SECONDS) < seconds - SHORTEST:
-            yield audio.read(clip, start, WINDOW_SECONDS)
-        return
-    samples = waveform(clip, sample_rate)
-    step = int(WINDOW_SECONDS * SAMPLE_RATE)
-    for at in range(0, len(samples), step):
-        yield np.ascontiguousarray(samples[at : at + step], dtype=np.float32)
+        yield from without_tail(audio.stream(clip, WINDOW_SECONDS))
+    else:
+        yield from without_tail(split(waveform(clip, sample_rate)))

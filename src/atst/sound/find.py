@@ -1,108 +1,181 @@
-"""What a user names as sound, `SRC...` of every command, becomes a list of files."""
+"""What a user names as sound, `SRC...` of every command, becomes a list of recordings."""
 
 import csv
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from atst.errors import CorpusError, UsageError
+from atst.output.progress import counted
+from atst.output.skipped import Skipped
 
 MANIFESTS = (".csv", ".jsonl", ".txt")
 # What a folder is searched for; a file that is named is always tried.
-AUDIO = (
-    *(
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".m4a",
-        ".m4b",
-        ".aac",
-        ".webm",
-        ".mp4",
-        ".mkv",
-        ".mka",
-    ),
-    *(
-        ".mov",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".au",
-        ".caf",
-        ".w64",
-        ".rf64",
-        ".wma",
-        ".amr",
-        ".ac3",
-        ".wv",
-        ".ape",
-    ),
-    *(".tta", ".3gp"),
+ENDINGS = (
+    "wav flac ogg oga opus mp3 mp2 m4a m4b aac webm mp4 mkv mka mov 3gp 3g2 aif aiff aifc au snd caf",
+    "w64 rf64 wma amr ac3 wv ape tta gsm sph voc",
 )
+AUDIO = frozenset(f".{ending}" for line in ENDINGS for ending in line.split())
+KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
-def find_audio(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The audio files of a mix of files, folders and manifests, each once, in the order given.
+@dataclass(frozen=True)
+class Recording:
+    """A file to read, or a stretch of it."""
 
-    A folder is searched with its subfolders for names that end like audio; its files are sorted by path. A
-    manifest (`.csv` or `.jsonl` with a `path` column or key, `.txt` with a path a line) lists paths relative
-    to itself and keeps its order; whether they exist is left to whoever opens them. Raises `UsageError` for a
-    source that does not exist or a manifest that is none, `CorpusError` for one without audio.
+    path: Path
+    start: float = 0.0  # s
+    end: float | None = None  # s; None: the file's end
+    where: str = ""  # the manifest and its line that ask for the stretch
+
+
+@dataclass
+class Found:
+    """What sources hold: what can be tried, and what is left out already."""
+
+    recordings: list[Recording]
+    skipped: list[Skipped]
+
+    def __len__(self) -> int:
+        return len(self.recordings) + len(self.skipped)
+
+
+def find_audio(sources: Iterable[str | os.PathLike[str]]) -> Found:
+    """The recordings of a mix of files, folders and manifests, each once, in the order given.
+
+    A folder is searched with its subfolders (see `walk`); its files are sorted by path. A manifest (`.csv` or
+    `.jsonl` with a column or key `path`, `.txt` with a path a line) lists paths relative to itself and keeps
+    its order; with `start` and `end` (seconds) a row is a stretch of its file. Whether listed files exist is
+    left to whoever opens them. Raises `UsageError` for a source that does not exist or a manifest that is
+    none, `CorpusError` for one without audio.
     """
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
-    found: dict[str, Path] = {}  # by real path, so that no file counts twice
+    found: dict[tuple[str, float, float | None], Recording] = {}  # by real path: none counts twice
+    skipped: list[Skipped] = []
     for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            paths, nothing = _search(path), "no audio files in this folder"
-        elif not path.is_file():
-            raise UsageError(f"{source}: no such file or folder")
-        elif path.suffix.lower() in MANIFESTS:
-            paths, nothing = _manifest(path), "this manifest lists no files"
-        else:
-            paths, nothing = [path], ""
-        if not paths:
-            raise CorpusError(f"{source}: {nothing}")
-        for path in paths:
-            found.setdefault(os.path.realpath(path), path)
-    return list(found.values())
+        own, faults = _source(Path(source))
+        if not own:
+            what = (
+                "no audio files in this folder" if Path(source).is_dir() else "this manifest lists no files"
+            )
+            why = f" ({faults[0][0]}: {faults[0][1]})" if faults else ""
+            raise CorpusError(f"{source}: {what}{why}")
+        skipped += faults
+        for recording in own:
+            key = os.path.realpath(recording.path), recording.start, recording.end
+            found.setdefault(key, recording)
+    return Found(list(found.values()), skipped)
 
 
-def _search(folder: Path) -> list[Path]:
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(root, name) for name in names if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in AUDIO]
-    return sorted(found)
+def walk(folder: Path, skipped: list[Skipped], seen: set[str] | None = None) -> Iterator[str]:
+    """The audio files under a folder, by the endings of their names; hidden files and folders are left out.
+
+    Links are followed, each real folder counts once, so that loops end; `seen` holds those of walks before.
+    What cannot be read and what is no regular file (a pipe would be waited for) goes to `skipped`.
+    """
+    seen = set() if seen is None else seen
+    folders = [os.fspath(folder)]
+    while folders:
+        here = folders.pop()
+        if (real := os.path.realpath(here)) in seen:
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(here) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            skipped.append((here, f"folder cannot be read: {error.strerror}"))
+            continue
+        below = []
+        for entry in inside:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                below.append(entry.path)
+            elif has_audio_name(entry.name):
+                if entry.is_file():
+                    yield entry.path.removeprefix("./")
+                else:
+                    skipped.append((entry.path, irregular(entry.path) or "no such file"))
+        folders += reversed(below)
 
 
-def _manifest(manifest: Path) -> list[Path]:
+def has_audio_name(name: str) -> bool:
+    """Whether a folder is searched for files of such a name."""
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in AUDIO
+
+
+def irregular(path: str | os.PathLike[str]) -> str | None:
+    """Why a path is not read where it is neither a regular file nor a folder; None otherwise."""
+    try:
+        kind = KINDS.get(stat.S_IFMT(Path(path).stat().st_mode))
+    except (OSError, ValueError):
+        return None  # whoever opens it says why it cannot be
+    return kind and f"is {kind}, not a file"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True  # to be listed as a folder that cannot be read
+
+
+def _source(path: Path) -> tuple[list[Recording], list[Skipped]]:
+    skipped: list[Skipped] = []
+    if path.is_dir():
+        files = counted(walk(path, skipped), "found {} files")
+        return [Recording(file) for file in sorted(map(Path, files))], skipped
+    if reason := irregular(path):
+        raise UsageError(f"{path}: {reason}")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file or folder")
+    if path.suffix.lower() in MANIFESTS:
+        listed = _manifest(path)
+        kept = [recording for recording in listed if not irregular(recording.path)]
+        skipped += [(str(r.path), str(irregular(r.path))) for r in listed if irregular(r.path)]
+        return kept, skipped
+    return [Recording(path)], skipped
+
+
+def _manifest(manifest: Path) -> list[Recording]:
     parse = {".csv": _csv, ".jsonl": _jsonl, ".txt": _txt}[manifest.suffix.lower()]
     try:
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            return [manifest.parent / path for path in parse(manifest, file)]
+            return [
+                _recording(manifest, number, path, start, end)
+                for number, path, start, end in parse(manifest, file)
+            ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{manifest}: not a readable manifest ({error})") from error
     except OSError as error:
         raise UsageError(f"{manifest}: {error.strerror}") from error
 
 
-def _csv(manifest: Path, file: Iterable[str]) -> Iterator[str]:
+Entry = tuple[int, str, Any, Any]  # line, path, start, end
+
+
+def _csv(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
     rows = csv.DictReader(file)
     if "path" not in (rows.fieldnames or []):
         raise UsageError(f"{manifest}: no column 'path'; it has: {', '.join(rows.fieldnames or [])}")
     for row in rows:
         if row["path"]:
-            yield row["path"]
+            yield rows.line_num, row["path"], row.get("start"), row.get("end")
 
 
-def _jsonl(manifest: Path, file: Iterable[str]) -> Iterator[str]:
+def _jsonl(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
@@ -110,11 +183,35 @@ def _jsonl(manifest: Path, file: Iterable[str]) -> Iterator[str]:
             entry = json.loads(line)
         except ValueError as error:
             raise UsageError(f"{manifest}: line {number} is not JSON") from error
-        path = entry.get("path") if isinstance(entry, dict) else entry
-        if not isinstance(path, str) or not path:
+        entry = entry if isinstance(entry, dict) else {"path": entry}
+        if not isinstance(entry.get("path"), str) or not entry["path"]:
             raise UsageError(f"{manifest}: line {number} has no 'path'")
-        yield path
+        yield number, entry["path"], entry.get("start"), entry.get("end")
 
 
-def _txt(manifest: Path, file: Iterable[str]) -> Iterator[str]:
-    return (line.strip() for line in file if line.strip())
+def _txt(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            yield number, line.strip(), None, None
+
+
+def _recording(manifest: Path, number: int, path: str, start: Any, end: Any) -> Recording:
+    where = f"{manifest}, line {number}"
+    first, last = seconds_of(where, "start", start), seconds_of(where, "end", end)
+    if last is not None and last <= (first or 0.0):
+        raise UsageError(f"{where}: end {last:g} s is not after start {first or 0.0:g} s")
+    whole = first is None and last is None
+    return Recording(manifest.parent / path, first or 0.0, last, "" if whole else where)
+
+
+def seconds_of(where: str, name: str, value: Any) -> float | None:
+    """A time of 0 s or later from a table's cell, None if it is empty. Raises `UsageError`."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"{where}: {name} must be seconds, 0 or more, not '{value}'")
+    return seconds

@@ -1,107 +1,179 @@
-"""Recordings of any length as stretches that fit memory, read one after the other."""
+"""Recordings of any length as windows that fit memory, to their real end: the one rule for all who need it.
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+A window is 60 s and follows the one before; the last is shorter, and left out if it has less than 10 ms.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atst.errors import AudioError
-from atst.sound import audio
+from atst.output.skipped import PARTLY, Skipped
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.clips import WINDOW_SECONDS
+from atst.sound.find import Recording
+from atst.sound.isolated import Pool, Request
 
-SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is a rounded header, not sound
+WINDOW_SECONDS = 60.0
+SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is padding, not sound
+FEWEST = round(SHORTEST_TAIL * SAMPLE_RATE)  # samples
+
+Waveform = NDArray[np.float32]
+Cut = tuple[float, float, Waveform]  # start and end in s, and the sound that the stretch is judged by
+
+
+def split(waveform: Waveform) -> Iterator[Waveform]:
+    """A waveform at 16 kHz in consecutive windows."""
+    step = round(WINDOW_SECONDS * SAMPLE_RATE)
+    for at in range(0, len(waveform), step):
+        yield np.ascontiguousarray(waveform[at : at + step], dtype=np.float32)
+
+
+def without_tail(blocks: Iterable[Waveform]) -> Iterator[Waveform]:
+    """The blocks, but a last one that is too short to be sound."""
+    for number, block in enumerate(blocks):
+        if number == 0 or len(block) >= FEWEST:
+            yield block
+
+
+def minutes(blocks: Iterable[Waveform], keep: float | None = None) -> Iterator[Cut]:
+    """Each window of 60 s, judged by all of it or by its middle `keep` seconds."""
+    start = 0
+    for block in without_tail(blocks):
+        yield start / SAMPLE_RATE, (start + len(block)) / SAMPLE_RATE, middle(block, keep)
+        start += len(block)
+
+
+def sliding(blocks: Iterable[Waveform], window: float, hop: float) -> Iterator[Cut]:
+    """Windows of `window` seconds every `hop` seconds until one reaches the end; the last may be shorter.
+
+    `blocks` are consecutive, of any lengths; `hop` is at most `window`.
+    """
+    size, number = round(window * SAMPLE_RATE), 0
+    held, first = np.zeros(0, np.float32), 0  # samples that are still needed, and the place of the first
+
+    def cut() -> Cut:
+        at = round(number * hop * SAMPLE_RATE)
+        part = held[at - first :][:size]
+        return number * hop, number * hop + len(part) / SAMPLE_RATE, part.copy()
+
+    for block in blocks:
+        held = np.concatenate([held, block])
+        # A window is cut when more than a tail follows: only then another one will come.
+        while first + len(held) >= round(number * hop * SAMPLE_RATE) + size + FEWEST:
+            yield cut()
+            number += 1
+        done = round(number * hop * SAMPLE_RATE) - first
+        held, first = held[done:], first + done
+    if len(held):
+        yield cut()
+
+
+def middle(waveform: Waveform, seconds: float | None) -> Waveform:
+    """The middle `seconds` of a waveform at 16 kHz, all of it if it is not longer."""
+    keep = len(waveform) if seconds is None else round(seconds * SAMPLE_RATE)
+    start = max(0, round((len(waveform) - keep) / 2))
+    return waveform[start : start + keep]
+
+
+@dataclass(eq=False)
+class Reading:
+    """A recording on its way, and what became of it."""
+
+    recording: Recording
+    fault: str | None = None  # why it could not be read, or not to its end
+    remarks: list[str] = field(default_factory=list)  # what is missing of it
+    seconds: float = 0.0  # of it that were read
+    ended: bool = False
+
+    @property
+    def partial(self) -> bool:
+        """Whether something of it is missing."""
+        return bool(self.remarks)
 
 
 @dataclass
 class Window:
     """A stretch of a recording, and the sound it is judged by."""
 
-    path: Path
-    start: float  # s from the recording's start
+    reading: Reading
+    start: float  # s from the file's start
     end: float
-    waveform: NDArray[np.float32]  # (N,) at 16 kHz; the stretch, or its middle
+    waveform: Waveform  # (N,) at 16 kHz; the stretch, or its middle
 
 
-@dataclass
-class Fault:
-    """Why a recording could not be read, or not to its end."""
-
-    reason: str
-    after: float  # s that were read before it
+Cutter = Callable[[Iterable[Waveform]], Iterator[Cut]]  # consecutive blocks of sound to windows
 
 
 def read_all(
-    files: Iterable[Path], read: Callable[[Path], Iterator[Window]], faults: dict[Path, Fault]
+    pool: Pool, recordings: Sequence[Recording], cut: Cutter, readings: list[Reading], **how: Any
 ) -> Iterator[Window]:
-    """The windows of all recordings in order; what cannot be read goes to `faults`."""
-    for path in files:
-        end = 0.0
+    """The windows of all recordings in order; `readings` gets an entry for each, filled when it ends.
+
+    `how` goes to `audio.stream`: `channel` and `partial`.
+    """
+    requests = (_request(recording, how) for recording in recordings)
+    for (_, replies), recording in zip(pool.each(requests), recordings, strict=True):
+        reading = Reading(recording)
+        readings.append(reading)
+
+        def blocks(replies: Iterator[Any] = replies, reading: Reading = reading) -> Iterator[Waveform]:
+            for reply in replies:
+                reading.remarks = reply.remarks
+                reading.seconds += len(reply.waveform) / SAMPLE_RATE
+                yield reply.waveform
+
         try:
-            for window in read(path):
-                yield window
-                end = window.end
+            for start, end, waveform in cut(blocks()):
+                yield Window(reading, recording.start + start, recording.start + end, waveform)
         except AudioError as error:
-            faults[path] = Fault(str(error), end)
+            reading.fault = str(error).removeprefix(f"{recording.path}: ")
+        reading.ended = True
 
 
-def batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
+def _request(recording: Recording, how: dict[str, Any]) -> Request:
+    stretch = {"seconds": WINDOW_SECONDS, "start": recording.start, "end": recording.end}
+    return Request("stretch", str(recording.path), {**stretch, "where": recording.where, **how})
+
+
+class OfReading(Protocol):
+    """Anything that comes from one recording."""
+
+    @property
+    def reading(self) -> Reading: ...
+
+
+Part = TypeVar("Part", bound=OfReading)
+
+
+def batches(windows: Iterable[Part], size: int) -> Iterator[list[Part]]:
     """The windows in lists of `size`; the last may be shorter."""
     windows = iter(windows)
     while batch := list(islice(windows, size)):
         yield batch
 
 
-def minutes(path: Path, keep: float | None = None) -> Iterator[Window]:
-    """Consecutive windows of 60 s and the rest; with `keep` only the middle so many seconds of each are read.
+def whole(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts of the recordings that were read to their end; those of others are dropped.
 
-    Raises `AudioError` for a recording that cannot be read.
+    That is known when a recording has ended: until then its parts are kept.
     """
-    seconds = audio.info(path).seconds
-    if seconds <= WINDOW_SECONDS and (keep is None or seconds <= keep):
-        waveform = audio.read(path)
-        yield Window(path, 0.0, len(waveform) / SAMPLE_RATE, waveform)
-        return
-    for number in range(max(1, math.ceil((seconds - SHORTEST_TAIL) / WINDOW_SECONDS))):
-        start = number * WINDOW_SECONDS
-        length = min(WINDOW_SECONDS, seconds - start)
-        if keep is not None and length > keep:
-            waveform = audio.read(path, start=start + (length - keep) / 2, duration=keep)
-            yield Window(path, start, start + length, waveform)
-        else:
-            waveform = audio.read(path, start, WINDOW_SECONDS)
-            yield Window(path, start, start + len(waveform) / SAMPLE_RATE, waveform)
+    for reading, group in groupby(parts, key=lambda part: part.reading):
+        own = list(group)
+        if reading.fault is None:
+            yield from own
 
 
-def sliding(path: Path, window: float, hop: float) -> Iterator[Window]:
-    """Windows of `window` seconds every `hop` seconds until one reaches the end; the last may be shorter.
-
-    Reads a minute, or one window, at a time; `hop` is at most `window`. Raises `AudioError` for a
-    recording that cannot be read.
-    """
-    seconds = audio.info(path).seconds
-    count = 1 + max(0, math.ceil((seconds - window - SHORTEST_TAIL) / hop))
-    together = 1 + max(0, math.floor((WINDOW_SECONDS - window) / hop))
-    for first in range(0, count, together):
-        starts = [number * hop for number in range(first, min(first + together, count))]
-        block = audio.read(path, starts[0], starts[-1] - starts[0] + window)
-        for start in starts:
-            at = round((start - starts[0]) * SAMPLE_RATE)
-            waveform = block[at : at + round(window * SAMPLE_RATE)]
-            if len(waveform):
-                yield Window(path, start, start + len(waveform) / SAMPLE_RATE, waveform)
-
-
-def listed(headline: str, faults: Mapping[Path, Fault], partly: bool = True) -> str:
-    """The headline and a line for each fault; `partly`: what was read before it was used."""
-    lines = [
-        f"{fault.reason} (what comes before {fault.after:g} s is there)"
-        if partly and fault.after
-        else fault.reason
-        for fault in faults.values()
-    ]
-    return "\n  ".join([headline, *lines])
+def faults(readings: Iterable[Reading]) -> list[Skipped]:
+    """Path and reason of what was not read, or partly."""
+    found: list[Skipped] = []
+    for reading in readings:
+        path = str(reading.recording.path)
+        if reading.fault is not None:
+            found.append((path, reading.fault))
+        elif reading.remarks:
+            found.append((path, PARTLY + "; ".join(reading.remarks)))
+    return found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atst.errors import UsageError
-from atst.sound.find import AUDIO
+from atst.sound.find import walk
 from atst.tasks.division import drawn
 from atst.tasks.names import same_form
 from atst.tasks.segments import Segment
@@ -87,20 +87,16 @@ def with_files(listing: Listing, audio: set[str]) -> tuple[Listing, list[str]]:
 def audio_under(folder: Path, within: Iterable[str] = ("",)) -> set[str]:
     """Audio files under some subfolders of `folder`, as paths relative to it, with forward slashes.
 
-    Links to folders are followed; of several ways to one folder the first counts.
+    Links to folders are followed; of several ways to one folder the first counts. Raises `UsageError` for a
+    folder that cannot be read: a class or a split would be missing.
     """
-    found: set[str] = set()
+    skipped: list[tuple[str, str]] = []
     seen: set[str] = set()
-    for start in within:
-        for here, folders, files in os.walk(folder / start, followlinks=True):
-            real = os.path.realpath(here)
-            folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-            if real in seen:
-                continue
-            seen.add(real)
-            prefix = Path(here).relative_to(folder).as_posix()
-            prefix = "" if prefix == "." else f"{prefix}/"
-            found |= {prefix + file for file in files if _is_audio(file)}
+    prefix = len(os.fspath(folder / "_")) - 1
+    found = {file[prefix:] for start in within for file in walk(folder / start, skipped, seen)}
+    for path, reason in skipped:
+        if Path(path).is_dir():
+            raise UsageError(f"{path}: {reason}")
     return found
 
 
@@ -169,11 +165,6 @@ def class_names(listing: Listing) -> list[str]:
     return listing.classes or sorted(
         {same_form(label) for labels in listing.labels for label in labels}, key=_natural
     )
-
-
-def _is_audio(file: str) -> bool:
-    dot = file.rfind(".")
-    return dot > 0 and file[dot:].lower() in AUDIO
 
 
 def _natural(name: str) -> tuple[bool, float, str]:

@@ -1,0 +1,85 @@
+"""What a batch job left out: a list beside its output, and one line at its end."""
+
+import csv
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from atst.errors import AudioError
+from atst.output.atomic import new_file
+from atst.output.progress import say
+
+PARTLY = "read partly: "  # begins the reason of what was not left out as a whole
+KINDS = 5  # reasons that the line names
+SHOWN = 10  # files that are named where there is no list
+
+Skipped = tuple[str, str]  # path, reason
+
+
+def errors_file(out: Path) -> Path:
+    """Where the list for an output is: `errors.csv` in a folder, `OUT.errors.csv` beside a file."""
+    return out / "errors.csv" if out.is_dir() else out.with_name(f"{out.name}.errors.csv")
+
+
+def write_errors(out: Path, skipped: Sequence[Skipped]) -> None:
+    """Write the list (columns `path`, `reason`) of an output, or remove that of an earlier one."""
+    path = errors_file(out)
+    if not skipped:
+        path.unlink(missing_ok=True)
+        return
+    with new_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["path", "reason"])
+        writer.writerows([(_text(name), _text(reason)) for name, reason in skipped])
+
+
+def finish(total: int, skipped: Sequence[Skipped], out: Path | None) -> None:
+    """The end of a batch job: its list and its line. Raises `AudioError` if something was left out."""
+    if out is not None:
+        write_errors(out, skipped)
+    line = summary(total, skipped, out)
+    if any(not reason.startswith(PARTLY) for _, reason in skipped):
+        raise AudioError(line)
+    say(line)
+
+
+def nothing_read(total: int, skipped: Sequence[Skipped]) -> AudioError:
+    """The error of a batch job that has no result."""
+    return AudioError("\n  ".join([f"none of {total:,} recordings could be read:", *listed(skipped)]))
+
+
+def summary(total: int, skipped: Sequence[Skipped], out: Path | None, things: str = "recordings") -> str:
+    """One line: how many are done, partly done and left out for which reason, and where the list is.
+
+    Without an output there is no list: some of them follow, a line each.
+    """
+    partly = [entry for entry in skipped if entry[1].startswith(PARTLY)]
+    left = [entry for entry in skipped if not entry[1].startswith(PARTLY)]
+    parts = [f"{total - len(skipped):,} of {total:,} {things} done"]
+    parts += [f"{len(partly):,} partly"] if partly else []
+    if left:
+        kinds = Counter(_kind(reason) for _, reason in left).most_common()
+        named = [f"{count:,} {kind}" for kind, count in kinds[:KINDS]]
+        rest = sum(count for _, count in kinds[KINDS:])
+        parts.append(f"{len(left):,} skipped ({', '.join(named + ([f'{rest:,} others'] if rest else []))})")
+    line = ", ".join(parts)
+    if skipped and out is not None:
+        return f"{line}; listed in {errors_file(out)}, the first: {': '.join(skipped[0])}"
+    return "\n  ".join([line, *listed(skipped)])
+
+
+def listed(skipped: Sequence[Skipped]) -> list[str]:
+    """A line for each of the first, and how many more there are."""
+    rest = len(skipped) - SHOWN
+    return [": ".join(entry) for entry in skipped[:SHOWN]] + ([f"and {rest:,} more"] if rest > 0 else [])
+
+
+def _kind(reason: str) -> str:
+    """A reason without what differs from file to file: numbers, and what follows a comma or bracket."""
+    return re.split(r"[,(:;\d'\"]", reason)[0].strip() or reason
+
+
+def _text(text: str) -> str:
+    return os.fsencode(text).decode("utf-8", errors="replace")

@@ -1,0 +1,133 @@
+"""What a decoding process of `isolated` does: answer requests until its owner is gone. Imports no PyTorch."""
+
+import json
+import mmap
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from atst.errors import AudioError
+from atst.sound import audio
+
+MEMORY = 4 << 30  # bytes of address space that a process may take
+ROUNDING = 1.0  # s: an end in a table may lie so far beyond the recording's
+
+Samples = np.ndarray
+
+
+def serve(channel: int, shared: int | None = None) -> None:
+    """Answer requests until the owner is gone: what a decoding process does.
+
+    `channel` and `shared` are descriptors of a socket and of the file whose memory takes waveforms; those
+    that do not fit are sent.
+    """
+    _limit(resource.RLIMIT_AS, MEMORY)
+    _limit(resource.RLIMIT_CORE, 0)
+    silence = os.open(os.devnull, os.O_RDWR)
+    connection, memory = Connection(channel), np.zeros(0, np.float32)
+    if shared is not None:
+        memory = np.frombuffer(mmap.mmap(shared, 0), np.float32)
+    connection.send_bytes(b"ready")
+    for stream in (1, 2):  # what decoders print is not for users
+        os.dup2(silence, stream)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with suppress(EOFError, OSError):
+        while True:
+            _answer(connection, memory, json.loads(connection.recv_bytes()))
+
+
+def _answer(connection: Connection, memory: Samples, request: dict[str, Any]) -> None:
+    """Send the replies to a request, each when the next is there: the last one is known to be the last."""
+    remarks: list[str] = []
+    replies = WORK[request["what"]](request["path"], remarks, **request["arguments"])
+    reply, first = _step(replies, request), True
+    while reply is not None:
+        following = None if "error" in reply else _step(replies, request)
+        samples = reply.pop("samples", memory[:0])
+        if not first:
+            connection.recv_bytes()  # the memory is free
+        fits = len(samples) <= len(memory)
+        if fits:
+            memory[: len(samples)] = samples
+        about = {"samples": len(samples), "remarks": remarks, "last": following is None}
+        connection.send_bytes(json.dumps(reply | about).encode())
+        if not fits:
+            connection.send_bytes(samples.tobytes())
+        reply, first = following, False
+
+
+def _step(replies: Iterator[Any], request: dict[str, Any]) -> dict[str, Any] | None:
+    """The next reply, an error, or None. Where it takes too long, the timer's signal ends the process."""
+    path = request["path"]
+    signal.setitimer(signal.ITIMER_REAL, request["limit"])
+    try:
+        reply = next(replies, None)
+    except AudioError as error:
+        return {"error": str(error)}
+    except MemoryError:
+        return {"error": f"{path}: decoding it takes more than {MEMORY / 2**30:g} GiB of memory"}
+    except BaseException as error:
+        text = " ".join(str(error).split())
+        return {"error": f"{path}: its decoder failed ({type(error).__name__}: {text})"}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    if reply is None:
+        return None
+    return {"samples": reply} if isinstance(reply, np.ndarray) else {"about": reply}
+
+
+def _read(path: str, remarks: list[str], **arguments: Any) -> Iterator[Samples]:
+    yield audio.read(path, remarks=remarks, **arguments)
+
+
+def _info(path: str, remarks: list[str]) -> Iterator[dict[str, Any]]:
+    yield asdict(audio.info(path))
+
+
+def _stretch(
+    path: str,
+    remarks: list[str],
+    seconds: float,
+    start: float = 0.0,
+    end: float | None = None,
+    where: str = "",
+    **how: Any,
+) -> Iterator[Samples]:
+    """Consecutive windows of `seconds` of a file, or of its stretch that the table at `where` asks for."""
+    if start == 0 and end is None:
+        yield from audio.stream(path, seconds, remarks=remarks, **how)
+        return
+    at = start
+    while end is None or end - at > ROUNDING / 100:
+        wanted = seconds if end is None else min(seconds, end - at)
+        try:
+            waveform = audio.read(path, at, wanted, remarks=remarks, **how)
+        except AudioError as error:
+            if at > start and at >= audio.info(path).seconds - ROUNDING / 100:
+                break
+            raise AudioError(f"{error} ({where})") from None
+        yield waveform
+        at += wanted
+        if len(waveform) < round(wanted * audio.SAMPLE_RATE) - 1:
+            at += len(waveform) / audio.SAMPLE_RATE - wanted
+            break
+    if end is not None and end - at >= ROUNDING and not remarks:
+        raise AudioError(f"{path}: end {end:g} s is beyond its end, {at:.2f} s ({where})")
+    if end is not None and end - at > ROUNDING / 100:
+        remarks.append(f"end {end:g} s cut to {at:.2f} s, where it ends ({where})")
+
+
+WORK: dict[str, Callable[..., Iterator[Any]]] = {"read": _read, "info": _info, "stretch": _stretch}
+
+
+def _limit(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    with suppress(ValueError, OSError):  # where a system does not have it
+        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

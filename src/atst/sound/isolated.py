@@ -1,0 +1,301 @@
+"""Decoding in processes that can be given up: a file that ends or hangs its decoder costs itself alone.
+
+A decoding process knows NumPy and the decoders, no PyTorch, and ends by itself when its owner is gone. It has
+a limit of time for each step (a header, a stretch, a window), which the system's timer enforces whatever the
+decoder does, and of memory. `read` and `info` use one that belongs to the calling thread; `Pool` has several,
+for many files in order.
+"""
+
+import json
+import mmap
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import numpy as np
+
+from atst.errors import AtstError, AudioError
+from atst.sound import audio
+
+SECONDS, BYTES_A_SECOND = 60.0, 1e6  # a step may take so long, and a second more for so much of the file
+MOST = 8  # decoding processes of a pool: more than any encoder keeps up with
+AHEAD = 8  # files handed out at a time for each process of a pool
+WINDOWS_AHEAD = 2  # of each of those files
+SHARED = 4 << 20  # bytes for a waveform of 60 s and some more
+MEMFD = hasattr(os, "memfd_create")
+NEXT = b"next"  # the shared memory is free for the next window
+
+# Isolated mode and the owner's search path: a module in the current folder must not take another's place.
+START = """
+import json, signal, sys
+for name in "SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1":  # the owner decides when to end
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+sys.path[:] = json.loads(sys.argv[1])
+from atst.sound.decoding import serve
+serve(*map(int, sys.argv[2:]))
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read: `what` is one of `decoding.WORK`, the arguments are those of its function."""
+
+    what: str
+    path: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Reply:
+    """A waveform float32 (N,), or what else was asked for; `remarks` on what was read so far."""
+
+    waveform: np.ndarray
+    about: Any
+    remarks: list[str]
+
+
+def read(
+    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, **how: Any
+) -> np.ndarray:
+    """As `audio.read`, which see, in this thread's decoding process."""
+    remarks = how.pop("remarks", None)
+    request = Request("read", os.fspath(path), {"start": start, "duration": duration, **how})
+    (reply,) = _own().ask(request)
+    if remarks is not None:
+        remarks += reply.remarks
+    return reply.waveform
+
+
+def info(path: str | os.PathLike[str]) -> audio.AudioInfo:
+    """As `audio.info`, in this thread's decoding process."""
+    (reply,) = _own().ask(Request("info", os.fspath(path)))
+    return audio.AudioInfo(**reply.about)
+
+
+class Decoder:
+    """One decoding process, started at once and again when it has ended."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.given_up: dict[str, str] = {}  # files that ended the process twice, and how
+        self.process: subprocess.Popen[bytes] | None = None
+        self.closed = False
+        self._start()
+
+    def ask(self, request: Request) -> Iterator[Reply]:
+        """The replies to a request. Raises `AudioError`.
+
+        A file that ends the process is tried once more by a new one, and never a third time.
+        """
+        if request.path in self.given_up:
+            raise AudioError(f"{request.path}: {self.given_up[request.path]}")
+        given = 0
+        for last in (False, True):
+            try:
+                for number, reply in enumerate(self._try(request)):
+                    if number >= given:
+                        given += 1
+                        yield reply
+                return
+            except _Ended as end:
+                if last or self.closed:
+                    self.given_up[request.path] = str(end)
+                    raise AudioError(f"{request.path}: {end}") from None
+
+    def stop(self) -> None:
+        """End the process, whatever it does; the next request starts another."""
+        if (process := self.process) is not None:
+            process.kill()
+            process.wait()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with theirs, _memory() as shared:
+            handed = [theirs.fileno()]
+            if shared is None:
+                self.shared = np.zeros(0, np.float32)
+            else:
+                self.shared = np.frombuffer(mmap.mmap(shared.fileno(), SHARED), np.float32)
+                handed.append(shared.fileno())
+            command = [sys.executable, "-I", "-c", START, json.dumps(sys.path), *map(str, handed)]
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=handed, env=environment
+            )
+        self.connection = Connection(ours.detach())
+        self.ready = False
+
+    def _try(self, request: Request) -> Iterator[Reply]:
+        """The replies of one process; afterwards it is ready for the next request, or ended."""
+        if self.process is None:
+            self._start()
+        limit = SECONDS + _size(request.path) / BYTES_A_SECOND
+        text = {"what": request.what, "path": request.path, "arguments": request.arguments, "limit": limit}
+        finished = False
+        try:
+            if not self.ready:
+                self._await_start()
+            self.connection.send_bytes(json.dumps(text).encode())
+            while not finished:
+                message = json.loads(self.connection.recv_bytes())
+                finished = message["last"]
+                if "error" in message:
+                    raise AudioError(message["error"])
+                yield Reply(self._waveform(message["samples"]), message.get("about"), message["remarks"])
+                if not finished:
+                    self.connection.send_bytes(NEXT)
+        except (EOFError, OSError):
+            assert self.process is not None
+            raise _Ended(_how(self.process.wait(), limit)) from None
+        finally:
+            if not finished:
+                self.stop()
+                self.connection.close()
+                self.process = None
+
+    def _waveform(self, samples: int) -> np.ndarray:
+        """What the process left in the memory that it shares, or sends if that is too small."""
+        if samples <= len(self.shared):
+            return self.shared[:samples].copy()
+        return np.frombuffer(bytearray(self.connection.recv_bytes()), np.float32)
+
+    def _await_start(self) -> None:
+        try:
+            self.connection.recv_bytes()
+        except (EOFError, OSError):
+            raise AtstError("the process that decodes sound does not start; see the lines above.") from None
+        self.ready = True
+
+
+class Pool:
+    """Decoding processes for many files."""
+
+    def __init__(self, most: int | None = None) -> None:
+        count = min(MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+        self.decoders = [Decoder() for _ in range(max(1, min(count, most or count)))]
+        self.todo: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.jobs: deque[_Job] = deque()
+        self.closed = False
+        self.threads = [
+            threading.Thread(target=self._work, args=[decoder], daemon=True) for decoder in self.decoders
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def each(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Iterator[Reply]]]:
+        """Every request with its replies, in order; taking these raises what `Decoder.ask` does."""
+        requests = iter(requests)
+        while True:
+            while len(self.jobs) < AHEAD * len(self.decoders):
+                if (request := next(requests, None)) is None:
+                    break
+                self.jobs.append(_Job(request))
+                self.todo.put(self.jobs[-1])
+            if not self.jobs:
+                return
+            replies = self.jobs[0].replies()
+            yield self.jobs[0].request, replies
+            with suppress(AudioError):
+                deque(replies, maxlen=0)
+            self.jobs.popleft()
+
+    def close(self) -> None:
+        """End all processes, whatever they do."""
+        self.closed = True
+        for job in self.jobs:
+            job.room.release()
+        for decoder in self.decoders:
+            decoder.closed = True
+            self.todo.put(None)
+        for thread, decoder in zip(self.threads, self.decoders, strict=True):
+            decoder.stop()
+            while thread.is_alive():
+                thread.join(0.1)
+                decoder.stop()
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _work(self, decoder: Decoder) -> None:
+        while (job := self.todo.get()) is not None:
+            try:
+                for reply in decoder.ask(job.request):
+                    job.room.acquire()
+                    if self.closed:
+                        return
+                    job.done.put(reply)
+                job.done.put(None)
+            except BaseException as error:
+                job.done.put(error)
+
+
+class _Job:
+    """A request, and its replies as they come."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.done: queue.SimpleQueue[Reply | BaseException | None] = queue.SimpleQueue()
+        self.room = threading.Semaphore(WINDOWS_AHEAD)
+
+    def replies(self) -> Iterator[Reply]:
+        while (reply := self.done.get()) is not None:
+            if isinstance(reply, BaseException):
+                raise reply
+            self.room.release()
+            yield reply
+
+
+class _Ended(Exception):
+    """The decoding process is no more; the text says how it ended."""
+
+
+_threads = threading.local()
+
+
+def _own() -> Decoder:
+    """This thread's decoding process; a forked process does not use that of its parent."""
+    decoder: Decoder | None = getattr(_threads, "decoder", None)
+    if decoder is None or decoder.owner != os.getpid():
+        decoder = _threads.decoder = Decoder()
+    return decoder
+
+
+def _memory() -> IO[bytes] | nullcontext[None]:
+    """A file without a name for waveforms, in memory where the system can; None where there is no room."""
+    try:
+        file = os.fdopen(os.memfd_create("waveform"), "w+b") if MEMFD else TemporaryFile()  # noqa: SIM115
+        file.truncate(SHARED)
+        return file
+    except OSError:  # a full disk, a limit on the size of files: then waveforms are sent
+        return nullcontext()
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _how(code: int, limit: float) -> str:
+    """How a process that was decoding ended."""
+    if code == -signal.SIGALRM:
+        return f"decoding it took more than {limit:.0f} s"
+    if code == -signal.SIGKILL:
+        return "its decoder was killed, perhaps for want of memory"
+    return f"its decoder crashed ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
