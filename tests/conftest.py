@@ -55,7 +55,7 @@ def odd_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     monkeypatch.setattr(
         isolated, "START", start.replace("from atst.sound.decoding", STUB + "from atst.sound.decoding")
     )
-    monkeypatch.setattr(isolated, "SECONDS", 1.0)
+    monkeypatch.setattr(isolated, "SECONDS", 1.5)
     monkeypatch.delattr(isolated._threads, "decoder", raising=False)
     folder = tmp_path / "odd"
     folder.mkdir()
