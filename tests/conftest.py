@@ -24,12 +24,12 @@ def shared_data() -> Path:
 STUB = """
 import os, time
 from atst.sound import audio
-opened = audio.open_source
+opened = audio.opened
 
 class MadeUp(BaseException):
     pass
 
-def open_source(path, *rest):
+def odd(path, *rest):
     name = os.path.basename(path)
     if "ends" in name:
         os._exit(3)
@@ -42,7 +42,7 @@ def open_source(path, *rest):
         os._exit(3)
     return opened(path, *rest)
 
-audio.open_source = open_source
+audio.opened = odd
 """
 
 

@@ -88,11 +88,7 @@ class Reading:
     remarks: list[str] = field(default_factory=list)  # what is missing of it
     seconds: float = 0.0  # of it that were read
     ended: bool = False
-
-    @property
-    def partial(self) -> bool:
-        """Whether something of it is missing."""
-        return bool(self.remarks)
+    partial: bool = False  # it was cut short and is read as far as it goes
 
 
 @dataclass
@@ -123,6 +119,7 @@ def read_all(
         def blocks(replies: Iterator[Any] = replies, reading: Reading = reading) -> Iterator[Waveform]:
             for reply in replies:
                 reading.remarks = reply.remarks
+                reading.partial = bool(reply.remarks) and bool(how.get("partial"))
                 reading.seconds += len(reply.waveform) / SAMPLE_RATE
                 yield reply.waveform
 
