@@ -1,12 +1,7 @@
 """Runs through the public command: logs, faults, refusals, resumption bit for bit."""
 
 import csv
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from shutil import copytree, rmtree
 from types import SimpleNamespace
 
@@ -95,27 +90,6 @@ def test_a_resumed_run_ends_in_the_same_weights(sounds, whole, tmp_path, workers
     run(sounds, out, 8, "checkpoint_steps=3", "keep_checkpoints=5", workers=workers, resume=True)
     assert_same(weights(out), weights(whole))
     assert steps_logged(out) == list(range(8))
-
-
-def test_a_run_killed_at_any_moment_resumes_bit_for_bit(sounds, tmp_path):
-    more = ["checkpoint_steps=2", "accumulate=2", "precision=bf16", "keep_checkpoints=2"]
-    expected = tmp_path / "expected"
-    run(sounds, expected, 12, *more)
-    out = tmp_path / "run"
-    arguments = ["pretrain", str(sounds), "--out", str(out), "--recipe", "nano", "--device", "cpu"]
-    arguments += [part for key in settings(12, *more) for part in ("--set", key)]
-    code = "import torch; torch.set_num_threads(1); from atst.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments, "--workers", "1"], stderr=subprocess.DEVNULL
-    )
-    while not list(out.glob("checkpoints/step-*4.ckpt")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    run(sounds, out, 12, *more, resume=True)
-    assert_same(weights(out), weights(expected))
-    assert steps_logged(out) == list(range(12))
 
 
 def test_resume_of_a_finished_run_does_nothing_and_of_none_starts_one(sounds, whole, tmp_path):
