@@ -175,11 +175,13 @@ def test_an_interrupted_probe_leaves_no_results(tmp_path, monkeypatch):
 
     probe = run(tone_task())
     for step in ("write_classifier", "write_predictions"):
+        write_probe(probe, SpectrumModel(), tmp_path)  # an earlier one
         with monkeypatch.context() as patch:
             patch.setattr(f"atst.evaluation.output.{step}", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 write_probe(probe, SpectrumModel(), tmp_path)
         assert not (tmp_path / "results.json").exists()
+        assert not (tmp_path / "report.html").exists()
 
 
 def test_a_picture_that_cannot_be_drawn_costs_no_result(tmp_path, monkeypatch):

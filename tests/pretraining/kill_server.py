@@ -1,8 +1,8 @@
 """Runs trainings in processes forked from one that has imported everything, and lets them kill themselves.
 
 Reads a job a line, as JSON, from stdin: `sources` and `options` of `atst.pretrain`, and for a kill its
-`phase`, which `call` of it, and after how many `seconds` of that SIGKILL comes. Answers with a line: the exit code, and
-the seconds that each phase took in a run that was not killed.
+`phase`, which `call` of it, and after how many `seconds` of that SIGKILL comes. Answers with a line: the exit
+code, and the seconds that each phase took in a run that was not killed.
 """
 
 import json

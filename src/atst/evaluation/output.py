@@ -15,9 +15,12 @@ from atst.scoring.per_class import write_predictions
 def write_probe(probe: Probe, model: Any, folder: str | Path) -> None:
     """Write `model/`, `predictions.csv`, `results.json` and last `report.html`; each whole or not at all.
 
-    A picture that cannot be drawn costs no result.
+    A picture that cannot be drawn costs no result. Numbers and report of an earlier probe go first, so that
+    none stand beside the model of this one when it is interrupted.
     """
     folder = Path(folder)
+    for name in ("report.html", "results.json"):
+        (folder / name).unlink(missing_ok=True)
     write_classifier(probe, model, folder / "model")
     tested = probe.features.rows[probe.tested]
     write_predictions(probe.task, tested, probe.calibrated, folder / "predictions.csv")
