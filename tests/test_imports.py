@@ -12,7 +12,7 @@ import atst
 SOURCES = Path(atst.__file__).parent
 # From the top of DESIGN's table down; those in one line do not know each other.
 ORDER = (
-    {"errors"},
+    {"errors", "cores"},
     {"output"},
     {"sound"},
     {"model"},

@@ -99,19 +99,21 @@ def test_a_resumed_fine_tuning_ends_in_the_same_weights(table, whole, tmp_path, 
     assert (resumed.chosen, resumed.calibration) == (result.chosen, result.calibration)
 
 
-def test_a_fine_tuning_stopped_before_its_test_goes_on_with_that(table, whole, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stopped", ["fit.predict", "output._report"])
+def test_a_fine_tuning_stopped_after_its_training_goes_on(table, whole, tmp_path, monkeypatch, stopped):
     result, _ = whole
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("atst.finetuning.fit.predict", interrupted)
-    with pytest.raises(KeyboardInterrupt, match="--resume goes on"):
+    monkeypatch.setattr(f"atst.finetuning.{stopped}", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         run(table, tmp_path / "out", "accumulate=2", "masks=[8,8]", "drop_path=0.2")
     monkeypatch.undo()
     monkeypatch.setattr(FinetuningModule, "training_step", interrupted)
     resumed = run(table, tmp_path / "out", resume=True)
     assert (resumed.chosen, resumed.calibration) == (result.chosen, result.calibration)
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_resume_of_a_finished_one_does_nothing_and_refuses_changes(table, whole, capsys):

@@ -31,8 +31,8 @@ def write_finetuned(finetuned: Finetuned, folder: Path) -> None:
 
 
 def read_result(folder: Path) -> FinetuneResult | None:
-    """The result of a finished fine-tuning, or none."""
-    if not (folder / "results.json").is_file():
+    """The result of a finished fine-tuning, or none: the report is its last file."""
+    if not (folder / "results.json").is_file() or not (folder / "report.html").is_file():
         return None
     values = json.loads((folder / "results.json").read_text())
     values["chosen"] = [Choice(**choice) for choice in values["chosen"]]
