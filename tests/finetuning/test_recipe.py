@@ -7,7 +7,7 @@ from atst.finetuning import recipe as recipes
 from atst.finetuning.fit import sizes
 from atst.training.schedules import scaled_learning_rate
 
-# learning rate before the x 2 for 512 clips, epochs, warm-up: the reference's table
+# learning rate before the x 2 for 512 clips, epochs, warm-up, as docs/finetuning.md has them
 GENERATION_2023 = {
     "spcv2": ((0.5,), 50, 5),
     "voxceleb1": ((0.05, 0.1), 50, 5),

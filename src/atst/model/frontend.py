@@ -1,6 +1,6 @@
 """Waveforms become normalised log-mel spectrograms, equal to the paper's front end, on any device.
 
-Every number is fixed by the method (fact sheet, "Front end"); changing one makes another model.
+Every number is fixed by the method (`docs/fidelity.md`); changing one makes another model.
 """
 
 import math

@@ -49,9 +49,7 @@ class Known:
     spare: str = ""  # what audio without a label is, where that is normal
     vanishing: bool = False  # whether some of the listed clips can no longer be had
     archives: tuple[Archive, ...] = ()
-    rates: tuple[float, ...] | None = (
-        None  # the paper's grid, for a batch of 256, where the paper has the task
-    )
+    rates: tuple[float, ...] | None = None  # the authors' grid, for a batch of 256, where they have the task
     # A prepared table, relative to the data set's folder, is used instead of the official layout.
     table: str = "meta.csv"
 

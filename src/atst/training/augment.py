@@ -17,7 +17,7 @@ CUBIC = -0.75
 class MixupBank:
     """The last 2000 unmixed log-mels of one view, each new one mixed with one of those before it.
 
-    BYOL-A's log-mixup-exp on normalised values (fact sheet, "View creation"). The bank fills in the
+    BYOL-A's log-mixup-exp on normalised values (`docs/fidelity.md`, quirk 6). The bank fills in the
     order of the stream: within a batch a clip may be mixed with an earlier one of that batch.
     """
 
