@@ -33,7 +33,7 @@ def opened(
     name = os.fspath(path)
     with _errors_of(name):
         _check_readable(name)
-        source = _decoder(name)
+        source = _decoder(name, partial)
         try:
             _check(source, channel)
             source.channel, source.partial = channel, partial
@@ -79,13 +79,15 @@ def _check(source: Source, channel: int | None) -> None:
         raise AudioError(f"{source.path}: no channel {channel}, it has {source.channels} (the first is 0)")
 
 
-def _decoder(name: str) -> Source:
+def _decoder(name: str, partial: bool) -> Source:
     with Path(name).open("rb") as file:
         head = file.read(4)
     if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0"):
         return Container(name)
     if head == ogg.MARK and len(links := ogg.pages(name).links) > 1:
         return Chain(name, links)
+    if partial and (head == b"fLaC" or (head == ogg.MARK and ogg.pages(name).links[0].damaged)):
+        return Container(name)  # it says where frames are missing, libsndfile closes the gap
     samples = headers.samples(name)
     if samples is not None and samples.codec in headers.MPEG:
         return Container(name, samples)

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -14,8 +15,9 @@ import numpy as np
 from av.audio.plane import AudioPlane
 
 from atst.errors import AudioError
-from atst.sound import jump, lengths
+from atst.sound import jump, lengths, ogg
 from atst.sound.headers import Samples
+from atst.sound.holes import Holes
 from atst.sound.ogg import Link
 from atst.sound.source import BLOCK, SHORT, Source
 from atst.sound.view import View
@@ -28,6 +30,7 @@ FORMATS = (
 DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 TOLERANCE = 2  # frames that may be missing at the end, of at most `LONGEST` samples
 LONGEST = 4096
+REST = 8192  # bytes after the last frame that cannot be read and are no damage
 
 av.logging.set_level(av.logging.PANIC)  # the error raised says it; FFmpeg's own lines are noise
 logging.getLogger("libav").setLevel(logging.CRITICAL)
@@ -49,6 +52,7 @@ class Container(Source):
         self.exact = jump.is_exact(self)
         self.step = 0  # samples of the longest frame so far
         self.broken = False  # whether reading ended by an error
+        self.last_byte = 0  # after the last packet
 
     def open_at(self, at: int, kind: str) -> None:
         """Open anew what stands from byte `at` on, which is of the format `kind`."""
@@ -76,7 +80,15 @@ class Container(Source):
         except (av.FFmpegError, ValueError) as error:
             if part is not None:
                 part.close()
-            raise AudioError(f"{self.path}: not audio in a known format") from error
+            raise AudioError(f"{self.path}: {self._why()}") from error
+
+    def _why(self) -> str:
+        """What is wrong with a file that cannot be opened."""
+        with Path(self.path).open("rb") as file:
+            head = file.read(8)
+        if head[4:] in (b"ftyp", b"mdat", b"moov") or head[:4] == b"caff":
+            return "truncated or damaged: the index of its frames is missing"
+        return "not audio in a known format"
 
     def _take_track(self) -> None:
         if not self.container.streams.audio:
@@ -101,6 +113,10 @@ class Container(Source):
         last = math.inf if count is None else begin + count
         first, total = jump.to(self, begin) if self.exact and begin else (0, None)
         last = last if total is None else min(last, total)
+        if self.format == "ogg" and not self.partial:
+            link = self.link or ogg.pages(self.path).links[0]
+            if what := link.damage(48000 if self.codec == "opus" else self.rate, begin, last):
+                self.fault(what)
         sound = self._sound(first, begin)
         if "mov" in self.format and total is None:
             sound = self._without_padding(sound)
@@ -123,23 +139,27 @@ class Container(Source):
 
     def _sound(self, at: int, begin: int) -> Iterator[tuple[int, np.ndarray]]:
         """Each frame's position and samples (n, C); a damaged frame with `partial` is silence."""
-        seen, lost = 0, 0
+        seen = 0
         damaged: list[int] = []  # their positions
+        holes = Holes(self)
         try:
             for packet in self.packets:
                 seen += packet.size > 0
+                holes.pass_over(packet)
+                self.last_byte = holes.end or 0
                 try:
                     frames: list[Any] = packet.decode()
                 except (av.FFmpegError, ValueError):
-                    lost += self._samples_of(packet) if packet.size else 0
+                    holes.lose(packet)
                     continue
-                for frame in frames:
+                for number, frame in enumerate(frames):
                     samples = self._samples(frame)
-                    if lost and at + lost > begin:  # at the very end it is no damage: nothing follows
-                        damaged.append(at)
+                    lost = 0 if number else holes.before(packet, frame, at)
                     if lost:
+                        if at + lost > begin:
+                            damaged += [at] * max(1, round(lost / max(1, self.step)))
                         yield at, np.zeros((lost, samples.shape[1]), "f4")
-                    at, lost = at + lost, 0
+                        at += lost
                     if self.partial or not damaged:
                         yield at, samples
                     at += len(samples)
@@ -150,7 +170,7 @@ class Container(Source):
                 what = "1 of {} frames is damaged, at {:.2f} s"
                 if len(damaged) > 1:
                     what = f"{len(damaged)} of {{}} frames are damaged, the first at {{:.2f}} s"
-                self.fault(what.format(seen, damaged[0] / self.rate))
+                self.fault(what.format(max(seen, len(damaged)), damaged[0] / self.rate))
 
     def _samples(self, frame: av.AudioFrame) -> np.ndarray:
         """(n, C) in the frame's own sample format."""
@@ -159,11 +179,6 @@ class Container(Source):
         values = _values(frame)
         self.step = max(self.step, len(values))
         return values
-
-    def _samples_of(self, packet: av.Packet) -> int:
-        """The length of a packet that cannot be decoded: that of the others, or what its container says."""
-        said = round((packet.duration or 0) * self.tick * self.rate)
-        return self.step if abs(said - self.step) <= 2 * self.tick * self.rate or not said else said
 
     def _without_padding(self, sound: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
         """Less than a frame beyond the length that MP4 gives is its encoder's padding."""
@@ -181,12 +196,15 @@ class Container(Source):
 
     def _check_end(self) -> None:
         """Report sound that should follow the last sample decoded."""
-        missing = (lengths.claimed(self) or 0) - self.end
+        claimed = lengths.claimed(self)
         leeway = max(SHORT * self.rate, TOLERANCE * min(self.step, LONGEST))
-        if missing > leeway or lengths.is_cut(self):
-            self.fault(f"truncated, its samples end at {self.end / self.rate:.2f} s")
-        elif self.broken:
-            self.fault(f"damaged, its samples end at {self.end / self.rate:.2f} s")
+        end = f"its samples end at {self.end / self.rate:.2f} s"
+        if lengths.is_cut(self):
+            self.fault(f"truncated, {end}")
+        elif claimed and claimed - self.end > leeway:
+            self.fault(f"truncated or damaged, {end}, not at {claimed / self.rate:.2f} s")
+        elif self.broken and not claimed and Path(self.path).stat().st_size - self.last_byte > REST:
+            self.fault(f"damaged, {end}")
         if self.samples and self.samples.zeros:
             self.remarks.append(f"{self.samples.zeros:.2f} s of zeros at its end left out")
 

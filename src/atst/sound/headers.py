@@ -111,7 +111,8 @@ def _riff(head: bytes, order: str) -> Samples | None:
     while at + 8 <= len(head):
         name, (size,) = head[at : at + 4], struct.unpack(order + "I", head[at + 4 : at + 8])
         if name == b"fmt " and at + 24 <= len(head):
-            codec, _, _, rate, block = struct.unpack(order + "HHIIH", head[at + 8 : at + 22])
+            codec, _, speed, rate, block = struct.unpack(order + "HHIIH", head[at + 8 : at + 22])
+            rate = rate or speed  # some writers leave the bytes a second out
         if name == b"ds64" and at + 24 <= len(head):
             long = (at + 16, struct.unpack(order + "q", head[at + 16 : at + 24])[0])
         if name == b"data":

@@ -62,6 +62,16 @@ def _scan(path: str, size: int, changed: int) -> Frames | None:
     return Frames(np.array(offsets[claimed is not None :], np.int64), samples, rate, claimed, unbroken)
 
 
+def bytes_before_frame(packet: bytes) -> int:
+    """How many bytes of a packet come before its frame, which ends with it; 0 if there is none."""
+    at = 0 if packet[:1] == b"\xff" else packet.find(b"\xff")
+    while 0 < at < len(packet) - 4:
+        if at + _kind(packet[at + 1], packet[at + 2])[2] == len(packet):
+            return at
+        at = packet.find(b"\xff", at + 1)
+    return 0
+
+
 def _next_row(data: mmap.mmap, at: int, end: int) -> int | None:
     """Where the next few frames in a row begin, or frames that end with the file."""
     while (at := data.find(b"\xff", at, end)) >= 0:

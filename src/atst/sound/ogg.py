@@ -4,11 +4,13 @@ import functools
 import mmap
 import os
 import struct
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 BEGINS = 2  # flag of a stream's first page
 MARK = b"OggS"
+MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
 @dataclass
@@ -17,9 +19,18 @@ class Link:
 
     begin: int  # bytes
     end: int = 0
-    granules: list[int] = field(
-        default_factory=list
-    )  # of the pages of its first track on which a packet ends
+    granules: list[int] = field(default_factory=list)  # of pages of its first track on which packets end
+    damaged: list[int] = field(default_factory=list)  # the granules before pages that are not as written
+    count: int = 0  # pages
+
+    def damage(self, rate: int, begin: float, end: float) -> str | None:
+        """What to say of damaged pages between these samples; `rate` is that of the granules in Hz."""
+        found = [place for place in self.damaged if begin <= place < end]
+        if not found:
+            return None
+        if len(found) == 1:
+            return f"1 of {self.count} pages is damaged, at {found[0] / rate:.2f} s"
+        return f"{len(found)} of {self.count} pages are damaged, the first at {found[0] / rate:.2f} s"
 
 
 @dataclass(frozen=True)
@@ -39,22 +50,38 @@ def pages(path: str) -> Pages:
 @functools.lru_cache(maxsize=16)
 def _scan(path: str, size: int, changed: int) -> Pages:
     links: list[Link] = []
-    at, starting, serial, is_cut = 0, False, 0, False
+    at, serial = 0, 0
+    starting = is_cut = broken = False
     with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         while (at := data.find(MARK, at)) >= 0:
             if at + 27 > size or at + 27 + data[at + 26] > size:
                 is_cut = True
                 break
-            flags, granule, number = struct.unpack_from("<BqI", data, at + 5)
+            flags, granule, number, _, checksum = struct.unpack_from("<BqIII", data, at + 5)
             length = 27 + data[at + 26] + sum(data[at + 27 : at + 27 + data[at + 26]])
+            if at + length <= size and _checksum(data[at : at + length]) != checksum:
+                broken = True
+                at += 4
+                continue
             if flags & BEGINS and not starting:
                 links.append(Link(at))
                 serial = number
             starting = bool(flags & BEGINS)
+            if links and broken:
+                links[-1].damaged.append(links[-1].granules[-1] if links[-1].granules else 0)
+            broken = False
             if links and number == serial and granule >= 0 and not starting:
                 links[-1].granules.append(granule)
             is_cut = at + length > size
             at += length
             if links:
                 links[-1].end = min(at, size)
+                links[-1].count += 1
     return Pages(links, is_cut)
+
+
+def _checksum(page: bytes) -> int:
+    """Ogg's CRC-32: that of zlib with the bits of each byte, and of the result, in reverse, from 0."""
+    blank = page[:22] + bytes(4) + page[26:]
+    reverse = zlib.crc32(blank.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(reverse.to_bytes(4, "little").translate(MIRRORED), "big")

@@ -1,5 +1,6 @@
 """What libsndfile reads: WAV, FLAC, Ogg Vorbis and Opus, AIFF and many older formats."""
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -53,6 +54,10 @@ class Sndfile(Source):
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
         """As `Source.blocks`."""
         last = None if count is None else begin + count
+        if self.format == "OGG" and (
+            what := self._link().damage(self._granule_rate(), begin, last or math.inf)
+        ):
+            self.fault(what)  # libsndfile would close the gap without a word
         self.end = self._seek(begin)
         size = max(1, BLOCK // self.channels)
         try:
@@ -79,6 +84,12 @@ class Sndfile(Source):
                 self._open()
         return 0
 
+    def _link(self) -> ogg.Link:
+        return self.link or ogg.pages(self.path).links[0]
+
+    def _granule_rate(self) -> int:
+        return 48000 if self.codec == "OPUS" else self.rate
+
     def _safe(self, begin: int) -> int:
         """A sample at or before this one to which the decoder's seek is right.
 
@@ -86,7 +97,7 @@ class Sndfile(Source):
         """
         if self.codec != "VORBIS":
             return begin
-        granules = (self.link or ogg.pages(self.path).links[0]).granules
+        granules = self._link().granules
         if len(granules) < 3:
             return 0
         return (
@@ -98,8 +109,12 @@ class Sndfile(Source):
     def _check_end(self) -> None:
         """Report samples that should follow the last one decoded."""
         is_cut = self.samples.is_cut if self.samples else self.format == "OGG" and ogg.pages(self.path).is_cut
-        if is_cut or self.end < self.file.frames - SHORT * self.rate:
-            self.fault(f"truncated, its samples end at {self.end / self.rate:.2f} s")
+        end = f"its samples end at {self.end / self.rate:.2f} s"
+        leeway = 0 if self.format == "FLAC" else SHORT * self.rate  # FLAC leaves damaged frames out
+        if is_cut:
+            self.fault(f"truncated, {end}")
+        elif self.end < self.file.frames - leeway:
+            self.fault(f"truncated or damaged, {end}, not at {self.file.frames / self.rate:.2f} s")
         if self.samples and self.samples.zeros:
             self.remarks.append(f"{self.samples.zeros:.2f} s of zeros at its end left out")
 

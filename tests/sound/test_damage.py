@@ -1,0 +1,223 @@
+"""What is whole is read whole, what was cut or damaged is named, and read as far as it goes on demand."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kinds import KINDS, sweep, write
+
+from atst.errors import AudioError
+from atst.sound import audio, mpeg
+from atst.sound.audio import SAMPLE_RATE
+
+SECONDS = 12.0
+
+
+def made(folder: Path, name: str, rate: int, seconds: float = SECONDS) -> Path:
+    kind = KINDS[name]
+    return write(folder / f"{name}.{kind.ending}", kind, rate, sweep(rate, seconds))
+
+
+def changed(path: Path, content: bytes) -> Path:
+    other = path.with_stem("changed")
+    other.write_bytes(content)
+    return other
+
+
+def whole(path: Path) -> np.ndarray:
+    """Read without a complaint, even with `partial`."""
+    remarks: list[str] = []
+    waveform = audio.read(path, partial=True, remarks=remarks)
+    assert remarks == []
+    np.testing.assert_array_equal(audio.read(path), waveform)
+    return waveform
+
+
+def partly(path: Path, remark: str) -> np.ndarray:
+    """Read as far as it goes with `partial`, and refused without it."""
+    for refused in (audio.read, lambda path: list(audio.stream(path, 1.0))):
+        with pytest.raises(AudioError, match=remark):
+            refused(path)
+    remarks: list[str] = []
+    waveform = audio.read(path, partial=True, remarks=remarks)
+    assert len(remarks) == 1
+    np.testing.assert_array_equal(np.concatenate(list(audio.stream(path, 1.0, partial=True))), waveform)
+    return waveform
+
+
+@pytest.fixture(scope="module")
+def mp3(tmp_path_factory) -> Path:
+    return made(tmp_path_factory.mktemp("mp3"), "mp3-libmp3lame", 44100)
+
+
+TAGS = b"TAG" + bytes(125), b"ID3\4\0\0\0\0\0\12" + b"y" * 10
+LYRICS = b"LYRICSBEGIN" + b"x" * 3000 + b"000009LYRICS200"
+
+
+@pytest.mark.parametrize("rest", [b"\0", b"\r\n", LYRICS, *TAGS, bytes(100_000)])
+def test_an_mp3_with_something_after_its_last_frame_is_whole(mp3, rest):
+    got, expected = whole(changed(mp3, mp3.read_bytes() + rest)), audio.read(mp3)
+    np.testing.assert_allclose(got[: len(expected) - 100], expected[:-100], atol=1e-6)
+    # beside much else in the file, its own count of samples is not believed, and the encoder's padding stays
+    assert 0 <= len(got) - len(expected) < 1200
+
+
+def test_two_mp3_files_joined(mp3):
+    for between in (b"", b"".join(TAGS)):
+        path = changed(mp3, mp3.read_bytes() + between + mp3.read_bytes())
+        got = whole(path)
+        assert len(got) == pytest.approx(24 * SAMPLE_RATE, abs=0.1 * SAMPLE_RATE)
+        np.testing.assert_allclose(
+            audio.read(path, 20, 1), got[20 * SAMPLE_RATE : 21 * SAMPLE_RATE], atol=1e-4
+        )
+
+
+def test_a_damaged_mp3_frame_is_silence_of_its_length(mp3):
+    frames = mpeg.frames(str(mp3))
+    content = bytearray(mp3.read_bytes())
+    content[frames.offsets[200] : frames.offsets[201]] = bytes(frames.offsets[201] - frames.offsets[200])
+    got = partly(changed(mp3, content), "1 of 460 frames is damaged, at 5.20 s")
+    after = slice(8 * SAMPLE_RATE, 11 * SAMPLE_RATE)
+    np.testing.assert_allclose(got[after], audio.read(mp3)[after], atol=1e-4)
+
+
+def test_the_last_frame_of_an_mp3_may_be_cut(mp3):
+    got = whole(changed(mp3, mp3.read_bytes()[:-100]))
+    assert len(got) >= (SECONDS - 0.06) * SAMPLE_RATE
+
+
+def test_half_an_mp3_is_truncated(mp3):
+    content = mp3.read_bytes()
+    got = partly(changed(mp3, content[: len(content) // 2]), "truncated, its samples end at 5.98 s")
+    np.testing.assert_allclose(got[:-500], audio.read(mp3)[: len(got) - 500], atol=1e-4)
+
+
+def test_an_mp3_that_is_nearly_all_padding(tmp_path):
+    for seconds in (0.001, 0.01):
+        path = made(tmp_path, "mp3-libmp3lame", 44100, seconds)
+        assert 0 <= audio.info(path).seconds < 0.06
+        assert len(whole(path)) == pytest.approx(seconds * SAMPLE_RATE, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        ("wav-libmp3lame", 8000),
+        ("adts-aac", 8000),
+        ("mp4-aac", 8000),
+        ("mp4-aac-copied", 44100),
+        ("caf-alac", 8000),
+        ("CAF-ALAC_16", 8000),
+        ("asf-wmav2", 8000),
+        ("asf-wmav2", 44100),
+        ("webm-libopus", 48000),
+        ("wav-adpcm_ms", 8000),
+        ("amr-libopencore_amrnb", 8000),
+    ],
+)
+def test_a_whole_file_is_never_truncated(tmp_path, name, rate):
+    for seconds in (0.3, 1.0, 12.0):
+        got = whole(made(tmp_path, name, rate, seconds))
+        # what an encoder adds, or keeps back: two of its longest frames
+        assert len(got) / SAMPLE_RATE == pytest.approx(seconds, abs=2 * 4096 / rate + 0.01)
+
+
+@pytest.mark.parametrize("name", ["OGG-VORBIS", "OGG-OPUS", "ogg-flac"])
+def test_a_damaged_page_of_ogg_is_silence_of_its_length(tmp_path, name):
+    path = made(tmp_path, name, 48000)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 100] = bytes(100)
+    damaged = changed(path, content)
+    got = partly(damaged, r"1 of \d+ pages is damaged|\d+ of \d+ frames are damaged")
+    assert len(got) == pytest.approx(SECONDS * SAMPLE_RATE, abs=1)
+    np.testing.assert_allclose(got[-8000:-100], audio.read(path)[-8000:-100], atol=0.02)
+
+
+def test_a_damaged_flac_frame_is_silence_of_its_length(tmp_path):
+    path = made(tmp_path, "FLAC-PCM_16", 44100)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 100] = bytes(100)
+    got = partly(changed(path, content), r"\d of \d+ frames (is|are) damaged")
+    assert len(got) == SECONDS * SAMPLE_RATE
+    np.testing.assert_allclose(got[-32000:], audio.read(path)[-32000:], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["matroska-aac", "webm-libopus", "webm-vorbis"])
+def test_what_a_damaged_cluster_takes_along_is_silence(tmp_path, name):
+    path = made(tmp_path, name, 48000)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 300] = b"\xa5" * 300
+    got = partly(changed(path, content), r"\d+ of \d+ frames are damaged")
+    assert len(got) == pytest.approx(len(audio.read(path)), abs=0.01 * SAMPLE_RATE)
+
+
+def test_a_chained_ogg_is_read_to_its_end(tmp_path):
+    for name in ("OGG-VORBIS", "OGG-OPUS", "ogg-flac"):
+        first, second = made(tmp_path, name, 48000, 4.0), made(tmp_path / "..", name, 48000, 3.0)
+        path = changed(first, first.read_bytes() + second.read_bytes())
+        got = whole(path)
+        np.testing.assert_allclose(got[-1000:], audio.read(second)[-1000:], atol=1e-6)
+        assert len(got) == 7 * SAMPLE_RATE
+        np.testing.assert_allclose(audio.read(path, 3.9, 0.5), got[62400:70400], atol=1e-4)
+        np.testing.assert_allclose(audio.read(path, 6.5, 0.5), got[104000:], atol=1e-4)
+
+
+def test_a_flac_with_a_wrong_seek_table(tmp_path):
+    path = made(tmp_path, "FLAC-PCM_16", 44100)
+    content = bytearray(path.read_bytes())
+    table = b"".join(struct.pack(">QQH", 20000 * n, 7, 4096) for n in range(20))
+    block = bytes([3]) + len(table).to_bytes(3, "big") + table
+    wrong = changed(path, content[:42] + block + content[42:])
+    expected = audio.read(path)
+    np.testing.assert_array_equal(audio.read(wrong), expected)
+    np.testing.assert_allclose(audio.read(wrong, 9.5, 1.0), expected[152000:168000], atol=1e-4)
+
+
+@pytest.mark.parametrize("total", [0, 1 << 36 - 1], ids=["none", "too many"])
+def test_a_flac_that_does_not_know_its_length(tmp_path, total):
+    path = made(tmp_path, "FLAC-PCM_16", 44100)
+    content = bytearray(path.read_bytes())
+    (bits,) = struct.unpack(">Q", content[18:26])
+    content[18:26] = struct.pack(">Q", bits >> 36 << 36 | min(total, (1 << 36) - 1))
+    np.testing.assert_allclose(whole(changed(path, content)), audio.read(path), atol=1e-4)
+
+
+def test_pcm_of_64_bits(tmp_path):
+    samples = sweep(16000, 1.0)
+    path = tmp_path / "long.wav"
+    values = (samples.astype(np.float64) * 2**62).astype("<i8").tobytes()
+    form = struct.pack("<HHIIHH", 1, 1, 16000, 128000, 8, 64)
+    chunks = b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(values)) + values
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks)
+    np.testing.assert_allclose(audio.read(path), samples / 2, atol=1e-6)
+
+
+def test_a_header_of_no_channels(tmp_path):
+    path = tmp_path / "none.wav"
+    soundfile.write(path, sweep(44100, 1.0), 44100)
+    content = bytearray(path.read_bytes())
+    content[22:24] = bytes(2)
+    path.write_bytes(content)
+    with pytest.raises(AudioError) as caught:
+        audio.read(path)
+    assert "44100" not in str(caught.value)
+    assert "channel" in str(caught.value)
+
+
+def test_a_flac_whose_bit_depth_changes(tmp_path):
+    both = []
+    for depth in ("PCM_16", "PCM_24"):
+        path = made(tmp_path, f"FLAC-{depth}", 44100, 2.0)
+        both.append(path.read_bytes())
+    frames = both[1].index(b"\xff\xf8")
+    content = bytearray(both[0] + both[1][frames:])
+    (bits,) = struct.unpack(">Q", content[18:26])
+    content[18:26] = struct.pack(">Q", bits >> 36 << 36 | 4 * 44100)
+    path = tmp_path / "depth.flac"
+    path.write_bytes(content)
+    assert len(audio.read(path)) == 4 * SAMPLE_RATE
