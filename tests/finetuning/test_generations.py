@@ -29,6 +29,12 @@ SMALL = [
 ]
 
 
+def tree_of(task, folder):
+    (folder / "tree").mkdir()
+    TREES[task](folder / "tree")
+    return folder / "tree"
+
+
 def run(task, tree, out, protocol, **options):
     """With what the protocol says, but for sizes; of folds one."""
     fold = 1 if task == "us8k" else None
@@ -66,8 +72,8 @@ def same_model(one, other):
 
 @pytest.mark.parametrize(("protocol", "task"), SAMPLE)
 def test_a_generation_is_stopped_and_goes_on(protocol, task, tmp_path, monkeypatch):
-    TREES[task](tmp_path / "tree")
-    whole = run(task, tmp_path / "tree", tmp_path / "whole", protocol)
+    tree = tree_of(task, tmp_path)
+    whole = run(task, tree, tmp_path / "whole", protocol)
     check(whole, protocol, task, tmp_path / "whole")
     step, count = FinetuningModule.training_step, iter(range(100))
 
@@ -78,9 +84,9 @@ def test_a_generation_is_stopped_and_goes_on(protocol, task, tmp_path, monkeypat
 
     monkeypatch.setattr(FinetuningModule, "training_step", interrupted)
     with pytest.raises(RuntimeError, match="the power went"):
-        run(task, tmp_path / "tree", tmp_path / "out", protocol)
+        run(task, tree, tmp_path / "out", protocol)
     monkeypatch.undo()
-    resumed = run(task, tmp_path / "tree", tmp_path / "out", protocol, resume=True)
+    resumed = run(task, tree, tmp_path / "out", protocol, resume=True)
     assert resumed.chosen == whole.chosen
     same_model(tmp_path / "whole", tmp_path / "out")
 
@@ -88,8 +94,7 @@ def test_a_generation_is_stopped_and_goes_on(protocol, task, tmp_path, monkeypat
 @pytest.mark.full
 @pytest.mark.parametrize(("protocol", "task"), ALL)
 def test_every_task_of_a_generation_is_killed_and_goes_on(protocol, task, tmp_path):
-    tree, out = tmp_path / "tree", tmp_path / "out"
-    TREES[task](tree)
+    tree, out = tree_of(task, tmp_path), tmp_path / "out"
     whole = run(task, tree, tmp_path / "whole", protocol)
     check(whole, protocol, task, tmp_path / "whole")
     command = [sys.executable, "-m", "atst", "finetune", task, "--data", tree, "--out", out]
