@@ -13,9 +13,10 @@ from atst.errors import AudioError
 from atst.finetuning import recipe as recipes
 from atst.finetuning.augment import mask, mix
 from atst.finetuning.clips import Clips
-from atst.finetuning.data import Stream, loader, one_hot, rarity
+from atst.finetuning.data import AUGMENT, Stream, loader, one_hot, rarity
 from atst.finetuning.fit import sizes
 from atst.finetuning.module import balancing_weights
+from atst.training.augment import draw_crops, resize_crop
 from atst.training.loader import BatchPositions
 
 
@@ -200,3 +201,31 @@ def test_an_epoch_of_few_clips_has_steps_enough_to_learn_from():
     orders = stream(rows=np.arange(5), per_epoch=16)
     seen = [orders.row(position) for position in range(16)]
     assert np.bincount(seen).min() == 3
+
+
+def test_masks_come_before_the_crop():
+    item = stream(mixup=0, masks=[20, 50])[5]
+    rng = np.random.default_rng((0, AUGMENT, 5))
+    clip = Clips(tone_task(24))[stream().row(5)]
+    masked = mask(clip, (20, 50), torch.from_numpy(rng.random(4)))
+    crops = draw_crops(torch.from_numpy(rng.random((1, 4))), *clip.shape)
+    torch.testing.assert_close(item["logmel"], resize_crop(masked[None], crops)[0])
+
+
+def test_a_partner_is_any_of_the_newest_clips_before():
+    mixed = stream(mixup_bank=10)
+    partners = [mixed._partner(30, draw, {})[0] for draw in np.linspace(0, 1, 100, endpoint=False)]
+    assert sorted(partners) == sorted(10 * [mixed.row(position) for position in range(20, 30)])
+    assert {mixed._partner(1, draw, {})[0] for draw in (0, 0.5, 0.999)} == {mixed.row(0)}
+
+
+def test_on_audioset_2m_every_other_clip_is_mixed():
+    task = tone_task(24)
+    names = [str(i) for i in range(24)]
+    apart = dataclasses.replace(task, labels=np.arange(24), label_names=names)
+    clips = Clips(apart)
+    clips.keep(range(24))
+    plan = recipes.resolve("audioset2m", "authors2023", ["resize_crop=false"])
+    drawn = Stream(clips, apart.labels, np.arange(24), plan, 600)
+    mixed = sum(float(drawn[position]["label"].max()) < 1 for position in range(600))
+    assert mixed / 600 == pytest.approx(0.5 * 23 / 24, abs=0.08)  # a clip may be its own partner
