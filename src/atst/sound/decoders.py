@@ -69,6 +69,8 @@ def _check_readable(name: str) -> None:
 
 
 def _check(source: Source, channel: int | None) -> None:
+    if source.channels < 1 and not source.rate:  # FFmpeg goes by the name of some kinds of file
+        raise AudioError(f"{source.path}: not audio in a known format")
     if source.channels < 1:
         raise AudioError(f"{source.path}: its header says 0 channels")
     if source.rate not in RATES:

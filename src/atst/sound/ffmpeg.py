@@ -74,6 +74,8 @@ class Container(Source):
         if part is None and self.link:
             part = View(self.path, self.link.begin, self.link.end)
         options = {"format_whitelist": FORMATS}
+        if kind is None and not _is_what_its_name_says(self.path):
+            raise AudioError(f"{self.path}: not audio in a known format")
         where = part or "file:" + self.path
         try:
             return av.open(where, "r", kind, metadata_errors="ignore", container_options=options), part
@@ -207,6 +209,14 @@ class Container(Source):
             self.fault(f"damaged, {end}")
         if self.samples and self.samples.zeros:
             self.remarks.append(f"{self.samples.zeros:.2f} s of zeros at its end left out")
+
+
+def _is_what_its_name_says(path: str) -> bool:
+    """Whether a file named `.gsm` or `.shn`, which FFmpeg believes by its name alone, is one."""
+    with Path(path).open("rb") as file:
+        head = file.read(4)
+    ending = Path(path).suffix.lower()
+    return (ending != ".gsm" or head[0] >> 4 == 0xD) and (ending != ".shn" or head == b"ajkg")
 
 
 def _values(frame: av.AudioFrame) -> np.ndarray:

@@ -103,6 +103,8 @@ def _parse(head: bytes) -> Samples | None:
         return Samples(begin, claimed, 8, ">I", 0, width * rate, max(1, width))
     if head[:4] == b"caff":
         return _caf(head)
+    if head[:4] == b"riff" and head[24:28] == b"wave":
+        return _w64(head)
     return None
 
 
@@ -121,6 +123,20 @@ def _riff(head: bytes, order: str) -> Samples | None:
                 return Samples(at + 8, long[1], long[0], order + "q", 0, rate, block, codec)
             return Samples(at + 8, size, at + 4, order + "I", 0, rate, block, codec)
         at += 8 + size + size % 2
+    return None
+
+
+def _w64(head: bytes) -> Samples | None:
+    at, rate, block, codec = 40, 0, 1, 0
+    while at + 24 <= len(head):
+        (size,) = struct.unpack("<q", head[at + 16 : at + 24])
+        if head[at : at + 4] == b"fmt " and at + 40 <= len(head):
+            codec, _, _, rate, block = struct.unpack("<HHIIH", head[at + 24 : at + 38])
+        if head[at : at + 4] == b"data":
+            return Samples(at + 24, max(-1, size - 24), at + 16, "<q", 24, rate, max(1, block), codec)
+        if size < 24:
+            return None
+        at += size + -size % 8
     return None
 
 
