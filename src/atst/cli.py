@@ -40,15 +40,15 @@ HELP = """Self-supervised audio representation learning: sound in, an encoder an
 def main(arguments: Sequence[str] | None = None) -> Never:
     """Run `atst` with these arguments (default: the process's) and exit.
 
-    Exit codes: 0 done, 1 failed work, 2 wrong usage, 130 interrupted. A user's mistake prints one line;
-    with ATST_DEBUG=1 in the environment its traceback too.
+    Exit codes: 0 done, 1 failed work, 2 wrong usage, 128 + its number after a signal. A user's mistake
+    prints one line; with ATST_DEBUG=1 in the environment its traceback too.
     """
     wait_passively()  # before a command imports PyTorch
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a file name may be no UTF-8
     try:
-        signals.install(signals.handler(signals.stop))  # SIGTERM too: half-written files are removed
+        signals.install(signals.handler(signals.stop))  # not Ctrl-C alone: half-written files are removed
         if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
             raise unknown("command", tokens[0], COMMANDS)  # cyclopts would import every command to say so
         _app()(tokens, print_error=False, exit_on_error=False, result_action="return_none")
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> Never:
     except OSError as error:  # a full disk, a folder without permission
         _fail(error, f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     except KeyboardInterrupt as interrupt:  # a command that can go on later says how in the argument
-        _fail(interrupt, f"interrupted. {interrupt}".strip(), 130)
+        _fail(interrupt, f"interrupted. {interrupt}".strip(), signals.exit_code())
     sys.exit(0)
 
 

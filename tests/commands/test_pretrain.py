@@ -121,7 +121,9 @@ def wait_for(process, condition):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("number", "twice"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+@pytest.mark.parametrize(
+    ("number", "twice"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGUSR1, True)]
+)
 def test_a_signal_to_the_group_saves_and_says_how_to_go_on(sounds, number, twice):
     out = sounds.parent / "run"
     run = process(sounds, out, "--workers", "1")
@@ -130,7 +132,7 @@ def test_a_signal_to_the_group_saves_and_says_how_to_go_on(sounds, number, twice
         os.kill(run.pid, number)
     os.killpg(run.pid, number)
     _, said = run.communicate(timeout=60)
-    assert run.returncode == 130, said
+    assert run.returncode == 128 + number, said
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("atst: error: interrupted. Saved at step ")
     assert said.endswith("the same command with --resume goes on.\n")
@@ -140,14 +142,14 @@ def test_a_signal_to_the_group_saves_and_says_how_to_go_on(sounds, number, twice
     assert list(out.rglob("*.tmp")) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_before_the_first_step_is_one_line(sounds, number):
     out = sounds.parent / "run"
     run = process(sounds, out, "--workers", "0")
     wait_for(run, (out / "recipe.yaml").exists)
     run.send_signal(number)
     _, said = run.communicate(timeout=60)
-    assert run.returncode == 130, said
+    assert run.returncode == 128 + number, said
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("atst: error: interrupted. ")
     assert "--resume" in said

@@ -16,6 +16,7 @@ from atst.pretraining import recipe as recipes
 from atst.pretraining.run import stored_recipe
 from atst.pretraining.speed import seconds_a_step
 from atst.training import precision
+from atst.training.launch import check_processes, hold, stopped
 
 TASK, RECIPE = "synthetic", "nano"
 STEPS = 200
@@ -46,6 +47,13 @@ def demo(
         device: Where to compute.
     """
     out = Path(out)
+    check_processes()
+    with hold(out):
+        results = _results(out, device)
+    print(f"\n{_table(results)}\n\n{_what_next(out)}")
+
+
+def _results(out: Path, device: Literal["auto", "cpu", "cuda", "mps"]) -> dict[str, ProbeResult]:
     try:
         if stored_recipe(out / "run") is None:
             pretrain(
@@ -58,13 +66,12 @@ def demo(
             "untrained": ("untrained encoder", "random:nano"),
             "logmel": ("log-mel statistics", "logmel"),
         }
-        results = {
+        return {
             name: probe(TASK, model=model, out=out / folder, device=device)
             for folder, (name, model) in features.items()
         }
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("The same command goes on where it stopped.") from None
-    print(f"\n{_table(results)}\n\n{_what_next(out)}")
+        raise stopped("The same command goes on where it stopped.") from None
 
 
 def _keys(out: Path, device: str) -> list[str]:

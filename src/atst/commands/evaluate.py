@@ -16,6 +16,7 @@ from atst.model import load as models
 from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
 from atst.tasks import Task, load_task, task_names
+from atst.training.launch import check_processes, hold
 
 KEYS = ("models", "tasks", "finetuned", "seed", "protocol")
 PROTOCOLS = {"paper": linear_probe, "hear": hear_probe}
@@ -60,6 +61,30 @@ def evaluate(
     """
     named, tasks, tuned, seed, protocol = _read(Path(plan))
     folder = Path(out)
+    check_processes()
+    with hold(folder):
+        rows, warnings, faults = _rows(folder, named, tasks, tuned, seed, protocol, device, cache)
+    print(markdown(rows))
+    for warning in warnings:
+        print(f"warning: {writable(warning)}", file=sys.stderr)
+    if faults:
+        some = "\n  ".join(faults)
+        count = len(tasks) * len(named) + len(tuned)
+        raise TrainingError(f"{len(faults)} of {count} could not be measured:\n  {some}")
+    return rows
+
+
+def _rows(
+    folder: Path,
+    named: dict[str, str],
+    tasks: dict[str, str],
+    tuned: dict[str, dict[str, Any]],
+    seed: int,
+    protocol: str,
+    device: str,
+    cache: bool,
+) -> tuple[list[Row], list[str], list[str]]:
+    """The table's rows, warnings, and what could not be measured; the files are written as they come."""
     rows: list[Row] = []
     warnings: list[str] = []
     faults: list[str] = []
@@ -90,14 +115,7 @@ def evaluate(
     for name, result in tuned.items():
         if not any(row.model == name and row.source == "here" for row in rows):
             faults.append(f"{name}: its task {result['task']}, as it was then, is not one of the plan's")
-    print(markdown(rows))
-    for warning in warnings:
-        print(f"warning: {writable(warning)}", file=sys.stderr)
-    if faults:
-        some = "\n  ".join(faults)
-        count = len(tasks) * len(named) + len(tuned)
-        raise TrainingError(f"{len(faults)} of {count} could not be measured:\n  {some}")
-    return rows
+    return rows, warnings, faults
 
 
 def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, Any]], int, str]:

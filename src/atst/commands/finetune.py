@@ -21,13 +21,14 @@ from atst.finetuning.result import FinetuneResult
 from atst.model import device as devices_of
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
-from atst.output.atomic import new_file
+from atst.output.atomic import new_file, remove_leftovers
+from atst.output.lock import is_new
 from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.splits import few_labels
 from atst.tasks import Task, drawn, load_task
 from atst.training import precision
-from atst.training.launch import is_first_process
+from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
 from atst.training.recipe import shorthand
 
@@ -82,49 +83,58 @@ def finetune(
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
-        devices: How many devices of that kind.
+        devices: How many devices of that kind, a process each; under SLURM as many tasks, started by srun.
 
     Returns:
         The result, as results.json has it.
     """
     folder = Path(out)
-    _check_folder(folder, resume)
-    labelled = load_task(task, data)
-    runs.check_fold(labelled, fold)
-    few = few_labels(shots, fraction)
-    if few is not None:
-        few.check(labelled)
-    before = _stored(folder) if resume else None
-    chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
-    recipe = _recipe(labelled.name, chosen, [*set, *shorthand(workers=workers, seed=seed)], before)
-    labelled = labelled if isinstance(task, Task) else drawn(labelled, recipe.seed)
-    where = devices_of.resolve(device)
-    start = _encoder(model, recipe, devices)
-    recipe = precision.settle(recipe, start.encoder.width, where, folder, before is not None)
-    about = {"protocol": chosen, "fold": fold, "task": task_fingerprint(labelled), "model": start.fingerprint}
-    about["labels"] = "all" if few is None else few.words
-    if before is not None:
-        _check_same(before, about | asdict(recipe))
-        if (finished := read_result(folder)) is not None:
-            _show(finished, folder)
-            return finished
-    if is_first_process():
-        _write_start(folder, recipe, about)
-        computing = resources(recipe.precision, recipe.workers, devices)
-        print(f"fine-tuning on {labelled.name}: {computing}", file=sys.stderr, flush=True)
-    job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few)
-    return _run(job, chosen, fold, resume)
+    check_processes(devices)
+    with hold(folder):
+        _check_folder(folder, resume)
+        labelled = load_task(task, data)
+        runs.check_fold(labelled, fold)
+        few = few_labels(shots, fraction)
+        if few is not None:
+            few.check(labelled)
+        before = _stored(folder) if resume else None
+        chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
+        recipe = _recipe(labelled.name, chosen, [*set, *shorthand(workers=workers, seed=seed)], before)
+        labelled = labelled if isinstance(task, Task) else drawn(labelled, recipe.seed)
+        where = devices_of.resolve(device)
+        start = _encoder(model, recipe, devices)
+        recipe = precision.settle(recipe, start.encoder.width, where, folder, before is not None)
+        about = {
+            "protocol": chosen,
+            "fold": fold,
+            "task": task_fingerprint(labelled),
+            "model": start.fingerprint,
+        }
+        about["labels"] = "all" if few is None else few.words
+        if before is not None:
+            if is_first_process():
+                remove_leftovers(folder)
+            _check_same(before, about | asdict(recipe))
+            if (finished := read_result(folder)) is not None:
+                _show(finished, folder)
+                return finished
+        if is_first_process():
+            _write_start(folder, recipe, about)
+            computing = resources(recipe.precision, recipe.workers, devices)
+            print(f"fine-tuning on {labelled.name}: {computing}", file=sys.stderr, flush=True)
+        job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few)
+        return _run(job, chosen, fold, resume)
 
 
 def _run(job: Job, protocol: str, fold: int | None, resume: bool) -> FinetuneResult | None:
     try:
         finished = runs.finetune(job, protocol, fold, resume)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
+        raise stopped(
             "What came after the last checkpoint is lost; the same command with --resume goes on."
         ) from None
     if finished is None and is_first_process():
-        raise KeyboardInterrupt("Saved; the same command with --resume goes on.")
+        raise stopped("Saved; the same command with --resume goes on.")
     if finished is None:  # of several processes one writes
         return None
     write_finetuned(finished, job.folder)
@@ -133,12 +143,7 @@ def _run(job: Job, protocol: str, fold: int | None, resume: bool) -> FinetuneRes
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
-    if (
-        not resume
-        and is_first_process()
-        and folder.exists()
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
+    if not resume and is_first_process() and not is_new(folder):
         raise UsageError(
             f"--out {folder}: exists and is not an empty folder; use --resume to continue what is in it."
         )

@@ -16,13 +16,14 @@ from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.model.device import resolve
 from atst.model.encoder import SIZES
+from atst.output.lock import is_new
 from atst.output.progress import track
 from atst.pretraining import recipe as recipes
 from atst.pretraining import run as runs
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
 from atst.training import precision
-from atst.training.launch import is_first_process
+from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
 from atst.training.recipe import shorthand
 
@@ -67,42 +68,48 @@ def pretrain(
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
-        devices: How many devices of that kind.
+        devices: How many devices of that kind, a process each; under SLURM as many tasks, started by srun.
 
     Returns:
         The run's folder, the steps done, whether it was stopped before its end, how many clips were faulty.
     """
     out = Path(out)
-    plan = _plan(recipe, [*set, *shorthand(workers=workers, seed=seed)], out, resume)
-    where = resolve(device)
-    start = None if init is None else _initial(init, plan)
-    watcher = None if watch is None else _watcher(watch, watch_data)
-    corpus = _open(sources, plan)
-    resumed = resume and (out / "recipe.yaml").is_file()
-    plan = precision.settle(plan, SIZES[plan.size][0], where, out, resumed)
-    _say(_outline(plan, corpus, devices))
-    job = runs.Job(plan, corpus, out, where, devices, watcher)
+    check_processes(devices)
+    with hold(out):
+        plan = _plan(recipe, [*set, *shorthand(workers=workers, seed=seed)], out, resume)
+        where = resolve(device)
+        start = None if init is None else _initial(init, plan)
+        watcher = None if watch is None else _watcher(watch, watch_data)
+        corpus = _open(sources, plan)
+        resumed = resume and (out / "recipe.yaml").is_file()
+        plan = precision.settle(plan, SIZES[plan.size][0], where, out, resumed)
+        _say(_outline(plan, corpus, devices))
+        result = _train(runs.Job(plan, corpus, out, where, devices, watcher), resume, start)
+    if result.stopped and result.steps < plan.max_steps:
+        raise stopped(f"Saved at step {result.steps}; the same command with --resume goes on.")
+    _say(_summary(result, corpus))
+    return result
+
+
+def _train(job: runs.Job, resume: bool, init: AudioModel | None) -> runs.Run:
     try:
-        result = runs.train(job, resume=resume, init=start)
+        return runs.train(job, resume=resume, init=init)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
+        raise stopped(
             "Steps since the last checkpoint are lost; the same command with --resume goes on."
         ) from None
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         raise TrainingError(
-            f"--out {out}: {error.strerror}. What was saved before is complete: --resume goes on from there."
+            f"--out {job.folder}: {error.strerror}. "
+            "What was saved before is complete: --resume goes on from there."
         ) from error
-    if result.stopped and result.steps < plan.max_steps:
-        raise KeyboardInterrupt(f"Saved at step {result.steps}; the same command with --resume goes on.")
-    _say(_summary(result, corpus))
-    return result
 
 
 def _plan(recipe: str | Path | None, overrides: list[str], out: Path, resume: bool) -> Recipe:
     """The run's recipe: as asked, or as stored when a resumed run is asked for nothing else."""
-    if not resume and is_first_process() and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not resume and is_first_process() and not is_new(out):
         raise UsageError(
             f"--out {out}: exists and is not an empty folder; use --resume to continue a run in it."
         )

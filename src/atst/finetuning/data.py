@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from atst.errors import AudioError, CorpusError
 from atst.finetuning.augment import mask, mix
@@ -15,7 +15,7 @@ from atst.finetuning.clips import Clips
 from atst.finetuning.recipe import Recipe
 from atst.tasks.task import CHUNK
 from atst.training.augment import draw_crops, resize_crop
-from atst.training.loader import BatchPositions, loader_of
+from atst.training.loader import Batches, BatchPositions, Lost, give_up
 
 ATTEMPTS = 20
 KEPT_ORDERS = 4_000_000  # entries of epochs' orders to keep, for partners from epochs before
@@ -96,12 +96,12 @@ class Stream(Dataset[dict[str, Any]]):
         yield from rng.choice(self.rows, ATTEMPTS - 1).tolist()
 
 
-def loader(stream: Stream, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
+def loader(stream: Stream, positions: BatchPositions, workers: int, lost: Lost = give_up) -> Batches:
     """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `faults`.
 
     `position` is the first clip's.
     """
-    return loader_of(stream, positions, workers, _collate)
+    return Batches(stream, positions, workers, _collate, lost)
 
 
 def one_hot(labels: NDArray, classes: int) -> Tensor:

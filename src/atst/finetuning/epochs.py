@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from atst.output.atomic import new_file
 from atst.output.progress import clock
 from atst.scoring.metrics import score
 from atst.tasks import Task
+from atst.training.checkpoints import Checkpoints
 from atst.training.launch import is_first_process
 
 LINE_SECONDS = 10.0  # between two lines of progress
@@ -55,10 +57,11 @@ class Epochs(lightning.Callback):
         total: int,
         folder: Path,
         history: History,
+        saver: Checkpoints,
     ) -> None:
         self.task, self.clips, self.valid = task, clips, valid
         self.recipe, self.steps, self.total = recipe, steps, total
-        self.folder, self.history = folder, history
+        self.folder, self.history, self.saver = folder, history, saver
         self.begin = self.epoch_begin = self.line = time.monotonic()
         self.first = self.last = -1
 
@@ -66,6 +69,9 @@ class Epochs(lightning.Callback):
         self.begin = self.epoch_begin = time.monotonic()
         self.line = self.begin - LINE_SECONDS + FIRST_LINE
         self.first = self.last = trainer.global_step
+        if self.first and self.first % self.steps == 0 and len(self.history.rows) < self.first // self.steps:
+            assert isinstance(pl_module, FinetuningModule)
+            self._end_epoch(trainer, pl_module, None)
 
     def on_train_batch_end(
         self,
@@ -86,7 +92,11 @@ class Epochs(lightning.Callback):
         elif time.monotonic() - self.line > LINE_SECONDS:
             self._line(step, f"epoch {step / self.steps:.2f}/{self.total // self.steps}")
 
-    def _end_epoch(self, trainer: lightning.Trainer, module: FinetuningModule, micro: int) -> None:
+    def _end_epoch(self, trainer: lightning.Trainer, module: FinetuningModule, micro: int | None) -> None:
+        """Add a row to the history, unless a signal keeps the validation from it: the resumed training does.
+
+        That one does not know how long the epoch took, nor its micro-batch (None).
+        """
         done = self.history.rows
         batches = self.steps * trainer.accumulate_grad_batches
         seconds = max(time.monotonic() - self.epoch_begin, 1e-9)
@@ -94,12 +104,20 @@ class Epochs(lightning.Callback):
             "epoch": len(done) + 1,
             "train_loss": module.mean_loss_sum() / batches,
             "learning_rate": float(module.learning_rates[trainer.global_step - 1]),
-            "clips_per_second": micro * batches * trainer.world_size / seconds,
         }
-        due = row["epoch"] % self.recipe.validate_epochs == 0 or trainer.global_step >= self.total
+        if micro is not None:
+            row["clips_per_second"] = micro * batches * trainer.world_size / seconds
+        measured: dict[str, float] | None = {}
+        last = trainer.global_step >= self.total  # nothing would measure it later
+        due = row["epoch"] % self.recipe.validate_epochs == 0 or last
         if len(self.valid) and due and trainer.is_global_zero:
-            row |= self._validate(module)
-        row = trainer.strategy.broadcast(row)  # one process validates
+            measured = (
+                self._validate(module) if last else self.saver.unless_stopped(partial(self._validate, module))
+            )
+        measured = trainer.strategy.broadcast(measured)  # one process validates
+        if measured is None:
+            return
+        row |= measured
         module.loss_sum.zero_()
         if not math.isfinite(row["train_loss"]):
             raise TrainingError(

@@ -187,8 +187,10 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
         weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(weights)
         return history
-    epochs = Epochs(job.task, job.clips, part.valid, job.recipe, size.steps_per_epoch, total, folder, history)
     saver = _saver(job, history, folder, size)
+    epochs = Epochs(
+        job.task, job.clips, part.valid, job.recipe, size.steps_per_epoch, total, folder, history, saver
+    )
     stream = data.Stream(
         job.clips, job.task.labels, part.train, job.recipe, size.steps_per_epoch * size.batch
     )
@@ -200,13 +202,15 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
             precision=job.recipe.precision,
             accumulate=size.accumulate,
             max_steps=total,
+            folder=folder / "checkpoints",
         )
         start = BatchPositions(size.micro, done * size.accumulate, trainer.global_rank, job.devices)
-        batches = data.loader(stream, start, job.recipe.workers)
+        batches = data.loader(stream, start, job.recipe.workers, saver.fail)
         try:
             trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+    saver.raise_failure(trainer.global_step)
     return history if history.finished or trainer.global_step >= total else None
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from atst.corpus import Corpus
 from atst.errors import AudioError, CorpusError
 from atst.model.frontend import SAMPLE_RATE, FrontEnd
 from atst.pretraining.recipe import Recipe
-from atst.training.loader import BatchPositions, loader_of
+from atst.training.loader import Batches, BatchPositions, Lost, give_up
 
 ATTEMPTS = 20
 ORDER, PAIR, REPLACEMENT = range(3)  # kinds of draw, so that no two share a random stream
@@ -117,9 +117,9 @@ class ClipOrder:
         return rng.permutation(shuffled[np.minimum(picks, self.size - 1)])
 
 
-def loader(dataset: PairDataset, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
-    """Batches of the stream; `workers` of -1 takes as many processes as the machine's cores allow."""
-    return loader_of(dataset, positions, workers, _collate)
+def loader(dataset: PairDataset, positions: BatchPositions, workers: int, lost: Lost = give_up) -> Batches:
+    """Batches of the stream; see `Batches`."""
+    return Batches(dataset, positions, workers, _collate, lost)
 
 
 def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import sys
 import time
 from itertools import chain
@@ -22,6 +23,7 @@ from rich.progress import (
 from torch.utils.tensorboard import SummaryWriter
 
 from atst.errors import TrainingError
+from atst.output import lock
 from atst.output.atomic import new_file
 from atst.output.progress import clock
 from atst.output.text import writable
@@ -52,6 +54,7 @@ class RunLog(lightning.Callback):
         self.progress = _Progress(first_step, total, clips_per_step)
         self.rows: list[Row] = []
         self.unlisted: list[tuple[str, str]] = []  # faults of this process since the last flush
+        self.newest = first_step  # step of the newest row that is written
         self.faults = _read_faults(folder / "faults.csv")
         self.last = self.flushed = time.monotonic()
         if writes:
@@ -91,14 +94,12 @@ class RunLog(lightning.Callback):
         if step % RANK_EVERY == 0 or early:
             self.flush()
 
-    def flush(self, watch: float | None = None) -> None:
-        """Write the steps since the last flush, `watch` with the newest of them.
+    def flush(self) -> None:
+        """Write the steps since the last flush. To be called in every process at the same step.
 
-        To be called in every process at the same step. Raises `TrainingError` when a loss was not finite.
+        Raises `TrainingError` when a loss was not finite.
         """
         self._list_faults()
-        if self.rows and watch is not None:
-            self.rows[-1]["watch"] = watch
         for row in self.rows:
             row.update({key: float(value) for key, value in row.items() if key != "step"})
             if not math.isfinite(row["loss"]):
@@ -109,7 +110,17 @@ class RunLog(lightning.Callback):
                 )
         rows, self.rows, self.flushed = self.rows, [], time.monotonic()
         if rows and self.writes:
+            lock.check(self.folder)
             self._write(rows)
+
+    def add_watch(self, value: float) -> None:
+        """Complete the newest row, which is written already, by the value of the watched task."""
+        if self.writes:
+            with (self.folder / "metrics.csv").open("r+b") as file:
+                file.seek(-1, os.SEEK_END)  # `watch` is the last column, empty so far
+                file.write(f"{value:.6g}\n".encode())
+            self.tensorboard.add_scalar("watch", value, self.newest)
+            self.tensorboard.flush()
 
     def close(self) -> None:
         """End the progress display and the TensorBoard file."""
@@ -126,6 +137,7 @@ class RunLog(lightning.Callback):
                 if key != "step":
                     self.tensorboard.add_scalar(key, value, row["step"])
         _append(self.folder / "metrics.csv", rows)
+        self.newest = rows[-1]["step"]
         self.progress.update(rows)
         self.tensorboard.flush()
 

@@ -26,7 +26,7 @@ from atst.pretraining.report import REPORT, write_run_report
 from atst.training import checkpoints, signals
 from atst.training.augment import BANK_SIZE
 from atst.training.launch import is_first_process
-from atst.training.loader import BatchPositions
+from atst.training.loader import BatchPositions, Lost
 from atst.training.loop import new_trainer, quiet_lightning
 
 MAY_CHANGE = ("workers", "keep_checkpoints")  # recipe keys that do not touch the result
@@ -71,10 +71,10 @@ class Run:
 def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> Run:
     """Run a job, or go on with it from its newest checkpoint; logs and the model go to its folder.
 
-    `init` gives the encoder's first weights. A first Ctrl-C or SIGTERM saves and ends the run early, another
+    `init` gives the encoder's first weights. A first signal saves and ends the run early, another Ctrl-C
     is a `KeyboardInterrupt` at once. Raises `TrainingError` when the run cannot go on.
     """
-    if is_first_process():
+    if resume and is_first_process() and stored_recipe(job.folder) is not None:  # a run, not any other folder
         atomic.remove_leftovers(job.folder)
     checkpoint = checkpoints.newest(job.folder) if resume else None
     done = 0
@@ -107,7 +107,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
     log = RunLog(job.folder, clips_per_step, done, recipe.max_steps, writes=is_first_process())
 
     def save(trainer: lightning.Trainer, module: PretrainingModule) -> None:
-        log.flush(None if job.watch is None else job.watch(module))
+        log.flush()
         if trainer.is_global_zero:
             atomic.sync(job.folder / "metrics.csv")
             (job.folder / REPORT).unlink(missing_ok=True)  # it tells of the checkpoint before this one
@@ -116,26 +116,32 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
         if trainer.is_global_zero:
             _export(job, export(module, trainer.global_step, job.devices))
 
-    saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes)
+    def measure(trainer: lightning.Trainer, module: PretrainingModule) -> None:
+        if job.watch is not None and trainer.is_global_zero:
+            log.add_watch(job.watch(module))
+            write_run_report(job.folder, recipe, job.corpus, job.devices)
+
+    saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes, measure)
     dataset = data.PairDataset(job.corpus, recipe, logmel=job.device.type == "cpu")
     with quiet_lightning(), signals.restored():
         trainer = new_trainer(
             job.device,
             job.devices,
-            [_Banks(dataset, recipe, done), log, saver],
+            [_Banks(dataset, recipe, done, saver.fail), log, saver],
             precision=recipe.precision,
             accumulate=recipe.accumulate,
             max_steps=recipe.max_steps,
+            folder=job.folder / "checkpoints",
         )
         start = BatchPositions(recipe.batch_size, done * recipe.accumulate, trainer.global_rank, job.devices)
+        batches = data.loader(dataset, start, recipe.workers, saver.fail)
         try:
-            trainer.fit(
-                module, data.loader(dataset, start, recipe.workers), ckpt_path=checkpoint, weights_only=True
-            )
+            trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         finally:
             log.close()
+    saver.raise_failure(trainer.global_step)
     return Run(job.folder, trainer.global_step, saver.stopped, len(log.faults))
 
 
@@ -146,8 +152,8 @@ class _Banks(lightning.Callback):
     (`benchmarks/resume.py`).
     """
 
-    def __init__(self, dataset: data.PairDataset, recipe: Recipe, done: int) -> None:
-        self.dataset, self.recipe, self.done = dataset, recipe, done
+    def __init__(self, dataset: data.PairDataset, recipe: Recipe, done: int, lost: Lost) -> None:
+        self.dataset, self.recipe, self.done, self.lost = dataset, recipe, done, lost
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, PretrainingModule)
@@ -159,7 +165,7 @@ class _Banks(lightning.Callback):
         for bank in banks:
             bank.seen = start * batch
         positions = BatchPositions(batch, start, trainer.global_rank, trainer.world_size)
-        stream = iter(data.loader(self.dataset, positions, self.recipe.workers))
+        stream = iter(data.loader(self.dataset, positions, self.recipe.workers, self.lost))
         for _ in range(start, end):
             pl_module.views.remember({"views": next(stream)["views"].to(pl_module.device)})
 

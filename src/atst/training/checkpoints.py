@@ -2,11 +2,13 @@
 
 import math
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as lightning
 import torch
@@ -17,16 +19,22 @@ from atst.output.atomic import new_file
 from atst.training import signals
 
 Save = Callable[[lightning.Trainer, Any], None]  # with the module that is trained
+Value = TypeVar("Value")
 
 
 class Checkpoints(lightning.Callback):
-    """Calls `save` every so many steps or minutes, at the end, and on Ctrl-C or SIGTERM, which stop it."""
+    """Calls `save` every so many steps or minutes, at the end, and on a signal, which stops the training.
 
-    def __init__(self, save: Save, steps: int, minutes: float) -> None:
-        self.save, self.steps, self.minutes = save, steps, minutes
+    `measure`, which may take long, is called after `save`, but not when the training is to stop.
+    """
+
+    def __init__(self, save: Save, steps: int, minutes: float, measure: Save | None = None) -> None:
+        self.save, self.steps, self.minutes, self.measure = save, steps, minutes, measure
         self.last_time = time.monotonic()
         self.last_step = -1
         self.stopped = False
+        self.failure: str | None = None  # what else stopped it
+        self.in_the_way = False  # what runs now can be given up
         self.speaks = True  # one process of several does
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -56,16 +64,43 @@ class Checkpoints(lightning.Callback):
         if due or stop:
             self.save(trainer, pl_module)
             self.last_time, self.last_step = time.monotonic(), step
+            if self.measure is not None:
+                self.unless_stopped(partial(self.measure, trainer, pl_module))
         self.stopped = self.stopped or stop
         trainer.should_stop = trainer.should_stop or stop
 
-    def _stop(self) -> None:
+    def unless_stopped(self, measure: Callable[[], Value]) -> Value | None:
+        """What `measure` gives; None if a signal came: batch systems kill seconds after it."""
+        self.in_the_way = True
+        try:
+            return None if self.stopped else measure()
+        except KeyboardInterrupt:
+            return None
+        finally:
+            self.in_the_way = False
+
+    def fail(self, failure: str) -> None:
+        """Save and stop after this step, as a signal does, because of a failure."""
+        self.failure, self.stopped = failure, True
+
+    def raise_failure(self, step: int) -> None:
+        """Raises `TrainingError` if the training was stopped by a failure, saved at `step`."""
+        if self.failure is not None:
+            raise TrainingError(
+                f"{self.failure} Saved at step {step}; the same command with --resume goes on."
+            )
+
+    def _stop(self, number: int) -> None:
+        if self.stopped and number != signal.SIGINT:  # a batch system repeats itself; saving goes on
+            return
         if self.stopped:
-            signals.stop()
+            signals.stop(number)
         self.stopped = True
         if self.speaks:
-            text = "\nstopping after this step and saving; once more to stop at once"
-            print(text, file=sys.stderr, flush=True)
+            again = "; once more to stop at once" if number == signal.SIGINT else ""
+            print(f"\nstopping after this step and saving{again}", file=sys.stderr, flush=True)
+        if self.in_the_way:
+            signals.stop(number)
 
 
 def write(trainer: lightning.Trainer, folder: Path, keep: int) -> None:

@@ -3,14 +3,27 @@
 import atexit
 import copy
 import multiprocessing
+import multiprocessing.util
+import os
 import signal
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from atst.cores import cores
+from atst.errors import TrainingError
+from atst.training import signals
+
+LONGEST_SOCKET = 107  # bytes of the path of an AF_UNIX socket on Linux
+SOCKET = "/pymp-12345678/listener-12345678"  # what multiprocessing adds to the folder for temporary files
+
+Lost = Callable[[str], None]
 
 
 class BatchPositions(Sampler[list[int]]):
@@ -26,22 +39,61 @@ class BatchPositions(Sampler[list[int]]):
             yield list(range(first, first + self.batch_size))
             batch += 1
 
+    def after(self, batches: int) -> "BatchPositions":
+        """The same stream, so many batches later."""
+        return BatchPositions(self.batch_size, self.start + batches, self.rank, self.devices)
 
-def loader_of(
-    dataset: Dataset[Any], positions: BatchPositions, workers: int, collate: Callable[[list[Any]], Any]
-) -> DataLoader[dict[str, Any]]:
-    """Collated batches of any stream that is read by position."""
-    count = worker_count(workers, positions.devices)
-    return DataLoader(
-        dataset,
-        batch_sampler=positions,
-        num_workers=count,
-        collate_fn=collate,
-        worker_init_fn=start_worker,
-        multiprocessing_context=_context() if count else None,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if count else None,
-    )
+
+def give_up(why: str) -> None:
+    """What a lost loader process means where nothing needs to be saved. Raises `TrainingError`."""
+    raise TrainingError(why)
+
+
+class Batches:
+    """Collated batches of any stream that is read by position; -1 `workers`: as many as cores allow.
+
+    When a loader process is killed, or the folder of its sockets removed, `lost` is told why, and this
+    process loads on from there, so that the training can be saved at the end of its step.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        positions: BatchPositions,
+        workers: int,
+        collate: Callable[[list[Any]], Any],
+        lost: Lost = give_up,
+    ) -> None:
+        self.dataset, self.positions, self.collate, self.lost = dataset, positions, collate, lost
+        self.workers = worker_count(workers, positions.devices)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        done = 0
+        if self.workers:
+            folder = socket_folder()
+            with _no_interruption_by_workers():
+                batches = iter(self._loader(self.positions, self.workers))
+            try:
+                for batch in batches:
+                    yield batch
+                    done += 1
+            except (RuntimeError, OSError) as error:
+                self.lost(_why(error, folder))
+                _end_loaders()  # the others would complain of sockets that are gone
+            del batches  # ends the other loader processes
+        yield from self._loader(self.positions.after(done), 0)
+
+    def _loader(self, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
+        return DataLoader(
+            self.dataset,
+            batch_sampler=positions,
+            num_workers=workers,
+            collate_fn=self.collate,
+            worker_init_fn=start_worker,
+            multiprocessing_context=_context() if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=4 if workers else None,
+        )
 
 
 class LoaderProcess(multiprocessing.get_context().Process):  # type: ignore[misc]
@@ -82,5 +134,52 @@ def resources(precision: str, workers: int, processes: int) -> str:
 def start_worker(worker: int) -> None:
     """One thread, and no answer to signals, in a loader process."""
     torch.set_num_threads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # for the training process to handle, which ends this one
-        signal.signal(number, signal.SIG_IGN)
+    signals.ignore()
+
+
+def socket_folder() -> Path:
+    """The folder of the sockets by which loader processes hand over batches; TMPDIR may be too long for it.
+
+    Raises `TrainingError` when there is none: a process without its socket would be waited for for ever.
+    """
+    before = tempfile.tempdir
+    for folder in (tempfile.gettempdir(), "/tmp", "/dev/shm"):
+        if len(os.fsencode(folder + SOCKET)) <= LONGEST_SOCKET and os.access(folder, os.W_OK | os.X_OK):
+            tempfile.tempdir = folder
+            break
+    try:
+        made = Path(multiprocessing.util.get_temp_dir())  # once in a process; loader processes inherit it
+    finally:
+        tempfile.tempdir = before
+    if len(os.fsencode(made)) + len("/listener-12345678") > LONGEST_SOCKET:
+        raise TrainingError(
+            f"{made}: too long for sockets; set TMPDIR to a shorter path, or use --workers 0."
+        )
+    if not made.is_dir():
+        raise TrainingError(f"{made}: removed while this process was using it; keep TMPDIR until it ends.")
+    return made
+
+
+@contextmanager
+def _no_interruption_by_workers() -> Iterator[None]:
+    """Take away the handler by which PyTorch raises an error, amid any step, when a loader process dies.
+
+    Waiting for a batch finds out as well, within seconds, and between steps.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+
+
+def _why(error: Exception, folder: Path) -> str:
+    """In words why a loader process is lost. Raises the error again if it is of another kind."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True)  # Python removes it at its end and complains if it cannot
+        return f"{folder}: removed while loader processes were using it; keep TMPDIR until the run ends."
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
+        return (
+            "a loader process was killed, perhaps for memory: ask for more (--mem under SLURM) or use "
+            "fewer --workers."
+        )
+    raise error

@@ -4,12 +4,14 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 
 from atst.training.checkpoints import CheckpointFile
+from atst.training.launch import Environment
 
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}  # ours to Lightning's
 
@@ -22,18 +24,26 @@ def new_trainer(
     precision: str,
     accumulate: int,
     max_steps: int,
+    folder: Path,
 ) -> lightning.Trainer:
-    """A trainer for `max_steps` optimiser steps on an endless stream; `precision` is `float32` or `bf16`."""
+    """A trainer for `max_steps` optimiser steps on an endless stream; `precision` is `float32` or `bf16`.
+
+    `devices` counts those of all machines. `folder` is where checkpoints of ours alone are.
+    """
+    environment = Environment()
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=devices,
+        devices=devices // environment.nodes,
+        num_nodes=environment.nodes,
+        # Under SLURM Lightning loads an hpc_ckpt_*.ckpt that it finds here; default: the current folder.
+        default_root_dir=folder,
         strategy="ddp" if devices > 1 else "auto",
         precision=PRECISIONS[precision],
         accumulate_grad_batches=accumulate,
         max_steps=max_steps,
         max_epochs=-1,  # the stream is endless: the run is one epoch
         callbacks=callbacks,
-        plugins=[CheckpointFile()],
+        plugins=[environment, CheckpointFile()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -52,7 +62,7 @@ def quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, which both mean: stop."""
+"""Ctrl-C, SIGTERM and SIGUSR1, which all mean: stop. Batch systems send the latter two before they kill."""
 
 import signal
 import threading
@@ -8,31 +8,40 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Never
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SAME = 1.0  # s; `timeout`, for one, sends a signal to the process and to its group: it was meant once
 
 Handler = Callable[[int, FrameType | None], None]
 
+_last: int = signal.SIGINT  # the newest one; what it interrupts ends in exceptions that cannot carry it
 
-def handler(action: Callable[[], None]) -> Handler:
-    """Calls `action` at a signal, unless one came within the last second."""
+
+def handler(action: Callable[[int], None]) -> Handler:
+    """Calls `action` with the signal's number, unless one came within the last second."""
     last = -SAME
 
     def handle(number: int, frame: FrameType | None) -> None:
+        global _last
         nonlocal last
         now = time.monotonic()
         if now - last >= SAME:
-            last = now
-            action()
+            last, _last = now, number
+            action(number)
 
     return handle
 
 
 def install(handle: Handler) -> None:
-    """Let `handle` answer both signals from now on. Only the main thread can; elsewhere nothing happens."""
+    """Let `handle` answer the signals from now on. Only the main thread can; elsewhere nothing happens."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, handle)
+
+
+def ignore() -> None:
+    """Leave the signals to the process that started this one, which ends it."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -48,6 +57,11 @@ def restored() -> Iterator[None]:
                     signal.signal(number, handle)
 
 
-def stop() -> Never:
+def stop(number: int) -> Never:
     """The action of a command that has nothing to save."""
     raise KeyboardInterrupt
+
+
+def exit_code() -> int:
+    """The exit code of a process that a signal stopped: 128 and its number, as shells have it."""
+    return 128 + _last
