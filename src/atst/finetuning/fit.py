@@ -202,7 +202,6 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
             precision=job.recipe.precision,
             accumulate=size.accumulate,
             max_steps=total,
-            folder=folder / "checkpoints",
         )
         start = BatchPositions(size.micro, done * size.accumulate, trainer.global_rank, job.devices)
         batches = data.loader(stream, start, job.recipe.workers, saver.fail)

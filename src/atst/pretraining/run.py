@@ -131,7 +131,6 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
             precision=recipe.precision,
             accumulate=recipe.accumulate,
             max_steps=recipe.max_steps,
-            folder=job.folder / "checkpoints",
         )
         start = BatchPositions(recipe.batch_size, done * recipe.accumulate, trainer.global_rank, job.devices)
         batches = data.loader(dataset, start, recipe.workers, saver.fail)

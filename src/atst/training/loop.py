@@ -1,10 +1,10 @@
 """Lightning's Trainer as both trainings use it: one endless epoch, no chatter."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -24,19 +24,18 @@ def new_trainer(
     precision: str,
     accumulate: int,
     max_steps: int,
-    folder: Path,
 ) -> lightning.Trainer:
     """A trainer for `max_steps` optimiser steps on an endless stream; `precision` is `float32` or `bf16`.
 
-    `devices` counts those of all machines. `folder` is where checkpoints of ours alone are.
+    `devices` counts those of all machines.
     """
     environment = Environment()
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=devices // environment.nodes,
         num_nodes=environment.nodes,
-        # Under SLURM Lightning loads an hpc_ckpt_*.ckpt that it finds here; default: the current folder.
-        default_root_dir=folder,
+        # Under SLURM Lightning loads an hpc_ckpt_*.ckpt that it finds here: by default in the current folder.
+        default_root_dir=os.devnull,
         strategy="ddp" if devices > 1 else "auto",
         precision=PRECISIONS[precision],
         accumulate_grad_batches=accumulate,
