@@ -229,3 +229,8 @@ def test_on_audioset_2m_every_other_clip_is_mixed():
     drawn = Stream(clips, apart.labels, np.arange(24), plan, 600)
     mixed = sum(float(drawn[position]["label"].max()) < 1 for position in range(600))
     assert mixed / 600 == pytest.approx(0.5 * 23 / 24, abs=0.08)  # a clip may be its own partner
+
+
+def test_clips_without_a_label_weigh_as_a_class():
+    weights = rarity(np.array([[1, 0], [1, 0], [0, 1], [0, 0], [0, 0], [0, 0], [0, 0]], dtype=np.uint8))
+    np.testing.assert_allclose(weights, np.array([1 / 2, 1 / 2, 1, *[1 / 4] * 4]) / 3)

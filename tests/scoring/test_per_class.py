@@ -82,3 +82,10 @@ def test_every_name_is_in_the_legend_of_the_map():
         r"b\$^\$",
         "plain",
     ]
+
+
+def test_clips_of_no_class_are_a_colour_of_the_map():
+    task = tone_task(60, classes=2)
+    task = dataclasses.replace(task, labels=(task.labels == 0).astype(np.uint8)[:, None], label_names=["low"])
+    shown = _map(linear_probe(SpectrumModel(), task, cache=False, device="cpu")).figure.axes[0].get_legend()
+    assert [text.get_text() for text in shown.get_texts()] == ["low", "none"]

@@ -16,6 +16,7 @@ from atst.evaluation.measured import Probe
 from atst.evaluation.results import ProbeResult
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
 from atst.scoring.per_class import chance, class_parts, drawn
+from atst.tasks.division import first_label
 
 MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyond
 COLOURS = 20  # classes told apart by colour in the map
@@ -93,15 +94,16 @@ def _draws(probe: Probe) -> Table:
 
 
 def _map(probe: Probe) -> Plot:
-    labels = probe.task.labels
-    labels = labels[probe.features.rows] if labels.ndim == 1 else labels[probe.features.rows].argmax(1)
+    names = [*probe.task.label_names, "none"]
+    labels = first_label(probe.task.labels[probe.features.rows])
+    names = names if (labels == len(names) - 1).any() else names[:-1]
     chosen = np.arange(len(labels))
     if len(chosen) > MAP_CLIPS:
         chosen = np.sort(np.random.default_rng(0).permutation(chosen)[:MAP_CLIPS])
     points = layout(probe.features.values[chosen])
     figure = Figure(figsize=(8.5, 6), layout="constrained")
     axes = figure.subplots()
-    frequent = np.argsort(-np.bincount(labels, minlength=len(probe.task.label_names)), kind="stable")
+    frequent = np.argsort(-np.bincount(labels, minlength=len(names)), kind="stable")
     rest = ~np.isin(labels[chosen], frequent[:COLOURS])
     axes.scatter(points[rest, 0], points[rest, 1], s=6, color="#d0d7de")
     for colour, label in enumerate(sorted(frequent[:COLOURS])):
@@ -110,7 +112,7 @@ def _map(probe: Probe) -> Plot:
         if not own.any():
             continue
         x, y = points[own].T
-        name = drawn(probe.task.label_names[label])
+        name = drawn(names[label])
         axes.scatter(x, y, s=14, color=shade, alpha=0.8, linewidths=0, label=name)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=2)
     axes.set_axis_off()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from atst.errors import UsageError
@@ -85,7 +86,7 @@ def _split_folders(folder: Path, tops: set[str]) -> dict[str, str]:
     return named
 
 
-def _labels(folder: Path, classes: list[str]) -> list[list[str]]:
+def _labels(folder: Path, classes: list[str]) -> list[Sequence[str]]:
     """The label of each clip: its class folder's name, as UTF-8. Raises `UsageError` if two are the same."""
     folders: dict[str, str] = {}
     for name in sorted(set(classes)):

@@ -29,7 +29,7 @@ class Listing:
     """Clips with their labels, one entry each."""
 
     files: list[str]  # relative to the data set's folder; where no file was found, what names the clip
-    labels: list[list[str]]
+    labels: list[Sequence[str]]
     parts: list[str]  # "train", "valid" and "test", or the numbers of folds
     by: Literal["split", "fold", "draw"] = "split"  # "draw": all are one part, which is yet to be divided
     classes: list[str] | None = None  # in the official order; None: as they occur, sorted

@@ -26,14 +26,18 @@ def read_audioset(folder: Path, audio: set[str], train: tuple[str, ...]) -> List
     """
     mids = {row["mid"]: row["display_name"] for row in read_rows(folder / LABELS, ("mid", "display_name"))}
     by_id = _by_youtube_id(audio)
+    known: dict[str, tuple[str, ...]] = {}  # the names for a cell: of two million few are different
     listing = Listing([], [], [], classes=list(mids.values()), multi_label=True)
-    for part, names in (("train", train), ("test", ("eval_segments.csv",))):
+    for part, names in (("train", train), ("test", (EVAL,))):
         for name in names:
-            for youtube_id, labels in _segments(folder / name):
-                if unknown := [mid for mid in labels if mid not in mids]:
-                    raise UsageError(f"{folder / name}: class '{unknown[0]}' is not in {LABELS}.")
+            for youtube_id, cell in _segments(folder / name):
+                if cell not in known:
+                    known[cell] = tuple(mids.get(mid, "") for mid in cell.split(","))
+                    if "" in known[cell]:
+                        unknown = cell.split(",")[known[cell].index("")]
+                        raise UsageError(f"{folder / name}: class '{unknown}' is not in {LABELS}.")
                 listing.files.append(by_id.get(youtube_id, youtube_id))
-                listing.labels.append([mids[mid] for mid in labels])
+                listing.labels.append(known[cell])
                 listing.parts.append(part)
     return listing
 
@@ -79,14 +83,14 @@ def read_fsd50k(folder: Path, audio: set[str]) -> Listing:
     return listing
 
 
-def _segments(path: Path) -> Iterator[tuple[str, list[str]]]:
+def _segments(path: Path) -> Iterator[tuple[str, str]]:
     with open_table(path) as stream:
         for row in csv.reader(stream, skipinitialspace=True):
             if not row or row[0].startswith("#"):
                 continue
             if len(row) != 4:
                 raise UsageError(f"{path}: expected YTID, start, end, labels; found {', '.join(row)}.")
-            yield row[0], row[3].split(",")
+            yield row[0], row[3]
 
 
 def _by_youtube_id(audio: set[str]) -> dict[str, str]:
