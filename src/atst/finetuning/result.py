@@ -94,10 +94,6 @@ def result_of(
     """
     task, recipe = job.task, job.recipe
     chosen = [_choice(job, part, outcome) for part, outcome in zip(parts, outcomes, strict=True)]
-    draws = [
-        bootstrap_values(task.metric, o.test, _labels(task, o.test_rows), recipe.seed + i)
-        for i, o in enumerate(outcomes)
-    ]
     value = float(np.mean([choice.value for choice in chosen]))
     faults = sorted(job.clips.faults.items())
     return FinetuneResult(
@@ -109,7 +105,7 @@ def result_of(
         layers=LAYERS,
         metric=task.metric,
         value=value,
-        ci=bootstrap_interval(task.metric, draws, value),
+        ci=_interval(task, outcomes, recipe.seed, value),
         seed=recipe.seed,
         chosen_on=chosen_on,
         chosen=chosen,
@@ -126,6 +122,14 @@ def result_of(
         versions={"atst": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
         settings={"clip_seconds": CLIP_SECONDS, **asdict(recipe)},
     )
+
+
+def _interval(task: Task, outcomes: Sequence[Outcome], seed: int, value: float) -> tuple[float, float]:
+    draws = [
+        bootstrap_values(task.metric, o.test, _labels(task, o.test_rows), seed + i)
+        for i, o in enumerate(outcomes)
+    ]
+    return bootstrap_interval(task.metric, draws, value)
 
 
 def _warnings(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> list[str]:
