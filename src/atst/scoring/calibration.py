@@ -6,33 +6,30 @@ Temperature scaling and expected calibration error as in Guo et al. 2017, arXiv 
 import math
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 BINS = 15
 RANGE = (0.1, 10.0)  # of temperatures: few validation clips, all right or all wrong, would push them further
-STEPS = 60  # halvings of the search interval by 0.618 each: to 1e-12 of it
+TOLERANCE = 1e-9  # of its logarithm
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The T > 0 for which `logits / T` (n, C) explain `labels` (n,) or multi-hot (n, C) best.
 
-    Minimises the negative log-likelihood, of a softmax or of independent sigmoids, by a golden section
-    search over log T between 0.1 and 10: the likelihood is unimodal in it. 1 if there are no clips.
+    Minimises the negative log-likelihood, of a softmax or of independent sigmoids, over log T between 0.1 and
+    10: the likelihood is unimodal in it. 1 if there are no clips.
     """
     if len(logits) == 0:
         return 1.0
     logits = logits.detach().double().cpu()
+
+    def loss(log: float) -> float:
+        return _likelihood_loss(logits / math.exp(log), labels)
+
     low, high = (math.log(value) for value in RANGE)
-    shrink = (math.sqrt(5) - 1) / 2
-    for _ in range(STEPS):
-        left, right = high - shrink * (high - low), low + shrink * (high - low)
-        if _likelihood_loss(logits / math.exp(left), labels) <= _likelihood_loss(
-            logits / math.exp(right), labels
-        ):
-            high = right
-        else:
-            low = left
-    return math.exp((low + high) / 2)
+    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": TOLERANCE})
+    return math.exp(min((low, high, found.x), key=loss))  # it never tries the ends
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
