@@ -9,7 +9,7 @@ import soundfile
 from kinds import KINDS, sweep, write
 
 from atst.errors import AudioError
-from atst.sound import audio, mpeg
+from atst.sound import audio, mpeg, ogg
 from atst.sound.audio import SAMPLE_RATE
 
 SECONDS = 12.0
@@ -165,6 +165,21 @@ def test_a_chained_ogg_is_read_to_its_end(tmp_path):
         assert len(got) == 7 * SAMPLE_RATE
         np.testing.assert_allclose(audio.read(path, 3.9, 0.5), got[62400:70400], atol=1e-4)
         np.testing.assert_allclose(audio.read(path, 6.5, 0.5), got[104000:], atol=1e-4)
+
+
+def test_an_ogg_that_begins_before_its_time_zero(tmp_path):
+    path = made(tmp_path, "OGG-VORBIS", 44100)
+    content, at = bytearray(path.read_bytes()), 0
+    while (at := content.find(b"OggS", at)) >= 0:
+        end = at + 27 + content[at + 26] + sum(content[at + 27 : at + 27 + content[at + 26]])
+        (granule,) = struct.unpack_from("<q", content, at + 6)
+        if granule > 0:
+            struct.pack_into("<q", content, at + 6, granule - 4 * 44100)
+        struct.pack_into("<I", content, at + 22, ogg.checksum(bytes(content[at:end])))
+        at = end
+    got = whole(changed(path, content))
+    np.testing.assert_allclose(got[1000:-1000], audio.read(path)[1000:-1000], atol=1e-4)
+    assert len(got) == SECONDS * SAMPLE_RATE
 
 
 def test_a_flac_with_a_wrong_seek_table(tmp_path):

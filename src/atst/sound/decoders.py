@@ -86,10 +86,12 @@ def _decoder(name: str, partial: bool) -> Source:
         head = file.read(4)
     if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0"):
         return Container(name)
-    if head == ogg.MARK and len(links := ogg.pages(name).links) > 1:
+    links = ogg.pages(name).links if head == ogg.MARK else []
+    if len(links) > 1:
         return Chain(name, links)
-    if partial and (head == b"fLaC" or (head == ogg.MARK and ogg.pages(name).links[0].damaged)):
-        return Container(name)  # it says where frames are missing, libsndfile closes the gap
+    # FFmpeg says where frames are missing, where libsndfile closes the gap, and keeps what comes before zero.
+    if any(link.early or (partial and link.damaged) for link in links) or (partial and head == b"fLaC"):
+        return Container(name)
     samples = headers.samples(name)
     if samples is not None and samples.codec in headers.MPEG:
         return Container(name, samples)

@@ -22,6 +22,7 @@ class Link:
     granules: list[int] = field(default_factory=list)  # of pages of its first track on which packets end
     damaged: list[int] = field(default_factory=list)  # the granules before pages that are not as written
     count: int = 0  # pages
+    early: bool = False  # whether it begins before its own time zero
 
     def damage(self, rate: int, begin: float, end: float) -> str | None:
         """What to say of damaged pages between these samples; `rate` is that of the granules in Hz."""
@@ -57,9 +58,9 @@ def _scan(path: str, size: int, changed: int) -> Pages:
             if at + 27 > size or at + 27 + data[at + 26] > size:
                 is_cut = True
                 break
-            flags, granule, number, _, checksum = struct.unpack_from("<BqIII", data, at + 5)
+            flags, granule, number, _, written = struct.unpack_from("<BqIII", data, at + 5)
             length = 27 + data[at + 26] + sum(data[at + 27 : at + 27 + data[at + 26]])
-            if at + length <= size and _checksum(data[at : at + length]) != checksum:
+            if at + length <= size and checksum(data[at : at + length]) != written:
                 broken = True
                 at += 4
                 continue
@@ -70,6 +71,8 @@ def _scan(path: str, size: int, changed: int) -> Pages:
             if links and broken:
                 links[-1].damaged.append(links[-1].granules[-1] if links[-1].granules else 0)
             broken = False
+            if links and granule < -1:
+                links[-1].early = True
             if links and number == serial and granule >= 0 and not starting:
                 links[-1].granules.append(granule)
             is_cut = at + length > size
@@ -80,7 +83,7 @@ def _scan(path: str, size: int, changed: int) -> Pages:
     return Pages(links, is_cut)
 
 
-def _checksum(page: bytes) -> int:
+def checksum(page: bytes) -> int:
     """Ogg's CRC-32: that of zlib with the bits of each byte, and of the result, in reverse, from 0."""
     blank = page[:22] + bytes(4) + page[26:]
     reverse = zlib.crc32(blank.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
