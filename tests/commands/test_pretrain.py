@@ -42,8 +42,8 @@ def test_names_that_are_not_utf8(sounds):
     out = sounds.parent / "run"
     result = atst.pretrain([sounds], out=out, **OPTIONS)
     assert result.faults == 1
-    with (out / "faults.csv").open(newline="", encoding="utf-8") as file:
-        assert [row[0] for row in csv.reader(file)] == [str(sounds / r"\udce9.wav")]
+    with (out / "errors.csv").open(newline="", encoding="utf-8") as file:
+        assert [row[0] for row in csv.reader(file)] == ["path", str(sounds / r"\udce9.wav")]
 
 
 def test_paths_may_be_text(sounds):

@@ -80,7 +80,7 @@ def test_a_recovery_is_told_and_pairs_of_one_segment_are(tmp_path):
 def test_faults_are_counted_and_the_first_ones_named(tmp_path):
     write_metrics(tmp_path, 3)
     lines = [f'"clip <{i:03}>, odd.wav",truncated\n' for i in range(25)]
-    (tmp_path / "faults.csv").write_text("".join(lines))
+    (tmp_path / "errors.csv").write_text("path,reason\n" + "".join(lines))
     text = report(tmp_path)
     assert "<td>faulty clips replaced</td><td>25</td>" in text
     assert "clip &lt;019&gt;, odd.wav" in text

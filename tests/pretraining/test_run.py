@@ -75,8 +75,9 @@ def test_a_run_leaves_a_model_logs_and_the_faulty_clips(whole):
         "step-00000006.ckpt",
         "step-00000008.ckpt",
     ]
-    with (whole / "faults.csv").open(newline="") as file:
-        [[clip, reason]] = list(csv.reader(file))
+    with (whole / "errors.csv").open(newline="") as file:
+        [header, [clip, reason]] = list(csv.reader(file))
+    assert header == ["path", "reason"]
     assert clip.endswith("00.wav")
     assert "silent" in reason
 

@@ -21,11 +21,14 @@ from atst.finetuning.result import FinetuneResult
 from atst.model import device as devices_of
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
+from atst.output import progress
 from atst.output.atomic import new_file, remove_leftovers
 from atst.output.lock import is_new
+from atst.output.skipped import summary, with_partial
 from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.splits import few_labels
+from atst.sound.channel import channel_number
 from atst.tasks import Task, drawn, load_task
 from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
@@ -49,10 +52,13 @@ def finetune(
     shots: int | None = None,
     fraction: float | None = None,
     resume: Flag = False,
+    channel: int | str = "mean",
+    partial: Flag = False,
     workers: int | None = None,
     seed: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     devices: int = 1,
+    quiet: Flag = False,
 ) -> FinetuneResult | None:
     """Train an encoder and a classifier on a labelled task, and test them once.
 
@@ -80,10 +86,14 @@ def finetune(
         shots: Use only so many training clips of each class, drawn by the seed.
         fraction: Use only this share of the training clips of each class.
         resume: Continue in --out from the newest checkpoint, or start if there is none.
+        channel: `mean` of the channels, or the number of one, from 0.
+        partial: Use recordings that were cut short as far as they go, and list them (`partial` in
+            results.json).
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
         devices: How many devices of that kind, a process each; under SLURM as many tasks, started by srun.
+        quiet: Show no progress while clips are read.
 
     Returns:
         The result, as results.json has it.
@@ -92,7 +102,8 @@ def finetune(
     check_processes(devices)
     with hold(folder):
         _check_folder(folder, resume)
-        labelled = load_task(task, data)
+        heard = channel_number(channel)
+        labelled = load_task(task, data).heard(heard, partial)
         runs.check_fold(labelled, fold)
         few = few_labels(shots, fraction)
         if few is not None:
@@ -109,6 +120,8 @@ def finetune(
             "fold": fold,
             "task": task_fingerprint(labelled),
             "model": start.fingerprint,
+            "channel": heard,
+            "partial": partial,
         }
         about["labels"] = "all" if few is None else few.words
         if before is not None:
@@ -123,7 +136,8 @@ def finetune(
             computing = resources(recipe.precision, recipe.workers, devices)
             print(f"fine-tuning on {labelled.name}: {computing}", file=sys.stderr, flush=True)
         job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few)
-        return _run(job, chosen, fold, resume)
+        with progress.quiet(quiet):
+            return _run(job, chosen, fold, resume)
 
 
 def _run(job: Job, protocol: str, fold: int | None, resume: bool) -> FinetuneResult | None:
@@ -206,7 +220,8 @@ def _show(result: FinetuneResult, folder: Path) -> None:
         return
     low, high = result.ci
     lines = [f"warning: {warning}" for warning in result.warnings]
-    lines += [f"  skipped {clip}: {reason}" for clip, reason in result.skipped[:10]]
+    skipped = with_partial(result.skipped, result.partial)
+    lines.append(summary(result.clips + len(result.skipped), skipped, folder, "clips"))
     for line in lines:
         print(writable(line), file=sys.stderr)
     print(

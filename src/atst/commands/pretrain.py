@@ -16,12 +16,15 @@ from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.model.device import resolve
 from atst.model.encoder import SIZES
+from atst.output import progress
 from atst.output.lock import is_new
 from atst.output.progress import track
+from atst.output.skipped import kinds
 from atst.pretraining import recipe as recipes
 from atst.pretraining import run as runs
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
+from atst.sound.channel import channel_number
 from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
@@ -42,10 +45,12 @@ def pretrain(
     resume: Flag = False,
     watch: str | Path | None = None,
     watch_data: Path | str | None = None,
+    channel: int | str = "mean",
     workers: int | None = None,
     seed: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     devices: int = 1,
+    quiet: Flag = False,
 ) -> runs.Run:
     """Train an encoder on unlabelled sound.
 
@@ -54,10 +59,12 @@ def pretrain(
         atst pretrain my-sounds/ --out runs/mine --set max_steps=20000
 
     The run folder holds the recipe, metrics.csv and TensorBoard events, checkpoints, the model (loadable
-    from the first checkpoint on) and report.html. Ctrl-C saves and stops; --resume goes on.
+    from the first checkpoint on) and report.html. Ctrl-C saves and stops; --resume goes on. Files that cannot
+    be used are counted and listed in errors.csv; of a recording that was cut short there is what there is.
 
     Args:
-        sources: Audio files, folders, manifests (.csv, .jsonl, .txt), or `synthetic` for built-in sounds.
+        sources: Audio files, folders, manifests (.csv, .jsonl, .txt), which may have
+            columns `start` and `end` (seconds), or `synthetic` for built-in sounds.
         out: The run folder; it must be new or empty unless --resume is given.
         recipe: nano, tiny (the default), small, base, or a YAML file that changes some keys of one.
         set: A recipe key to change, as key=value; may be repeated.
@@ -65,10 +72,12 @@ def pretrain(
         resume: Continue the run in --out from its newest checkpoint, or start it if there is none.
         watch: A labelled task whose kNN accuracy (its train and valid splits) is measured at checkpoints.
         watch_data: The folder of the watched task's data.
+        channel: `mean` of the channels, or the number of one, from 0.
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
         devices: How many devices of that kind, a process each; under SLURM as many tasks, started by srun.
+        quiet: Show no progress while files are looked for.
 
     Returns:
         The run's folder, the steps done, whether it was stopped before its end, how many clips were faulty.
@@ -80,7 +89,8 @@ def pretrain(
         where = resolve(device)
         start = None if init is None else _initial(init, plan)
         watcher = None if watch is None else _watcher(watch, watch_data)
-        corpus = _open(sources, plan)
+        with progress.quiet(quiet or not is_first_process()):
+            corpus = _open(sources, plan, channel_number(channel))
         resumed = resume and (out / "recipe.yaml").is_file()
         plan = precision.settle(plan, SIZES[plan.size][0], where, out, resumed)
         _say(_outline(plan, corpus, devices))
@@ -144,12 +154,13 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
     return lambda module: measure(runs.export(module, module.trainer.global_step))
 
 
-def _open(sources: Sequence[str | Path], plan: Recipe) -> Corpus:
+def _open(sources: Sequence[str | Path], plan: Recipe, channel: int | None) -> Corpus:
     if not sources:
         raise UsageError("no sources: name audio files, folders or manifests, or `synthetic`.")
-    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, progress=track)
+    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, channel=channel, progress=track)
     if corpus.skipped:
-        _say(f"{len(corpus.skipped)} files left out, for example {': '.join(corpus.skipped[0])}")
+        first = ": ".join(corpus.skipped[0])
+        _say(f"{len(corpus.skipped)} files left out ({kinds(corpus.skipped)}), for example {first}")
     return corpus
 
 
@@ -164,7 +175,13 @@ def _outline(plan: Recipe, corpus: Corpus, devices: int) -> str:
 
 
 def _summary(result: runs.Run, corpus: Corpus) -> str:
-    faults = f"; {result.faults} clips could not be used (faults.csv)" if result.faults else ""
+    counts = [
+        (len(corpus.skipped), "files left out at the start"),
+        (result.faults, "clips could not be used"),
+        (result.partly, "clips of recordings that were cut short"),
+    ]
+    found = [f"{count} {what}" for count, what in counts if count]
+    faults = f"; {', '.join(found)} (errors.csv)" if found else ""
     model, report = result.folder / "model", result.folder / "report.html"
     return f"done: {result.steps} steps; model in {model}, curves in {report}{faults}"
 

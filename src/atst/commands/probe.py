@@ -12,8 +12,12 @@ from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import ProbeResult
 from atst.model import load as models
+from atst.output import progress
+from atst.output.progress import say
+from atst.output.skipped import summary, with_partial
 from atst.output.text import print_table, writable
 from atst.scoring.splits import Few, few_labels
+from atst.sound.channel import channel_number
 from atst.tasks import Task, load_task, published
 
 
@@ -30,7 +34,10 @@ def probe(
     seeds: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     seed: int = 0,
+    channel: int | str = "mean",
+    partial: Annotated[bool, Parameter(negative="")] = False,
     cache: bool = True,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> ProbeResult:
     """Measure how well a linear classifier, or a shallow network, does on a model's frozen features.
 
@@ -70,25 +77,33 @@ def probe(
     seed
         Of a division that the task does not give, of drawn and held-out clips, the classifier's start, the
         order of the data, the bootstrap and models named `random:SIZE`.
+    channel
+        `mean` of the channels, or the number of one, from 0.
+    partial
+        Use recordings that were cut short as far as they go, and list them (`partial` in results.json); their
+        features are not kept on disk.
     cache
         Keep features on disk ($ATST_CACHE, else the user's cache folder) and read them back: those of a large
         task (more than 1 GiB) batch by batch. Without it all are in memory.
+    quiet
+        Show no progress.
     """
     if seed < 0:
         raise UsageError(f"--seed must be 0 or more, not {seed}.")
     few = _few(shots, fraction, seeds)
     if protocol == "hear" and few is not None:
         raise UsageError("--shots and --fraction go with --protocol paper: HEAR has no few-label setting.")
-    labelled = load_task(task, data, seed=seed)
+    labelled = load_task(task, data, seed=seed).heard(channel_number(channel), partial)
     encoder = models.load(model, device=device, seed=seed)
-    if protocol == "hear":
-        finished = hear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
-    elif few is None:
-        finished = linear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
-    else:
-        finished = few_label_probe(
-            encoder, labelled, few, seeds=seeds or SEEDS, seed=seed, cache=cache, device=device
-        )
+    with progress.quiet(quiet):
+        if protocol == "hear":
+            finished = hear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
+        elif few is None:
+            finished = linear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
+        else:
+            finished = few_label_probe(
+                encoder, labelled, few, seeds=seeds or SEEDS, seed=seed, cache=cache, device=device
+            )
     if out is not None:
         write_probe(finished, encoder, out)
     _show(finished.result, None if out is None else Path(out))
@@ -120,7 +135,8 @@ def _show(result: ProbeResult, out: Path | None) -> None:
     print_table(header, rows)
     lines = [f"trained on {result.trained_on}; interval over {result.ci_over}"] if result.seeds else []
     lines += [f"warning: {warning}" for warning in result.warnings]
-    lines += [f"  skipped {clip}: {reason}" for clip, reason in result.skipped[:10]]
     lines += [] if out is None else [f"report: {out / 'report.html'}"]
     for line in lines:
         print(writable(line))
+    skipped = with_partial(result.skipped, result.partial)
+    say(writable(summary(result.clips + len(result.skipped), skipped, out, "clips")))

@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Features:
     values: NDArray[np.float32] | Vectors  # (n, D), on disk if it is large
     rows: NDArray[np.int64]  # (n,) index of each in the task
     skipped: list[tuple[str, str]]  # (clip, reason) of the unreadable ones
+    partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
 
 
 def extract(model: Any, task: Task, cache: bool = True) -> Features:
@@ -39,27 +40,31 @@ def extract(model: Any, task: Task, cache: bool = True) -> Features:
     audio, model and settings is read back, and features of more than 1 GiB stay on disk. Raises
     `AtstError` if no clip of a split or a fold is left.
     """
-    kept: Store | _Unkept = store(model) if cache else _Unkept()
+    # What is missing of a recording is known when it is read: the cache would hide it.
+    kept: Store | _Unkept = store(model) if cache and not task.partial else _Unkept()
     keys: list[str] = []
     digests: dict[Path, str] = {}
     rows: list[int] = []
     skipped: list[tuple[str, str]] = []
+    partial: list[tuple[str, str]] = []
     for shard in _shards(track(range(len(task)), f"features of {task.name}")):
         fresh: dict[str, NDArray[np.float32]] = {}
         for index in shard:
             try:
                 key = _content(task, index, digests)
                 if key not in kept and key not in fresh:
-                    fresh[key] = task.read(index, CLIP_SECONDS)
+                    remarks: list[str] = []
+                    fresh[key] = task.read(index, CLIP_SECONDS, remarks)
+                    partial += [(task.title(index), remark) for remark in remarks]
             except AudioError as error:
-                skipped.append((task.title(index), str(error)))
+                skipped.append((task.title(index), task.reason(index, error)))
                 continue
             keys.append(key)
             rows.append(index)
         if fresh:
             kept.add(list(fresh), _embed(model, list(fresh.values())))
     _check_left(task, rows, skipped)
-    return Features(kept.vectors(keys), np.array(rows), skipped)
+    return Features(kept.vectors(keys), np.array(rows), skipped, partial)
 
 
 def _embed(model: Any, waveforms: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -110,10 +115,11 @@ def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise AudioError(f"{path}: {error.strerror}") from error
-    if segment is None:
-        return digest[:32]
-    digests[path] = digest
-    return hashlib.sha256(f"{digest} {segment[0]:.6f} {segment[1]:.6f}".encode()).hexdigest()[:32]
+    settings = "" if task.channel is None else f" channel {task.channel}"
+    if segment is not None:
+        digests[path] = digest
+        settings += f" {segment[0]:.6f} {segment[1]:.6f}"
+    return hashlib.sha256(f"{digest}{settings}".encode()).hexdigest()[:32] if settings else digest[:32]
 
 
 def _shards(indices: Iterator[int]) -> Iterator[list[int]]:
@@ -136,5 +142,5 @@ def _check_left(task: Task, rows: list[int], skipped: list[tuple[str, str]]) -> 
             kind = "split" if task.splits is not None else "fold"
             raise AtstError(
                 f"task {task.name}: no clip of {kind} '{part}' can be read. "
-                f"{len(skipped)} of {len(task)} clips failed, the first: {skipped[0][1]}"
+                f"{len(skipped)} of {len(task)} clips failed, the first: {': '.join(skipped[0])}"
             )

@@ -107,6 +107,7 @@ def measure(
         knn=_knn(data, parts),
         clips=len(features.rows),
         skipped=features.skipped,
+        partial=features.partial,
         warnings=left_out(data.task, len(features.skipped)) + _without_spread(data) + warnings,
         fingerprint=model.fingerprint,
         task_fingerprint=task_fingerprint(data.task),

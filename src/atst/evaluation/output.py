@@ -9,6 +9,7 @@ from atst.evaluation.measured import Probe
 from atst.evaluation.report import probe_report
 from atst.model import classifier
 from atst.output.atomic import new_file
+from atst.output.skipped import with_partial, write_errors
 from atst.scoring.per_class import write_predictions
 
 
@@ -26,6 +27,7 @@ def write_probe(probe: Probe, model: Any, folder: str | Path) -> None:
     write_predictions(probe.task, tested, probe.calibrated, folder / "predictions.csv")
     with new_file(folder / "results.json") as temporary:  # whoever finds it takes all numbers to be there
         temporary.write_text(json.dumps(asdict(probe.result), indent=2) + "\n")
+    write_errors(folder, with_partial(probe.result.skipped, probe.result.partial))
     probe_report(probe, folder / "report.html")
 
 

@@ -71,6 +71,7 @@ class ProbeResult:
     trained_on: str = "all training clips"  # or how many labels were used at most
     seeds: list[SeedResult] = field(default_factory=list)  # of few labels; `chosen` is that of the first
     task_fingerprint: str = ""
+    partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
 
     @property
     def words(self) -> str:

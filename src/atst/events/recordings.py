@@ -9,7 +9,7 @@ from pathlib import Path
 from atst.errors import AudioError
 from atst.events.event import Refused, Table
 from atst.events.folders import files_under
-from atst.sound import audio
+from atst.sound import audio, isolated
 from atst.sound.audio import SAMPLE_RATE, AudioInfo
 from atst.sound.find import AUDIO
 
@@ -70,7 +70,7 @@ class Recordings:
         """What a recording's header says. Raises `Refused`."""
         if path not in self._infos:
             try:
-                self._infos[path] = audio.info(path)
+                self._infos[path] = isolated.info(path)
             except AudioError as error:
                 raise Refused("recording not readable", f"its recording cannot be read: {error}") from error
         return self._infos[path]

@@ -11,7 +11,7 @@ from atst.errors import AudioError
 from atst.model.frontend import N_MELS, FrontEnd
 from atst.output.progress import track
 from atst.scoring.clips import CLIP_SECONDS
-from atst.sound import audio
+from atst.sound import isolated
 from atst.tasks import Task
 from atst.training.launch import is_first_process
 
@@ -30,6 +30,7 @@ class Clips:
         self.memory = memory
         self.frontend = FrontEnd()
         self.faults: dict[int, str] = {}
+        self.partial: dict[int, str] = {}  # what is missing of clips that were read
         self.block = torch.zeros(0)
         self.places: dict[int, tuple[int, int]] = {}  # clip to (first value in the block, frames)
 
@@ -38,7 +39,10 @@ class Clips:
         if index in self.places:
             first, frames = self.places[index]
             return self.block[first : first + N_MELS * frames].view(N_MELS, frames)
-        waveform = torch.from_numpy(self.task.read(index, CLIP_SECONDS))
+        remarks: list[str] = []
+        waveform = torch.from_numpy(self.task.read(index, CLIP_SECONDS, remarks))
+        if remarks:
+            self.partial[index] = "; ".join(remarks)
         return self.frontend(waveform[None])[0]
 
     def keep(self, rows: Iterable[int]) -> None:
@@ -56,7 +60,7 @@ class Clips:
                     values.append(logmel.flatten())
                     size += logmel.numel()
                 elif self.task.folder is not None:
-                    audio.info(self.task.path(index))
+                    isolated.info(self.task.path(index))
             except AudioError as error:
                 self.faults[index] = str(error)
         self.block = torch.cat(values) if values else self.block

@@ -53,7 +53,9 @@ class Stream(Dataset[dict[str, Any]]):
         if recipe.resize_crop:
             crops = draw_crops(torch.from_numpy(rng.random((1, 4))), *logmel.shape)
             logmel = resize_crop(logmel[None], crops)[0]
-        return {"position": position, "logmel": logmel, "label": label, "faults": faults}
+        partial = {index: self.clips.partial[index]} if index in self.clips.partial else {}
+        item = {"position": position, "logmel": logmel, "label": label}
+        return item | {"faults": faults, "partial": partial}
 
     def row(self, position: int) -> int:
         """Index of the clip at a position."""
@@ -138,4 +140,5 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         "lengths": torch.tensor(lengths),
         "labels": torch.stack([item["label"] for item in items]),
         "faults": {index: reason for item in items for index, reason in item["faults"].items()},
+        "partial": {index: remark for item in items for index, remark in item["partial"].items()},
     }

@@ -83,6 +83,7 @@ class Epochs(lightning.Callback):
     ) -> None:
         assert isinstance(pl_module, FinetuningModule)
         self.clips.faults |= batch["faults"]
+        self.clips.partial |= batch["partial"]
         step = trainer.global_step
         if step == self.last:
             return

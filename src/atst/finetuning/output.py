@@ -11,6 +11,7 @@ from atst.finetuning.run import Finetuned
 from atst.model import classifier
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
+from atst.output.skipped import with_partial, write_errors
 from atst.scoring.metrics import BOOTSTRAP
 from atst.scoring.per_class import chance, class_parts, write_predictions
 
@@ -25,6 +26,7 @@ def write_finetuned(finetuned: Finetuned, folder: Path) -> None:
     write_classifier(finetuned, folder / "model")
     with new_file(folder / "results.json") as temporary:
         temporary.write_text(json.dumps(asdict(finetuned.result), indent=2) + "\n")
+    write_errors(folder, with_partial(finetuned.result.skipped, finetuned.result.partial))
     _report(finetuned, folder / "report.html")  # a picture that cannot be drawn costs no result
     for path in (folder / "training").glob("*/*.safetensors"):
         path.unlink()

@@ -3,7 +3,7 @@
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class FinetuneResult:
     device: str  # number, kind and name
     versions: dict[str, str]
     settings: dict[str, Any]  # the recipe
+    partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
 
 
 def calibrate(task: Task, outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -113,7 +114,7 @@ def result_of(
         trained_on="all training clips" if job.few is None else job.few.words,
         kept=kept,
         clips=len(task) - len(faults),
-        skipped=[(task.title(index), reason) for index, reason in faults],
+        skipped=[(task.title(index), task.reason(index, reason)) for index, reason in faults],
         warnings=_warnings(job, parts, outcomes),
         fingerprint=job.model.fingerprint,
         task_fingerprint=task_fingerprint(task),
@@ -121,6 +122,7 @@ def result_of(
         device=job.conditions()["devices"],
         versions={"atst": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
         settings={"clip_seconds": CLIP_SECONDS, **asdict(recipe)},
+        partial=[(task.title(index), remark) for index, remark in sorted(job.clips.partial.items())],
     )
 
 

@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from atst.errors import AudioError
@@ -12,6 +12,7 @@ from atst.output.atomic import new_file
 from atst.output.progress import say
 
 PARTLY = "read partly: "  # begins the reason of what was not left out as a whole
+HEADER = ["path", "reason"]
 KINDS = 5  # reasons that the line names
 SHOWN = 10  # files that are named where there is no list
 
@@ -31,8 +32,32 @@ def write_errors(out: Path, skipped: Sequence[Skipped]) -> None:
         return
     with new_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", "reason"])
+        writer.writerow(HEADER)
         writer.writerows([(_text(name), _text(reason)) for name, reason in skipped])
+
+
+def with_partial(skipped: Iterable[Skipped], partial: Iterable[Skipped]) -> list[Skipped]:
+    """Both in one list; what is missing of a recording becomes a reason."""
+    return [*skipped, *[(path, PARTLY + remark) for path, remark in partial]]
+
+
+def append_errors(folder: Path, skipped: Iterable[Skipped]) -> None:
+    """Add to the list in a folder."""
+    path = folder / "errors.csv"
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerows([HEADER] if new else [])
+        writer.writerows(skipped)
+
+
+def read_errors(folder: Path) -> list[Skipped]:
+    """The list in a folder; a half-written last line is left out."""
+    path = folder / "errors.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return [(row[0], row[1]) for row in csv.reader(stream) if len(row) == 2 and row != HEADER]
 
 
 def finish(total: int, skipped: Sequence[Skipped], out: Path | None) -> None:
@@ -60,14 +85,19 @@ def summary(total: int, skipped: Sequence[Skipped], out: Path | None, things: st
     parts = [f"{total - len(skipped):,} of {total:,} {things} done"]
     parts += [f"{len(partly):,} partly"] if partly else []
     if left:
-        kinds = Counter(_kind(reason) for _, reason in left).most_common()
-        named = [f"{count:,} {kind}" for kind, count in kinds[:KINDS]]
-        rest = sum(count for _, count in kinds[KINDS:])
-        parts.append(f"{len(left):,} skipped ({', '.join(named + ([f'{rest:,} others'] if rest else []))})")
+        parts.append(f"{len(left):,} skipped ({kinds(left)})")
     line = ", ".join(parts)
     if skipped and out is not None:
         return f"{line}; listed in {errors_file(out)}, the first: {': '.join(skipped[0])}"
     return "\n  ".join([line, *listed(skipped)])
+
+
+def kinds(skipped: Sequence[Skipped]) -> str:
+    """How many were left out for which reason, the most frequent ones first."""
+    counts = Counter(_kind(reason) for _, reason in skipped).most_common()
+    named = [f"{count:,} {kind}" for kind, count in counts[:KINDS]]
+    rest = sum(count for _, count in counts[KINDS:])
+    return ", ".join(named + ([f"{rest:,} others"] if rest else []))
 
 
 def listed(skipped: Sequence[Skipped]) -> list[str]:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from atst.corpus import Corpus
 from atst.errors import AudioError, CorpusError
 from atst.model.frontend import SAMPLE_RATE, FrontEnd
+from atst.output.skipped import PARTLY
 from atst.pretraining.recipe import Recipe
 from atst.training.loader import Batches, BatchPositions, Lost, give_up
 
@@ -28,7 +29,7 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     An item has `views` (2, 64, T) log-mel, or (2, N) waveforms when `logmel` is false; `draws` (14,);
     `real`, the share of the segments that is sound and not padding; `differ`, whether the segments do;
-    `faults`, the clips that could not be used and were replaced.
+    `faults`, the clips that could not be used and were replaced, and those of recordings cut short.
     """
 
     def __init__(self, corpus: Corpus, recipe: Recipe, logmel: bool) -> None:
@@ -46,7 +47,9 @@ class PairDataset(Dataset[dict[str, Any]]):
         faults: list[tuple[str, str]] = []
         for index in self._candidates(position):
             try:
-                pair, real, differ = self._segments(index, draws)
+                remarks: list[str] = []
+                pair, real, differ = self._segments(index, draws, remarks)
+                faults += [(self.corpus.name(index), PARTLY + remark) for remark in remarks]
                 break
             except AudioError as error:
                 faults.append((self.corpus.name(index), str(error)))
@@ -71,13 +74,15 @@ class PairDataset(Dataset[dict[str, Any]]):
             len(self.corpus), size=ATTEMPTS - 1
         )
 
-    def _segments(self, index: int, draws: NDArray[np.float64]) -> tuple[NDArray[np.float32], float, bool]:
+    def _segments(
+        self, index: int, draws: NDArray[np.float64], remarks: list[str]
+    ) -> tuple[NDArray[np.float32], float, bool]:
         """Both segments `(2, N)` of a clip, read in one stretch; zero-padded at the end if it is shorter."""
         clip = int(self.corpus.seconds[index] * SAMPLE_RATE)
         room = max(clip - self.samples, 0) + 1
         starts = [int(draw * room) for draw in draws[:2]]
         first, last = min(starts), max(starts) + min(self.samples, clip)
-        wave = self.corpus.read(index, first / SAMPLE_RATE, (last - first) / SAMPLE_RATE)
+        wave = self.corpus.read(index, first / SAMPLE_RATE, (last - first) / SAMPLE_RATE, remarks)
         pair = np.zeros((2, self.samples), dtype=np.float32)
         for row, start in zip(pair, starts, strict=True):
             piece = wave[start - first :][: self.samples]

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from atst.errors import TrainingError
 from atst.output import lock
 from atst.output.atomic import new_file
 from atst.output.progress import clock
+from atst.output.skipped import Skipped, append_errors, read_errors
 from atst.output.text import writable
 from atst.pretraining.health import Health
 from atst.pretraining.module import RANK_EVERY, PretrainingModule
@@ -41,7 +43,7 @@ Row = dict[str, Any]
 
 
 class RunLog(lightning.Callback):
-    """`metrics.csv` and TensorBoard with every step once, `faults.csv`, progress and warnings.
+    """`metrics.csv` and TensorBoard with every step once, `errors.csv`, progress and warnings.
 
     Values stay on the device and are fetched every 20 steps; a loss that is not finite then stops the
     run. Of several processes only the first writes.
@@ -55,7 +57,7 @@ class RunLog(lightning.Callback):
         self.rows: list[Row] = []
         self.unlisted: list[tuple[str, str]] = []  # faults of this process since the last flush
         self.newest = first_step  # step of the newest row that is written
-        self.faults = _read_faults(folder / "faults.csv")
+        self.faults = dict(read_errors(folder))
         self.last = self.flushed = time.monotonic()
         if writes:
             _keep_rows(folder / "metrics.csv", first_step)
@@ -142,18 +144,21 @@ class RunLog(lightning.Callback):
         self.tensorboard.flush()
 
     def _list_faults(self) -> None:
-        """Append the clips that any process could not use to `faults.csv`, each once."""
+        """Append the clips that any process could not use, or only partly, to `errors.csv`, each once."""
         found = [self.unlisted]
         if dist.is_available() and dist.is_initialized():
             found = [[] for _ in range(dist.get_world_size())]
             dist.all_gather_object(found, self.unlisted)
         self.unlisted = []
-        for clip, reason in ((writable(clip), writable(reason)) for clip, reason in chain(*found)):
-            if clip not in self.faults:
-                self.faults[clip] = reason
-                if self.writes:
-                    with (self.folder / "faults.csv").open("a", newline="", encoding="utf-8") as file:
-                        csv.writer(file).writerow([clip, reason])
+        self.note(chain(*found))
+
+    def note(self, faults: Iterable[Skipped]) -> None:
+        """Append to `errors.csv` what it does not list yet."""
+        own = {writable(clip): writable(reason) for clip, reason in faults}
+        new = {clip: reason for clip, reason in own.items() if clip not in self.faults}
+        self.faults |= new
+        if new and self.writes:
+            append_errors(self.folder, new.items())
 
 
 class _Progress:
@@ -220,10 +225,3 @@ def _keep_rows(path: Path, steps: int) -> None:
         kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) < steps]
         with new_file(path) as temporary:
             temporary.write_text("".join([header, *kept]))
-
-
-def _read_faults(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row[0]: row[1] for row in csv.reader(file) if len(row) == 2}

@@ -1,6 +1,5 @@
 """A run's report: how far it is, whether it learns, what it was fed, what its views look like."""
 
-import csv
 import math
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pyarrow import csv as arrow_csv
 
 from atst.corpus import Corpus
 from atst.output.html import Alert, Headline, Part, Plot, Section, Table, write_report
+from atst.output.skipped import PARTLY, Skipped, read_errors
 from atst.pretraining import figures
 from atst.pretraining.figures import Columns
 from atst.pretraining.heads import OUTPUT
@@ -37,14 +37,14 @@ VIEWS = (
 
 
 def write_run_report(folder: Path, recipe: Recipe, corpus: Corpus, devices: int = 1) -> None:
-    """Write `report.html` of a run folder from its `metrics.csv` and `faults.csv`; takes a second or two."""
+    """Write `report.html` of a run folder from its `metrics.csv` and `errors.csv`; takes a second or two."""
     columns = _read_metrics(folder / "metrics.csv")
-    faults = _read_faults(folder / "faults.csv")
+    faults = read_errors(folder)
     clips_per_step = recipe.batch_size * recipe.accumulate * devices
     sections = [
         Section("", [_headline(columns, recipe, corpus, clips_per_step), *_health(columns, recipe)]),
         Section("Is it learning?", [Plot(figures.learning(columns), LEARNING)]),
-        Section("What it was fed", [_fed(columns, corpus, len(faults)), *_fault_list(faults)]),
+        Section("What it was fed", [_fed(columns, corpus, faults), *_fault_list(faults)]),
         Section("Two views of some clips", [_views(recipe, corpus)]),
         Section("Schedules and speed", [Plot(figures.schedules(columns), SCHEDULES)]),
         Section("Recipe", [_recipe_table(recipe)]),
@@ -62,13 +62,6 @@ def _read_metrics(path: Path) -> Columns:
         convert_options=arrow_csv.ConvertOptions(column_types={name: pa.float64() for name in COLUMNS}),
     )
     return {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
-
-
-def _read_faults(path: Path) -> list[list[str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.reader(file))
 
 
 def _headline(columns: Columns, recipe: Recipe, corpus: Corpus, clips_per_step: int) -> Headline:
@@ -132,7 +125,10 @@ def _first_warning(spread: NDArray[np.float64], rank: NDArray[np.float64]) -> tu
     return None
 
 
-def _fed(columns: Columns, corpus: Corpus, faults: int) -> Table:
+def _fed(columns: Columns, corpus: Corpus, faults: list[Skipped]) -> Table:
+    partly = sum(reason.startswith(PARTLY) for _, reason in faults)
+    at_start = {name for name, _ in corpus.skipped}
+    replaced = sum(clip not in at_start for clip, _ in faults) - partly
     median, longest = np.median(corpus.seconds), corpus.seconds.max()
     return Table(
         ["", ""],
@@ -147,16 +143,17 @@ def _fed(columns: Columns, corpus: Corpus, faults: int) -> Table:
                 "files left out at the start",
                 f"{len(corpus.skipped):,} (shorter than min_seconds, or unreadable)",
             ],
-            ["faulty clips replaced", f"{faults:,}"],
+            ["faulty clips replaced", f"{replaced:,}"],
+            ["clips of recordings that were cut short", f"{partly:,}"],
         ],
     )
 
 
-def _fault_list(faults: list[list[str]]) -> list[Part]:
+def _fault_list(faults: list[Skipped]) -> list[Part]:
     if not faults:
         return []
-    more = f"The first {FAULTS_SHOWN} faulty clips; faults.csv has all." if len(faults) > FAULTS_SHOWN else ""
-    rows = [row for row in faults[:FAULTS_SHOWN] if len(row) == 2]
+    more = f"The first {FAULTS_SHOWN}; errors.csv has all." if len(faults) > FAULTS_SHOWN else ""
+    rows = [list(fault) for fault in faults[:FAULTS_SHOWN]]
     return [part for part in (more, Table(["clip", "reason"], rows)) if part]
 
 

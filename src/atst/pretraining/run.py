@@ -18,6 +18,8 @@ from atst.model import folder as model_folder
 from atst.model.audio_model import AudioModel, ModelConfig
 from atst.output import atomic
 from atst.output.atomic import new_file
+from atst.output.skipped import PARTLY
+from atst.output.text import writable
 from atst.pretraining import data
 from atst.pretraining.log import RunLog
 from atst.pretraining.module import PretrainingModule
@@ -48,10 +50,12 @@ class Job:
     def conditions(self) -> dict[str, Any]:
         """What a bit-exact resumption needs to stay as it was, besides the recipe."""
         clips = hashlib.sha256(self.corpus.seconds.tobytes()).hexdigest()[:16]
+        channel = getattr(self.corpus, "channel", None)
         cuda = self.device.type == "cuda"
         chip = torch.cuda.get_device_name(self.device) if cuda else platform.machine()
         return {
-            "corpus": f"{len(self.corpus)} clips ({clips})",
+            "corpus": f"{len(self.corpus)} clips ({clips})"
+            + ("" if channel is None else f", channel {channel}"),
             "devices": f"{self.devices} x {self.device.type} ({chip})",
             "torch": str(torch.__version__),  # a class of its own, which safe loading refuses
             "threads": torch.get_num_threads(),
@@ -60,12 +64,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished or stopped run left: its folder, steps done, whether stopped early, faulty clips."""
+    """What a finished or stopped run left: its folder, steps done, whether stopped early, faulty clips.
+
+    Neither count has files that were left out at the start.
+    """
 
     folder: Path
     steps: int
     stopped: bool
     faults: int
+    partly: int = 0  # clips of recordings that were cut short
 
 
 def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> Run:
@@ -105,6 +113,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
     recipe = job.recipe
     clips_per_step = recipe.batch_size * recipe.accumulate * job.devices
     log = RunLog(job.folder, clips_per_step, done, recipe.max_steps, writes=is_first_process())
+    log.note(job.corpus.skipped)
 
     def save(trainer: lightning.Trainer, module: PretrainingModule) -> None:
         log.flush()
@@ -141,7 +150,10 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
         finally:
             log.close()
     saver.raise_failure(trainer.global_step)
-    return Run(job.folder, trainer.global_step, saver.stopped, len(log.faults))
+    at_start = {writable(path) for path, _ in job.corpus.skipped}
+    reasons = [reason for clip, reason in log.faults.items() if clip not in at_start]
+    partly = sum(reason.startswith(PARTLY) for reason in reasons)
+    return Run(job.folder, trainer.global_step, saver.stopped, len(reasons) - partly, partly)
 
 
 class _Banks(lightning.Callback):

@@ -16,6 +16,7 @@ import numpy as np
 from atst.errors import AudioError
 from atst.sound import audio
 from atst.sound.recent import Recent
+from atst.sound.stretch import middle
 
 MEMORY = 4 << 30  # bytes of address space that a process may take
 RECENT = Recent()  # loaders ask this process for one stretch of a file after the other
@@ -126,7 +127,34 @@ def _stretch(
         remarks.append(f"end {end:g} s cut to {at:.2f} s, where it ends ({where})")
 
 
-WORK: dict[str, Callable[..., Iterator[Any]]] = {"read": _read, "info": _info, "stretch": _stretch}
+def _clip(
+    path: str,
+    remarks: list[str],
+    start: float = 0.0,
+    end: float | None = None,
+    seconds: float | None = None,
+    **how: Any,
+) -> Iterator[Samples]:
+    """A file or its stretch; where that is longer than `seconds`, its middle."""
+    length = None if end is None else end - start
+    if seconds is not None and (expected := length or audio.info(path).seconds - start) > seconds:
+        try:
+            waveform = RECENT.read(path, start + (expected - seconds) / 2, seconds, remarks=remarks, **how)
+        except AudioError:  # the length in a header is an estimate
+            waveform = np.zeros(0, np.float32)
+        if len(waveform) == round(seconds * audio.SAMPLE_RATE):
+            yield waveform
+            return
+        remarks.clear()
+    yield middle(RECENT.read(path, start, length, remarks=remarks, **how), seconds)
+
+
+WORK: dict[str, Callable[..., Iterator[Any]]] = {
+    "read": _read,
+    "info": _info,
+    "stretch": _stretch,
+    "clip": _clip,
+}
 
 
 def _limit(kind: int, value: int) -> None:

@@ -78,6 +78,25 @@ def read(
     return reply.waveform
 
 
+def clip(
+    path: str | os.PathLike[str],
+    start: float = 0.0,
+    end: float | None = None,
+    seconds: float | None = None,
+    **how: Any,
+) -> np.ndarray:
+    """A file or its stretch, or the middle `seconds` of what is longer, in this thread's decoding process.
+
+    `how` is what `audio.read` takes besides.
+    """
+    remarks = how.pop("remarks", None)
+    stretch = {"start": start, "end": end, "seconds": seconds}
+    (reply,) = _own().ask(Request("clip", os.fspath(path), {**stretch, **how}))
+    if remarks is not None:
+        remarks += reply.remarks
+    return reply.waveform
+
+
 def info(path: str | os.PathLike[str]) -> audio.AudioInfo:
     """As `audio.info`, in this thread's decoding process."""
     (reply,) = _own().ask(Request("info", os.fspath(path)))

@@ -16,6 +16,7 @@ from atst.output.skipped import PARTLY, Skipped
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.find import Recording
 from atst.sound.isolated import Pool, Request
+from atst.sound.stretch import middle
 
 WINDOW_SECONDS = 60.0
 SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is padding, not sound
@@ -70,13 +71,6 @@ def sliding(blocks: Iterable[Waveform], window: float, hop: float) -> Iterator[C
         held, first = held[done:], first + done
     if len(held):
         yield cut()
-
-
-def middle(waveform: Waveform, seconds: float | None) -> Waveform:
-    """The middle `seconds` of a waveform at 16 kHz, all of it if it is not longer."""
-    keep = len(waveform) if seconds is None else round(seconds * SAMPLE_RATE)
-    start = max(0, round((len(waveform) - keep) / 2))
-    return waveform[start : start + keep]
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from atst.errors import AudioError, UsageError
 from atst.output.progress import track
-from atst.sound import audio
+from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
 
 Segment = tuple[float, float]  # start and end in s
@@ -73,7 +73,7 @@ def cut_to_files(
 
 def _suspects(file: Path, segments: Sequence[Segment], rows: Iterable[int]) -> list[int]:
     """Rows that end beyond what the header says, which is an estimate. Raises `AudioError`."""
-    seconds = audio.info(file).seconds
+    seconds = isolated.info(file).seconds
     return [row for row in rows if segments[row][1] > seconds]
 
 
@@ -81,9 +81,9 @@ def _end(file: Path, segment: Segment) -> float:
     """Where the sound of a segment really ends. Raises `AudioError`."""
     start, end = segment
     try:
-        return start + len(audio.read(file, start, end - start)) / SAMPLE_RATE
+        return start + len(isolated.read(file, start, end - start)) / SAMPLE_RATE
     except AudioError:
-        if start > 0 and start >= (seconds := audio.info(file).seconds):
+        if start > 0 and start >= (seconds := isolated.info(file).seconds):
             return seconds
         raise
 

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atst.sound import audio
-from atst.sound.audio import SAMPLE_RATE
+from atst.sound import isolated
+from atst.sound.stretch import middle
 
 SPLITS = ("train", "valid", "test")
 CHUNK = 65536  # clips
@@ -41,6 +41,8 @@ class Task:
     warnings: tuple[str, ...] = ()  # what a result on the task should be read with
     drawn: int | None = None  # the seed that `splits` were drawn with; None: they are given
     division: str = ""  # how they were drawn, in words
+    channel: int | None = None  # of files, from 0; None: the mean
+    partial: bool = False  # whether files that were cut short are read as far as they go
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,6 +71,10 @@ class Task:
         """Where it comes from, and how it was divided if that is not given."""
         return f"{self.source} {self.division}".strip()
 
+    def heard(self, channel: int | None, partial: bool) -> "Task":
+        """The same clips, of this channel of their files, and as far as these go."""
+        return replace(self, channel=channel, partial=partial) if channel is not None or partial else self
+
     def path(self, index: int) -> Path:
         """The file of clip `index`."""
         assert self.folder is not None, "the clips are files"
@@ -86,26 +92,21 @@ class Task:
         own = self.segment(index)
         return self.names[index] if own is None else f"{self.names[index]} {own[0]:g}-{own[1]:g} s"
 
-    def read(self, index: int, seconds: float | None = None) -> NDArray[np.float32]:
+    def reason(self, index: int, error: object) -> str:
+        """Why clip `index` cannot be read, without its path."""
+        return str(error) if self.folder is None else str(error).removeprefix(f"{self.path(index)}: ")
+
+    def read(
+        self, index: int, seconds: float | None = None, remarks: list[str] | None = None
+    ) -> NDArray[np.float32]:
         """Clip `index` as (N,) float32 at 16 kHz; of a longer one its middle `seconds`.
 
-        Raises `AudioError` for a file that cannot be read.
+        Raises `AudioError` for a file that cannot be read. Of one that was cut short there is, if `partial`,
+        what there is, and `remarks` say so.
         """
         if self.folder is None:
             assert self.waveform is not None, "a task has files or makes its waveforms"
-            return centre(self.waveform(index), seconds)
-        path, own = self.path(index), self.segment(index)
-        start = own[0] if own else 0.0
-        if own is None and seconds is None:
-            return audio.read(path)
-        length = own[1] - start if own else audio.info(path).seconds
-        if seconds is not None and length > seconds:
-            return audio.read(path, start + (length - seconds) / 2, seconds)
-        return audio.read(path, start, length if own else None)
-
-
-def centre(waveform: NDArray[np.float32], seconds: float | None) -> NDArray[np.float32]:
-    """The middle `seconds` of a 16 kHz waveform, all of it if it is not longer."""
-    keep = len(waveform) if seconds is None else round(seconds * SAMPLE_RATE)
-    start = max(0, (len(waveform) - keep) // 2)
-    return waveform[start : start + keep]
+            return middle(self.waveform(index), seconds)
+        start, end = self.segment(index) or (0.0, None)
+        how = {"channel": self.channel, "partial": self.partial, "remarks": remarks}
+        return isolated.clip(self.path(index), start, end, seconds, **how)
