@@ -124,9 +124,9 @@ def test_rows_without_times_are_whole_files(tmp_path):
     [
         ("0.wav,2,1,low,train", "line 50: end 1 s is before start 2 s"),
         ("0.wav,2,2,low,train", "line 50: start and end are both 2 s, a point; atst annotations --window"),
-        ("0.wav,-1,1,low,train", "line 50: start -1 s is negative"),
-        ("0.wav,0,nan,low,train", "line 50: end 'nan' is no number of seconds"),
-        ("0.wav,0:01,0:02,low,train", "line 50: start '0:01' is no number of seconds"),
+        ("0.wav,-1,1,low,train", "line 50: start must be seconds, 0 or more, not '-1'"),
+        ("0.wav,0,nan,low,train", "line 50: end must be seconds, 0 or more, not 'nan'"),
+        ("0.wav,0:01,0:02,low,train", "line 50: start must be seconds, 0 or more, not '0:01'"),
         ("0.wav,1,,low,train", "line 50: one of 'start' and 'end' is empty"),
         ("0.wav,2,6,low,train", r"line 50: 2 to 6 s is beyond the end of .*0\.wav, 4\.00 s"),
         ("0.wav,4.2,4.5,low,train", r"line 50: 4\.2 to 4\.5 s is beyond the end of .*0\.wav, 4\.00 s"),

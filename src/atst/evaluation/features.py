@@ -93,12 +93,11 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("ATST_CACHE"):
         return Path(chosen)
     try:
-        Path.home()
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "atst"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atst"
     except RuntimeError as error:
         raise UsageError("this user has no home folder: set ATST_CACHE, or give --no-cache.") from error
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "atst"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atst"
 
 
 def _content(task: Task, index: int, digests: dict[Path, str]) -> str:

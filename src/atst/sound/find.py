@@ -12,6 +12,7 @@ from typing import Any
 from atst.errors import CorpusError, UsageError
 from atst.output.progress import counted
 from atst.output.skipped import Skipped
+from atst.sound.names import existing
 
 MANIFESTS = (".csv", ".jsonl", ".txt")
 # What a folder is searched for; a file that is named is always tried.
@@ -201,6 +202,7 @@ def _recording(manifest: Path, number: int, path: str, start: Any, end: Any) -> 
     if last is not None and last <= (first or 0.0):
         raise UsageError(f"{where}: end {last:g} s is not after start {first or 0.0:g} s")
     whole = first is None and last is None
+    path = existing(manifest.parent, path)
     return Recording(manifest.parent / path, first or 0.0, last, "" if whole else where)
 
 

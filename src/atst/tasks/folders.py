@@ -9,8 +9,8 @@ from atst.errors import UsageError
 from atst.events.folders import files_under
 from atst.events.formats import is_annotation
 from atst.events.recordings import own_names
+from atst.sound.names import same_form
 from atst.tasks.listing import SHOWN, Listing, audio_under, build_task
-from atst.tasks.names import same_form
 from atst.tasks.task import Task
 
 # What others call the three parts.

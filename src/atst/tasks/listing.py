@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from atst.errors import UsageError
 from atst.sound.find import walk
+from atst.sound.names import same_form
 from atst.tasks.division import drawn
-from atst.tasks.names import same_form
 from atst.tasks.segments import Segment
 from atst.tasks.task import SPLITS, Task
 

@@ -8,6 +8,7 @@ from atst.errors import AudioError, UsageError
 from atst.output.progress import track
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
+from atst.sound.find import seconds_of
 
 Segment = tuple[float, float]  # start and end in s
 WHOLE = (0.0, math.inf)
@@ -15,19 +16,22 @@ BEYOND = 1.0  # s that a segment may end after its recording: annotation program
 SHORTEST = 1e-3  # s: less is the rounding of a table, not sound
 
 
-def parse(start: str, end: str) -> Segment:
-    """The segment of two cells; two empty ones mean the whole file. Raises `ValueError` for what is none."""
-    if not start and not end:
+def parse(where: str, start: str, end: str) -> Segment:
+    """The segment of two cells; two empty ones mean the whole file. Raises `UsageError` for what is none."""
+    first, last = seconds_of(where, "start", start), seconds_of(where, "end", end)
+    if first is None and last is None:
         return WHOLE
-    if not start or not end:
-        raise ValueError("one of 'start' and 'end' is empty; give both, or none for the whole file")
-    first, last = _seconds("start", start), _seconds("end", end)
+    if first is None or last is None:
+        raise UsageError(
+            f"{where}: one of 'start' and 'end' is empty; give both, or none for the whole file."
+        )
     if first == last:
-        raise ValueError(
-            f"start and end are both {start} s, a point; atst annotations --window makes windows of points"
+        raise UsageError(
+            f"{where}: start and end are both {start} s, a point; atst annotations --window makes windows of "
+            "points."
         )
     if last < first:
-        raise ValueError(f"end {end} s is before start {start} s")
+        raise UsageError(f"{where}: end {end} s is before start {start} s.")
     return first, last
 
 
@@ -86,15 +90,3 @@ def _end(file: Path, segment: Segment) -> float:
         if start > 0 and start >= (seconds := isolated.info(file).seconds):
             return seconds
         raise
-
-
-def _seconds(column: str, cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{column} '{cell}' is no number of seconds")
-    if value < 0:
-        raise ValueError(f"{column} {cell} s is negative")
-    return value

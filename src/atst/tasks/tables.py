@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from atst.errors import UsageError
+from atst.sound.names import existing, same_form
 from atst.tasks.listing import SHOWN, Listing, build_task, open_table
-from atst.tasks.names import existing, same_form
 from atst.tasks.segments import WHOLE, Segment, cut_to_files, parse, words
 from atst.tasks.task import SPLITS, Task
 
@@ -142,10 +142,7 @@ def _rows(path: Path, reader: "csv.DictReader[str]", columns: _Columns) -> Itera
                 raise UsageError(f"{where}: empty '{column}'.")
         if columns.part == "split" and part not in SPLITS:
             raise UsageError(f"{where}: unknown split '{part}'. Valid: {', '.join(SPLITS)}.")
-        try:
-            segment = parse(cell("start"), cell("end")) if columns.segments else WHOLE
-        except ValueError as error:
-            raise UsageError(f"{where}: {error}.") from None
+        segment = parse(where, cell("start"), cell("end")) if columns.segments else WHOLE
         labels = [same_form(label.strip()) for label in cell(columns.label).split(";") if label.strip()]
         file = existing(path.parent, cell("path"))
         yield _Row(reader.line_num, file, labels, part, segment, cell("group") if columns.group else "")
