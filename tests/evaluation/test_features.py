@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from tones import SpectrumModel, tone, tone_files, tone_task
 
+from atst.errors import UsageError
 from atst.evaluation import features, store
 from atst.evaluation.features import extract
 from atst.evaluation.store import Store
@@ -88,25 +89,6 @@ def test_an_interrupted_extraction_goes_on_where_it_was(tmp_path, monkeypatch):
     resumed = extract(model, task)
     assert model.embedded == 60
     np.testing.assert_array_equal(resumed.values, extract(SpectrumModel(), task, cache=False).values)
-
-
-def test_features_that_an_earlier_version_kept_are_used(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATST_CACHE", str(tmp_path))
-    task, model = tone_task(20), SpectrumModel()
-    first = extract(model, task)
-    (vectors,), (listing,) = tmp_path.rglob("*.f32"), tmp_path.rglob("*.txt")
-    keys = listing.read_text().split()
-    for number, rows in enumerate((slice(0, 12), slice(12, 20))):
-        np.save(listing.with_name(f"{number}.npy"), first.values[rows])
-        listing.with_name(f"{number}.txt").write_text("\n".join(keys[rows]) + "\n")
-    vectors.unlink()
-    listing.unlink()
-    np.testing.assert_array_equal(first.values, extract(model, task).values)
-    assert model.embedded == 20
-    torn = listing.with_name("1.npy")
-    torn.write_bytes(torn.read_bytes()[:200])
-    np.testing.assert_array_equal(first.values, extract(model, task).values)
-    assert model.embedded == 28
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -210,3 +192,12 @@ def test_large_features_are_gathered_by_rows(tmp_path, monkeypatch):
     mask = np.arange(40) % 3 == 0
     for rows in ([5, 2, 5, 39], np.array([], int), mask, slice(None)):
         np.testing.assert_array_equal(kept[rows], whole[rows])
+
+
+def test_the_cache_is_the_users_own_folder_and_a_user_without_one_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATST_CACHE", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
+    assert features.cache_folder() == tmp_path / "atst"
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: Path("~nobody-of-that-name/.cache"))
+    with pytest.raises(UsageError, match=r"no home folder: set ATST_CACHE"):
+        features.cache_folder()

@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 from numpy.typing import NDArray
 
 from atst.errors import AtstError, AudioError, UsageError
@@ -93,9 +93,7 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("ATST_CACHE"):
         return Path(chosen)
     try:
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "atst"
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atst"
+        return platformdirs.user_cache_path("atst").expanduser()  # older releases leave a ~ without a home
     except RuntimeError as error:
         raise UsageError("this user has no home folder: set ATST_CACHE, or give --no-cache.") from error
 

@@ -67,9 +67,9 @@ class Store:
 
     Each writer has two files of its own, so several processes may add at once: NAME.WIDTH.f32 with vectors
     (n, WIDTH), little-endian, and NAME.WIDTH.txt with their keys, a line each. Keys follow vectors that are
-    written already: what an interruption leaves at the end of either file is not counted. Folders may
-    also hold NAME.npy and NAME.txt, as earlier versions wrote them. Where a folder cannot be written to (a
-    read-only home, a full disk), new vectors go to a temporary one that ends with the process.
+    written already: what an interruption leaves at the end of either file is not counted. Where a folder
+    cannot be written to (a read-only home, a full disk), new vectors go to a temporary one that ends with the
+    process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -126,11 +126,7 @@ class Store:
     def _list(self, listing: Path) -> None:
         keys = listing.read_text(errors="replace").split("\n")[:-1]  # the last is empty, or torn
         path = listing.with_suffix(".f32")
-        if path.exists():
-            held = path.stat().st_size // (4 * _width(path))
-        else:
-            path = listing.with_suffix(".npy")
-            held = len(np.load(path, mmap_mode="r"))
+        held = path.stat().st_size // (4 * _width(path))
         if whole := keys[:held]:
             self.files.append(File(path, len(whole)))
             self._found(whole)
@@ -158,6 +154,4 @@ def _width(path: Path) -> int:
 @functools.lru_cache(maxsize=16)  # each keeps a file open, and a system allows some hundred
 def _opened(file: File) -> np.memmap:
     """The vectors (n, D) of a file, read when looked at."""
-    if file.path.suffix == ".npy":
-        return np.load(file.path, mmap_mode="r")
     return np.memmap(file.path, "<f4", "r", shape=(file.count, _width(file.path)))
