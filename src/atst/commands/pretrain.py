@@ -157,7 +157,8 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
 def _open(sources: Sequence[str | Path], plan: Recipe, channel: int | None) -> Corpus:
     if not sources:
         raise UsageError("no sources: name audio files, folders or manifests, or `synthetic`.")
-    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, channel=channel, progress=track)
+    progress = track if is_first_process() else None
+    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, channel=channel, progress=progress)
     if corpus.skipped:
         first = ": ".join(corpus.skipped[0])
         _say(f"{len(corpus.skipped)} files left out ({kinds(corpus.skipped)}), for example {first}")
