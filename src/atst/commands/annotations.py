@@ -163,16 +163,15 @@ def _rows(
     background: str | None,
 ) -> tuple[Sequence[str], list[list[object]], list[str]]:
     """Header and rows of the own table, and what to say about them."""
-    where = out or Path("meta.csv")
+    names = {path: relative(path, out or Path("meta.csv")) for path in read.recordings}
     if window is None or hop is None:
-        return OWN, [own_row(event, where) for event in read.events], []
+        return OWN, [own_row(event, names[event.path]) for event in read.events], []
     if background in {event.label for event in read.events}:
         raise UsageError(f"--background '{background}' is also the label of events: take another name.")
     lengths = {path: recordings.seconds(path) for path in read.recordings}
     found = label_windows(read.events, read.doubtful, lengths, window, hop, background)
     rows: list[list[object]] = [
-        [relative(row.path, where), plain(row.start), plain(row.end), ";".join(row.labels)]
-        for row in found.rows
+        [names[row.path], plain(row.start), plain(row.end), ";".join(row.labels)] for row in found.rows
     ]
     return OWN[:4], rows, window_summary(found, background)
 

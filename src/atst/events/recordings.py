@@ -104,8 +104,8 @@ class Recordings:
 
 def own_names(source: Path) -> list[str]:
     """What a table's own name says its recording is called, likeliest first."""
-    name = os.fsdecode(source.name)
-    return list(dict.fromkeys([TAIL.sub("", name), source.stem]))
+    without_tail = TAIL.sub("", source.name)
+    return [source.stem] if without_tail == source.name else [without_tail, source.stem]
 
 
 def _audio(folders: list[Path]) -> list[Path]:

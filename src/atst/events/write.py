@@ -82,11 +82,11 @@ def write_own(out: Path, header: Sequence[str], rows: Iterable[Sequence[object]]
         writer.writerows(rows)
 
 
-def own_row(event: Event, out: Path) -> list[object]:
-    """A row of the library's own table at `out`."""
+def own_row(event: Event, name: str) -> list[object]:
+    """A row of the library's own table, in which the recording is called `name`."""
     numbers = [plain(event.start), plain(event.end), event.label, plain(event.low), plain(event.high)]
     rest = ["" if event.channel is None else event.channel, plain(event.confidence)]
-    return [relative(event.path, out), *numbers, *rest, path_text(event.source), event.line]
+    return [name, *numbers, *rest, path_text(event.source), event.line]
 
 
 def relative(path: Path, out: Path) -> str:
