@@ -97,6 +97,8 @@ def annotations(
     recordings = Recordings(dict.fromkeys(folders), beside_first=audio is None)
     read = collect(found, options, recordings)
     target = None if out is None or dry_run else Path(out)
+    if not read.read:
+        raise AtstError(refusals(read))
     lines = summary(read)
     if to is not None and target is not None:
         written = write_tables(read.events, to, target)

@@ -33,7 +33,7 @@ def split_recordings(labels: Mapping[str, Counter[str]], seed: int) -> dict[str,
         empty = [part for part in SHARES if part not in chosen.values()]
         parts = empty if len(order) - number <= len(empty) else list(SHARES)
         rarest = min(own, key=lambda label: (totals[label], label), default=None)
-        part = max(parts, key=lambda p: (0.0 if rarest is None else lacking[p][rarest] / SHARES[p], room[p]))
+        part = max(parts, key=lambda p: (0.0 if rarest is None else lacking[p][rarest], room[p]))
         chosen[path] = part
         room[part] -= 1
         for label, count in own.items():
