@@ -94,7 +94,8 @@ def test_windows_background_and_splits_by_recording(field, run):
 @pytest.mark.parametrize("program", ["raven", "audacity"])
 def test_events_become_tables_and_events_again(field, run, program):
     assert run(field / "a.Table.1.selections.txt", field / "b.txt", "--out", "meta.csv")[0] == 0
-    code, out, _ = run("meta.csv", "--to", program, "--out", "tables")
+    code, out, err = run("meta.csv", "--to", program, "--out", "tables")
+    assert not err
     assert (code, out.splitlines()[-1]) == (0, f"tables: 2 tables for {program.capitalize()}")
     ending = ".Table.1.selections.txt" if program == "raven" else ".txt"
     assert sorted(path.name for path in (field / "tables").iterdir()) == [f"a{ending}", f"b{ending}"]
