@@ -13,6 +13,7 @@ from atst.errors import AtstError, AudioError, CorpusError, ModelError, Training
 
 if TYPE_CHECKING:
     from atst.commands.annotations import annotations
+    from atst.commands.check import check
     from atst.commands.convert import convert
     from atst.commands.demo import demo
     from atst.commands.embed import embed
@@ -37,6 +38,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "annotations",
+    "check",
     "convert",
     "demo",
     "embed",
@@ -58,6 +60,7 @@ _HOMES = {
     name: f"atst.commands.{name}"
     for name in (
         "annotations",
+        "check",
         "convert",
         "demo",
         "embed",

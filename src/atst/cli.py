@@ -7,6 +7,7 @@ docstring. It is imported when it is called, not before, so that `atst --help` n
 import ast
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from atst.training import signals
 
 COMMANDS = (
     "demo",
+    "check",
     "annotations",
     "pretrain",
     "embed",
@@ -57,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> Never:
         _fail(error, f"{error}\n{_where_to_look(tokens)}", 2)
     except AtstError as error:
         _fail(error, str(error), error.exit_code)
+    except BrokenPipeError:  # who reads the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:  # a full disk, a folder without permission
         _fail(error, f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     except KeyboardInterrupt as interrupt:  # a command that can go on later says how in the argument

@@ -4,6 +4,8 @@ import csv
 import importlib
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -203,3 +205,26 @@ def test_what_cannot_be_meant(sounds, single, tmp_path, changed, error, text):
     with pytest.raises(error, match=text):
         atst.predict([sounds / "a.wav"], **options | {"out": tmp_path / options["out"]})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reader_of_the_output_may_stop(sounds, single):
+    """As `head` does: no message, and no process is left waiting."""
+    command = [
+        sys.executable,
+        "-m",
+        "atst",
+        "predict",
+        *[str(sounds / "b.wav")] * 1,
+        str(sounds),
+        "--window",
+        "0.1",
+    ]
+    script = 'exec 2>&1; "$@" | head -n 2; echo "${PIPESTATUS[0]}"'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *command, "--model", str(single), "--quiet"],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    header, row, code = done.stdout.splitlines()
+    assert header.startswith("path,start,end")
+    assert "b.wav" in row
+    assert code == "141"

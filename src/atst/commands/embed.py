@@ -27,6 +27,7 @@ from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
 from atst.sound.isolated import Pool
+from atst.sound.levels import say_high
 from atst.sound.windows import Reading, Window, batches, faults, minutes, read_all, whole
 
 Floats = NDArray[np.float64]
@@ -110,6 +111,7 @@ def embed(
             return nothing_read(len(found), found.skipped + faults(readings))
 
         write_table(out, WRITERS, _tables(whole(rows)), about, empty)
+    say_high([reading.high for reading in readings if reading.fault is None])
     finish(len(found), found.skipped + faults(readings), out)
 
 

@@ -35,6 +35,7 @@ from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
 from atst.sound.isolated import Pool
+from atst.sound.levels import say_high
 from atst.sound.windows import (
     WINDOW_SECONDS,
     Cutter,
@@ -149,6 +150,7 @@ def predict(
             _print(tables, empty)
         else:
             write_table(Path(out), WRITERS, tables, _about(classifier, window, hop), empty)
+    say_high([reading.high for reading in readings if reading.fault is None])
     finish(len(found), found.skipped + faults(readings), None if out is None else Path(out))
 
 

@@ -15,8 +15,8 @@ from atst.errors import AudioError, CorpusError, UsageError
 from atst.sound import isolated
 from atst.sound.find import Recording, find_audio
 from atst.sound.isolated import Pool, Request
+from atst.sound.levels import SILENCE
 
-SILENCE = 10 ** (-80 / 20)  # a stretch whose peak is below -80 dBFS has nothing to learn from
 SYNTHETIC = "synthetic"
 A_PROCESS = 100  # files for which it pays to start another decoding process
 

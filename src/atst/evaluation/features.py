@@ -16,6 +16,7 @@ from atst.evaluation.store import Store, Vectors
 from atst.output.progress import track
 from atst.scoring.clips import CLIP_SECONDS
 from atst.sound.audio import SAMPLE_RATE
+from atst.sound.levels import say_high
 from atst.tasks import Task
 
 POOLING = "published"
@@ -47,6 +48,7 @@ def extract(model: Any, task: Task, cache: bool = True) -> Features:
     rows: list[int] = []
     skipped: list[tuple[str, str]] = []
     partial: list[tuple[str, str]] = []
+    high: list[float] = []
     for shard in _shards(track(range(len(task)), f"features of {task.name}")):
         fresh: dict[str, NDArray[np.float32]] = {}
         for index in shard:
@@ -54,7 +56,7 @@ def extract(model: Any, task: Task, cache: bool = True) -> Features:
                 key = _content(task, index, digests)
                 if key not in kept and key not in fresh:
                     remarks: list[str] = []
-                    fresh[key] = task.read(index, CLIP_SECONDS, remarks)
+                    fresh[key] = task.read(index, CLIP_SECONDS, remarks, high)
                     partial += [(task.title(index), remark) for remark in remarks]
             except AudioError as error:
                 skipped.append((task.title(index), task.reason(index, error)))
@@ -64,6 +66,7 @@ def extract(model: Any, task: Task, cache: bool = True) -> Features:
         if fresh:
             kept.add(list(fresh), _embed(model, list(fresh.values())))
     _check_left(task, rows, skipped)
+    say_high(high)
     return Features(kept.vectors(keys), np.array(rows), skipped, partial)
 
 

@@ -14,6 +14,7 @@ import soxr
 
 from atst.errors import AudioError
 from atst.sound.decoders import RATES, opened
+from atst.sound.levels import Levels
 from atst.sound.source import Pathlike, Source, mono_float
 
 SAMPLE_RATE = 16000
@@ -48,15 +49,16 @@ def read(
     channel: int | None = None,
     partial: bool = False,
     remarks: list[str] | None = None,
+    levels: Levels | None = None,
 ) -> np.ndarray:
     """A file, or `duration` seconds of it from `start` on, as float32 (N,) at 16 kHz.
 
     Channels are averaged, or the one numbered `channel` (from 0) is taken. A stretch equals the same span of
     the whole file's waveform; one that goes beyond the end is cut there. A file that is 16 kHz mono already
     comes back as stored. With `partial` a recording that was cut short is read as far as it goes, a damaged
-    frame is silence, and what happened is appended to `remarks`. Raises `AudioError`, naming the file:
-    missing, not audio, no samples, no such channel, truncated, damaged, non-finite samples, `start` not
-    before the end.
+    frame is silence, and what happened is appended to `remarks`. `levels` learns how loud it is. Raises
+    `AudioError`, naming the file: missing, not audio, no samples, no such channel, truncated, damaged,
+    non-finite samples, `start` not before the end.
     """
     if not (math.isfinite(start) and start >= 0):
         raise AudioError(f"{path}: start must be 0 s or later, not {start}")
@@ -65,7 +67,7 @@ def read(
     first = round(start * SAMPLE_RATE)
     last = None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
     with opened(path, channel, partial, remarks) as source:
-        parts = list(_stretch(source, first, last))
+        parts = list(_stretch(source, first, last, levels))
         if not sum(map(len, parts)):
             end = source.end / source.rate
             raise AudioError(
@@ -81,6 +83,7 @@ def stream(
     channel: int | None = None,
     partial: bool = False,
     remarks: list[str] | None = None,
+    levels: Levels | None = None,
 ) -> Iterator[np.ndarray]:
     """Consecutive windows of `seconds`, float32 (n,) at 16 kHz, to the end of the file; the last is shorter.
 
@@ -93,7 +96,7 @@ def stream(
     with opened(path, channel, partial, remarks) as source:
         rest = np.zeros(0, np.float32)
         empty = True
-        for part in _stretch(source, 0, None):
+        for part in _stretch(source, 0, None, levels):
             rest = np.concatenate([rest, part]) if len(rest) else part
             whole = len(rest) // length * length
             for begin in range(0, whole, length):
@@ -129,7 +132,9 @@ def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     return np.concatenate(list(_resampled(iter([mono]), int(sample_rate))))
 
 
-def _stretch(source: Source, first: int, last: int | None) -> Iterator[np.ndarray]:
+def _stretch(
+    source: Source, first: int, last: int | None, levels: Levels | None = None
+) -> Iterator[np.ndarray]:
     """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source, part by part."""
     ratio = Fraction(source.rate, SAMPLE_RATE)
     # The input must begin where an input and an output sample coincide, or the output grid would shift.
@@ -138,7 +143,9 @@ def _stretch(source: Source, first: int, last: int | None) -> Iterator[np.ndarra
     begin = max(0, (math.floor(first * ratio) - margin) // unit * unit)
     count = None if last is None else math.ceil(last * ratio) + margin - begin
     at = int(begin / ratio)  # the position at 16 kHz
-    for part in _resampled(source.blocks(begin, count), source.rate):
+    blocks = source.blocks(begin, count)
+    parts = _resampled(blocks if levels is None else levels.of(blocks, source.rate), source.rate)
+    for part in parts if levels is None else levels.kept_of(parts, SAMPLE_RATE):
         stop = len(part) if last is None else max(0, min(len(part), last - at))
         piece = part[max(0, first - at) : stop]
         if not np.isfinite(piece).all():

@@ -1,5 +1,7 @@
 """What a decoding process of `isolated` does: answer requests until its owner is gone. Imports no PyTorch."""
 
+import functools
+import hashlib
 import json
 import mmap
 import os
@@ -7,7 +9,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from atst.errors import AudioError
 from atst.sound import audio
+from atst.sound.levels import Levels
 from atst.sound.recent import Recent
 from atst.sound.stretch import middle
 
@@ -23,6 +26,14 @@ RECENT = Recent()  # loaders ask this process for one stretch of a file after th
 ROUNDING = 1.0  # s: an end in a table may lie so far beyond the recording's
 
 Samples = np.ndarray
+
+
+@dataclass
+class Notes:
+    """What is noticed on the way."""
+
+    remarks: list[str] = field(default_factory=list)
+    levels: Levels = field(default_factory=Levels)
 
 
 def serve(channel: int, shared: int | None = None) -> None:
@@ -48,8 +59,8 @@ def serve(channel: int, shared: int | None = None) -> None:
 
 def _answer(connection: Connection, memory: Samples, request: dict[str, Any]) -> None:
     """Send the replies to a request, each when the next is there: the last one is known to be the last."""
-    remarks: list[str] = []
-    replies = WORK[request["what"]](request["path"], remarks, **request["arguments"])
+    notes = Notes()
+    replies = WORK[request["what"]](request["path"], notes, **request["arguments"])
     reply, first = _step(replies, request), True
     while reply is not None:
         following = None if "error" in reply else _step(replies, request)
@@ -59,7 +70,8 @@ def _answer(connection: Connection, memory: Samples, request: dict[str, Any]) ->
         fits = len(samples) <= len(memory)
         if fits:
             memory[: len(samples)] = samples
-        about = {"samples": len(samples), "remarks": remarks, "last": following is None}
+        about = {"samples": len(samples), "remarks": notes.remarks, "last": following is None}
+        about["high"] = notes.levels.high
         connection.send_bytes(json.dumps(reply | about).encode())
         if not fits:
             connection.send_bytes(samples.tobytes())
@@ -86,17 +98,17 @@ def _step(replies: Iterator[Any], request: dict[str, Any]) -> dict[str, Any] | N
     return {"samples": reply} if isinstance(reply, np.ndarray) else {"about": reply}
 
 
-def _read(path: str, remarks: list[str], **arguments: Any) -> Iterator[Samples]:
-    yield RECENT.read(path, remarks=remarks, **arguments)
+def _read(path: str, notes: Notes, **arguments: Any) -> Iterator[Samples]:
+    yield RECENT.read(path, remarks=notes.remarks, **arguments)
 
 
-def _info(path: str, remarks: list[str]) -> Iterator[dict[str, Any]]:
+def _info(path: str, notes: Notes) -> Iterator[dict[str, Any]]:
     yield asdict(audio.info(path))
 
 
 def _stretch(
     path: str,
-    remarks: list[str],
+    notes: Notes,
     seconds: float,
     start: float = 0.0,
     end: float | None = None,
@@ -105,13 +117,13 @@ def _stretch(
 ) -> Iterator[Samples]:
     """Consecutive windows of `seconds` of a file, or of its stretch that the table at `where` asks for."""
     if start == 0 and end is None:
-        yield from audio.stream(path, seconds, remarks=remarks, **how)
+        yield from audio.stream(path, seconds, remarks=notes.remarks, levels=notes.levels, **how)
         return
     at = start
     while end is None or end - at > ROUNDING / 100:
         wanted = seconds if end is None else min(seconds, end - at)
         try:
-            waveform = audio.read(path, at, wanted, remarks=remarks, **how)
+            waveform = audio.read(path, at, wanted, remarks=notes.remarks, levels=notes.levels, **how)
         except AudioError as error:
             if at > start and at >= audio.info(path).seconds - ROUNDING / 100:
                 break
@@ -121,15 +133,15 @@ def _stretch(
         if len(waveform) < round(wanted * audio.SAMPLE_RATE) - 1:
             at += len(waveform) / audio.SAMPLE_RATE - wanted
             break
-    if end is not None and end - at >= ROUNDING and not remarks:
+    if end is not None and end - at >= ROUNDING and not notes.remarks:
         raise AudioError(f"{path}: end {end:g} s is beyond its end, {at:.2f} s ({where})")
     if end is not None and end - at > ROUNDING / 100:
-        remarks.append(f"end {end:g} s cut to {at:.2f} s, where it ends ({where})")
+        notes.remarks.append(f"end {end:g} s cut to {at:.2f} s, where it ends ({where})")
 
 
 def _clip(
     path: str,
-    remarks: list[str],
+    notes: Notes,
     start: float = 0.0,
     end: float | None = None,
     seconds: float | None = None,
@@ -137,16 +149,30 @@ def _clip(
 ) -> Iterator[Samples]:
     """A file or its stretch; where that is longer than `seconds`, its middle."""
     length = None if end is None else end - start
+    read = RECENT.read if end else functools.partial(audio.read, levels=notes.levels)
     if seconds is not None and (expected := length or audio.info(path).seconds - start) > seconds:
         try:
-            waveform = RECENT.read(path, start + (expected - seconds) / 2, seconds, remarks=remarks, **how)
+            waveform = read(path, start + (expected - seconds) / 2, seconds, remarks=notes.remarks, **how)
         except AudioError:  # the length in a header is an estimate
             waveform = np.zeros(0, np.float32)
         if len(waveform) == round(seconds * audio.SAMPLE_RATE):
             yield waveform
             return
-        remarks.clear()
-    yield middle(RECENT.read(path, start, length, remarks=remarks, **how), seconds)
+        notes.remarks.clear()
+    yield middle(read(path, start, length, remarks=notes.remarks, **how), seconds)
+
+
+def _survey(path: str, notes: Notes, **how: Any) -> Iterator[dict[str, Any]]:
+    """What is in a file, all of it decoded."""
+    about = asdict(audio.info(path))
+    count, digest = 0, hashlib.sha256()
+    notes.levels.digest = digest
+    for window in audio.stream(path, 60.0, partial=True, remarks=notes.remarks, levels=notes.levels, **how):
+        count += len(window)
+    about["seconds"] = count / audio.SAMPLE_RATE
+    levels = notes.levels
+    about |= {"peak": levels.peak, "silent": levels.silent, "clipped": levels.clipped, "high": levels.high}
+    yield about | {"content": digest.hexdigest()[:32]}
 
 
 WORK: dict[str, Callable[..., Iterator[Any]]] = {
@@ -154,6 +180,7 @@ WORK: dict[str, Callable[..., Iterator[Any]]] = {
     "info": _info,
     "stretch": _stretch,
     "clip": _clip,
+    "survey": _survey,
 }
 
 

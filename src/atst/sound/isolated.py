@@ -64,6 +64,7 @@ class Reply:
     waveform: np.ndarray
     about: Any
     remarks: list[str]
+    high: float = 0.0  # share of the energy above 8 kHz, so far
 
 
 def read(
@@ -87,13 +88,15 @@ def clip(
 ) -> np.ndarray:
     """A file or its stretch, or the middle `seconds` of what is longer, in this thread's decoding process.
 
-    `how` is what `audio.read` takes besides.
+    `how` is what `audio.read` takes besides; `high` gets the share of the energy above 8 kHz.
     """
-    remarks = how.pop("remarks", None)
+    remarks, high = how.pop("remarks", None), how.pop("high", None)
     stretch = {"start": start, "end": end, "seconds": seconds}
     (reply,) = _own().ask(Request("clip", os.fspath(path), {**stretch, **how}))
     if remarks is not None:
         remarks += reply.remarks
+    if high is not None:
+        high.append(reply.high)
     return reply.waveform
 
 
@@ -172,7 +175,7 @@ class Decoder:
                 finished = message["last"]
                 if "error" in message:
                     raise AudioError(message["error"])
-                yield Reply(self._waveform(message["samples"]), message.get("about"), message["remarks"])
+                yield Reply(self._waveform(message["samples"]), message.get("about"), *_notes(message))
                 if not finished:
                     self.connection.send_bytes(NEXT)
         except (EOFError, OSError):
@@ -302,6 +305,10 @@ def _memory() -> IO[bytes] | nullcontext[None]:
         return file
     except OSError:  # a full disk, a limit on the size of files: then waveforms are sent
         return nullcontext()
+
+
+def _notes(message: dict[str, Any]) -> tuple[list[str], float]:
+    return message["remarks"], message["high"]
 
 
 def _size(path: str) -> int:

@@ -81,6 +81,7 @@ class Reading:
     fault: str | None = None  # why it could not be read, or not to its end
     remarks: list[str] = field(default_factory=list)  # what is missing of it
     seconds: float = 0.0  # of it that were read
+    high: float = 0.0  # share of its energy above 8 kHz
     ended: bool = False
     partial: bool = False  # it was cut short and is read as far as it goes
 
@@ -112,7 +113,7 @@ def read_all(
 
         def blocks(replies: Iterator[Any] = replies, reading: Reading = reading) -> Iterator[Waveform]:
             for reply in replies:
-                reading.remarks = reply.remarks
+                reading.remarks, reading.high = reply.remarks, reply.high
                 reading.partial = bool(reply.remarks) and bool(how.get("partial"))
                 reading.seconds += len(reply.waveform) / SAMPLE_RATE
                 yield reply.waveform

@@ -97,16 +97,20 @@ class Task:
         return str(error) if self.folder is None else str(error).removeprefix(f"{self.path(index)}: ")
 
     def read(
-        self, index: int, seconds: float | None = None, remarks: list[str] | None = None
+        self,
+        index: int,
+        seconds: float | None = None,
+        remarks: list[str] | None = None,
+        high: list[float] | None = None,
     ) -> NDArray[np.float32]:
         """Clip `index` as (N,) float32 at 16 kHz; of a longer one its middle `seconds`.
 
         Raises `AudioError` for a file that cannot be read. Of one that was cut short there is, if `partial`,
-        what there is, and `remarks` say so.
+        what there is, and `remarks` say so; `high` gets the share of its energy above 8 kHz.
         """
         if self.folder is None:
             assert self.waveform is not None, "a task has files or makes its waveforms"
             return middle(self.waveform(index), seconds)
         start, end = self.segment(index) or (0.0, None)
-        how = {"channel": self.channel, "partial": self.partial, "remarks": remarks}
+        how = {"channel": self.channel, "partial": self.partial, "remarks": remarks, "high": high}
         return isolated.clip(self.path(index), start, end, seconds, **how)

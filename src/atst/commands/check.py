@@ -1,0 +1,87 @@
+"""`atst check`: what is in a folder of sound, and what cannot be read."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from atst.errors import AudioError
+from atst.output import progress
+from atst.output.atomic import new_file
+from atst.output.progress import track
+from atst.output.skipped import PARTLY, errors_file, listed, summary, write_errors
+from atst.output.text import print_table, writable
+from atst.sound.channel import channel_number
+from atst.sound.find import find_audio
+from atst.sound.isolated import Pool
+from atst.sound.survey import Surveyed, rows, survey
+
+
+def check(
+    sources: Sequence[str | Path],
+    /,
+    *,
+    out: Path | str | None = None,
+    channel: int | str = "mean",
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> list[Surveyed]:
+    """Say what is in a collection of sound, before hours of work on it.
+
+    For example:
+
+        atst check sounds/ --out sounds.csv
+
+    Every file is decoded to its end. The table counts files and hours: all, by rate, channels and format, and
+    those that are silent, clipped, cut short, mostly above 8 kHz (which a model at 16 kHz does not hear),
+    equal to others, and unreadable. The exit code is 1 if any is unreadable.
+
+    Args:
+        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt).
+        out: A CSV file to write, with a row for each file; those that cannot be read, or not to their end,
+            are listed in OUT.errors.csv.
+        channel: `mean` of the channels, or the number of one, from 0: whose silence and energy is judged.
+        quiet: Show no progress.
+
+    Returns:
+        What was found of each file.
+
+    Raises:
+        CorpusError: no audio in the sources.
+        AudioError: files cannot be read.
+    """
+    heard = channel_number(channel)
+    with progress.quiet(quiet):
+        found = find_audio(sources)
+        with Pool(len(found.recordings)) as pool:
+            shown = track(survey(pool, found.recordings, heard), "checking", len(found.recordings))
+            files = list(shown) + [Surveyed(path, reason=reason) for path, reason in found.skipped]
+    print_table(["", "files", "hours"], [(what, f"{n:,}", f"{hours:.2f}") for what, n, hours in rows(files)])
+    skipped = [(file.path, file.reason) for file in files if file.reason]
+    partly = [(file.path, PARTLY + "; ".join(file.remarks)) for file in files if file.remarks]
+    if out is not None:
+        _write(Path(out), files)
+        write_errors(Path(out), skipped + partly)
+    if skipped:
+        raise AudioError(summary(len(files), skipped + partly, None if out is None else Path(out), "files"))
+    for line in listed(partly) if out is None else [f"listed in {errors_file(Path(out))}"] * bool(partly):
+        print(writable(line))
+    return files
+
+
+def _write(out: Path, files: Sequence[Surveyed]) -> None:
+    with new_file(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        names = [field.name for field in fields(Surveyed)]
+        writer.writerow(names)
+        writer.writerows([_cell(getattr(file, name)) for name in names] for file in files)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return writable("; ".join(value) if isinstance(value, list) else str(value))
