@@ -5,15 +5,17 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from atst.evaluation.gather import all_equal
-from atst.evaluation.learning import learning_plot
-from atst.evaluation.measured import Probe
+from atst.evaluation.measured import Probe, Search
+from atst.evaluation.mlp import EVERY, Trained
 from atst.evaluation.results import ProbeResult
+from atst.evaluation.sweep import Sweep
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
 from atst.scoring.per_class import chance, class_parts, drawn
 from atst.tasks.division import first_label
@@ -26,6 +28,16 @@ MAP = (
 )
 DRAWS = "Each seed draws its own training clips. All below is of the first seed."
 
+SWEEP = (
+    "Left: validation metric of each learning rate at its best epoch; dots: what was chosen. Right: "
+    "validation metric and training loss by epoch at the chosen rate. Thin: each fold; thick: the mean."
+)
+SEARCH = (
+    "Left: validation metric by epoch of each point of the grid that was tried, with the first fold if there "
+    "are several; dots: the epoch that is kept; thick: the chosen point. Right: validation metric and "
+    "training loss by epoch at the chosen point, a line for each fold."
+)
+
 
 def probe_report(probe: Probe, path: str | Path) -> None:
     """Write the report of a probe as one HTML file."""
@@ -36,7 +48,7 @@ def probe_report(probe: Probe, path: str | Path) -> None:
         Section("", [_headline(probe), *[Alert(text) for text in result.warnings]]),
         *([Section("Draws of training clips", [DRAWS, _draws(probe)])] if result.seeds else []),
         Section("What validation chose", [chosen, _choices(probe), *_tried(result)]),
-        Section("Learning", [learning_plot(probe.learning, result)]),
+        Section("Learning", [_learning(probe.learning, result)]),
         Section("Classes", class_parts(probe.task, probe.features.rows[probe.tested], probe.logits)),
         Section("Map of the embeddings", [_map(probe)]),
         Section("Settings", [_settings(probe)]),
@@ -91,6 +103,69 @@ def _number(value: float | None) -> str:
 def _draws(probe: Probe) -> Table:
     rows = [[run.seed, f"{run.value:.3f}", f"{run.knn:.3f}"] for run in probe.result.seeds]
     return Table(["seed", probe.result.metric, "nearest neighbours"], rows)
+
+
+def _learning(learning: Sweep | Search, result: ProbeResult) -> Plot:
+    """How the classifiers learned, of either protocol."""
+    figure = Figure(figsize=(9.5, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    loss = right.twinx()
+    assert isinstance(loss, Axes), "the twin of one plot is one plot"
+    if isinstance(learning, Sweep):
+        _learned_sweep(left, right, loss, learning, result)
+    else:
+        _learned_search(left, right, loss, learning)
+    left.set_ylabel(f"validation {result.metric}")
+    right.set(xlabel="epoch", ylabel=f"validation {result.metric}")
+    right.yaxis.label.set_color("C0")
+    loss.set_ylabel("training loss", color="C3")
+    for axes in (left, right, loss):
+        axes.spines[["top"]].set_visible(False)
+    left.spines[["right"]].set_visible(False)
+    left.grid(alpha=0.25)
+    return Plot(figure, SWEEP if isinstance(learning, Sweep) else SEARCH)
+
+
+def _learned_sweep(left: Axes, right: Axes, loss: Axes, swept: Sweep, result: ProbeResult) -> None:
+    at = (swept.epochs - 1)[None]
+    metric = swept.valid_metric.gather(0, at)[0].numpy()  # (F, R)
+    _lines(left, np.array(result.rates), metric, "C0")
+    for choice in result.chosen:
+        if choice.valid is not None:
+            left.plot(choice.rate, choice.valid, "o", color="C1", markersize=5)
+    left.set(xscale="log", xlabel="learning rate (batch of 256)")
+    best = np.array([result.rates.index(choice.rate) for choice in result.chosen])
+    folds = np.arange(len(best))
+    epochs = np.arange(1, len(swept.train_loss) + 1)
+    _lines(right, epochs, swept.valid_metric.numpy()[:, folds, best].T, "C0")
+    _lines(loss, epochs, swept.train_loss.numpy()[:, folds, best].T, "C3")
+
+
+def _learned_search(left: Axes, right: Axes, loss: Axes, search: Search) -> None:
+    for colour, trained in enumerate(search.tried):
+        point = trained.point
+        name = f"{point.hidden} x {point.rate:g} {point.init.removeprefix('xavier_')}"
+        width = 2.2 if trained is search.folds[0] else 0.9
+        left.plot(*_metric(trained), color=f"C{colour}", linewidth=width, label=name)
+        left.plot(trained.epoch, trained.metric, "o", color=f"C{colour}", markersize=5)
+    left.set_xlabel("epoch")
+    left.legend(frameon=False, fontsize=6.5, title="layers x rate", title_fontsize=6.5)
+    for trained in search.folds:
+        right.plot(*_metric(trained), color="C0", linewidth=1)
+        loss.plot(range(1, len(trained.train_loss) + 1), trained.train_loss, color="C3", linewidth=1)
+
+
+def _metric(trained: Trained) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Epochs and validation metrics, both (V,); a gap where it diverged."""
+    metric = np.array(trained.valid_metric)
+    return EVERY * np.arange(1, len(metric) + 1), np.where(metric < 0, np.nan, metric)
+
+
+def _lines(axes: Axes, x: NDArray, lines: NDArray, colour: str) -> None:
+    """Thin lines (F, n), and a thick one for their mean."""
+    if len(lines) > 1:
+        axes.plot(x, lines.T, color=colour, alpha=0.25, linewidth=0.8)
+    axes.plot(x, lines.mean(0), color=colour, linewidth=2)
 
 
 def _map(probe: Probe) -> Plot:
