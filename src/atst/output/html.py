@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import jinja2
@@ -35,7 +36,7 @@ class Plot:
     figure: Figure
     caption: str = ""
 
-    @property
+    @cached_property
     def png(self) -> str:
         """The figure in base64."""
         buffer = io.BytesIO()

@@ -1,6 +1,7 @@
 """A run's report: how far it is, whether it learns, what it was fed, what its views look like."""
 
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def write_run_report(folder: Path, recipe: Recipe, corpus: Corpus, devices: int 
         Section("", [_headline(columns, recipe, corpus, clips_per_step), *_health(columns, recipe)]),
         Section("Is it learning?", [Plot(figures.learning(columns), LEARNING)]),
         Section("What it was fed", [_fed(columns, corpus, faults), *_fault_list(faults)]),
-        Section("Two views of some clips", [_views(recipe, corpus)]),
+        Section("Two views of some clips", [_views(recipe, corpus)]),  # type: ignore[arg-type]  # hashed by identity
         Section("Schedules and speed", [Plot(figures.schedules(columns), SCHEDULES)]),
         Section("Recipe", [_recipe_table(recipe)]),
     ]
@@ -166,6 +167,7 @@ def _recipe_table(recipe: Recipe) -> Table:
     return Table(["", ""], [line.split(": ", 1) for line in lines.splitlines()])
 
 
+@lru_cache(maxsize=1)  # the same at every save of a run, and slow to draw
 def _views(recipe: Recipe, corpus: Corpus) -> Plot:
     changes = [text for text, on in ((MIXUP, recipe.mixup), (CROP, recipe.resize_crop)) if on]
     caption = VIEWS.format(" and ".join(changes) or "nothing (mixup and resize crop are off)")
