@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from atst.cores import cores
 from atst.errors import TrainingError
 from atst.training import signals
+from atst.training.launch import started
 
 LONGEST_SOCKET = 107  # bytes of the path of an AF_UNIX socket on Linux
 SOCKET = "/pymp-12345678/listener-12345678"  # what multiprocessing adds to the folder for temporary files
@@ -119,7 +120,11 @@ def _end_loaders() -> None:
 
 def worker_count(workers: int, processes: int = 1) -> int:
     """Loader processes for each training process: as asked, or for -1 its cores less one, 16 at most."""
-    return workers if workers >= 0 else max(1, min(16, cores() // processes - 1))
+    start = started()
+    shared = (
+        1 if start is not None and start.by == "srun" else processes
+    )  # each of srun's tasks has its own cores
+    return workers if workers >= 0 else max(1, min(16, cores() // shared - 1))
 
 
 def resources(precision: str, workers: int, processes: int) -> str:
