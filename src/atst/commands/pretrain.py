@@ -157,8 +157,7 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
 def _open(sources: Sequence[str | Path], plan: Recipe, channel: int | None) -> Corpus:
     if not sources:
         raise UsageError("no sources: name audio files, folders or manifests, or `synthetic`.")
-    progress = track if is_first_process() else None
-    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, channel=channel, progress=progress)
+    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, channel=channel, progress=track)
     if corpus.skipped:
         first = ": ".join(corpus.skipped[0])
         _say(f"{len(corpus.skipped)} files left out ({kinds(corpus.skipped)}), for example {first}")
