@@ -3,8 +3,9 @@
 # waveform view and one for the spectrogram view becomes two annotations, and a label "01" becomes "1".
 # Labels "None" and "NA" are refused as nulls. Exits 0 while that is so, 1 when it has changed.
 set -euo pipefail
-folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
-python3 -m venv "$folder/venv"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+"${PYTHON:-python3}" -m venv "$folder/venv"
 "$folder/venv/bin/pip" install -q --disable-pip-version-check crowsetta==5.1.2 pandas==3.1.1 pandera==0.35.0
 "$folder/venv/bin/python" - "$folder" <<'PY'
 import importlib.metadata, pathlib, sys, warnings

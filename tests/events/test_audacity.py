@@ -64,3 +64,8 @@ def test_birdnet_names_become_common_names_and_the_fourth_field_a_confidence(rea
 
 def test_a_label_with_an_underscore_stays_where_no_detector_wrote_it(read):
     assert read("0\t3\tTurdus merula_Eurasian Blackbird\n")[0][3] == "Turdus merula_Eurasian Blackbird"
+
+
+def test_a_very_long_label_of_a_detector_stays_as_it_is(read):
+    label = "_" * 100_000  # to look for a name in it would take minutes
+    assert read(f"0\t3\t{label}\t0.5\n", min_confidence=0)[0][3] == label

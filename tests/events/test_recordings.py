@@ -1,7 +1,10 @@
 """Which recording a table or a row means."""
 
+import os
+
 import pytest
 
+from atst.errors import CorpusError
 from atst.events.collect import collect
 from atst.events.event import Options
 from atst.events.recordings import Recordings
@@ -87,3 +90,11 @@ def test_one_event_in_two_files_counts_once(audio, tmp_path):
     (tmp_path / "a.txt").write_text("1.0\t2.0\towl\n")
     found = collect([tmp_path], Options(), Recordings([audio], beside_first=False))
     assert (len(found.events), found.counts["doubled"]) == (2, 1)
+
+
+def test_what_is_no_regular_file_is_not_opened(audio, tmp_path):
+    os.mkfifo(tmp_path / "a.txt")  # to open it would wait for ever
+    with pytest.raises(CorpusError, match="no annotation files"):
+        collect([tmp_path], Options(), Recordings([audio], beside_first=False))
+    found = collect([tmp_path / "a.txt"], Options(), Recordings([audio], beside_first=False))
+    assert found.refused[0][1].reason == "cannot be opened"

@@ -145,6 +145,7 @@ def test_elan_annotations_below_others_share_their_times(read, refused):
 @pytest.mark.parametrize(("text", "reason"), [
     (eaf({}, "", head='TIME_UNITS="NTSC-frames"'), "time units"),
     (eaf({"t1": "soon"}, ""), "not a number"),
+    (eaf({"t1": "9" * 5000}, ""), "not a number"),
     ("<ANNOTATION_DOCUMENT>", "not XML"),
     ('<!DOCTYPE x [<!ENTITY a "b">]><ANNOTATION_DOCUMENT>&a;</ANNOTATION_DOCUMENT>', "unsafe XML"),
     ("<annotations/>", "not an annotation table"),

@@ -8,6 +8,7 @@ from atst.events.text import NUMBER, decimal_comma, number, split_lines
 OPEN = -1.0  # stands for a frequency that has no bound
 # How BirdNET names a species in one cell: "Turdus merula, Eurasian Blackbird", later with an underscore.
 SPECIES = re.compile(r"[A-Z][a-z]+(?: [a-z][a-z-]+){1,2}(?:, |_)(.+)")
+LONGEST = 200  # characters of a name: longer labels are something else
 TWICE = re.compile(r"(.+)(?:, |_)\1")  # "Engine_Engine": what has no scientific name
 
 
@@ -80,7 +81,7 @@ def _check_regions(labels: list[tuple[int, list[str]]], comma: bool) -> None:
 def _birdnet(table: Table) -> None:
     shortened = False
     for row in table.rows:
-        found = SPECIES.fullmatch(row.label) or TWICE.fullmatch(row.label)
+        found = len(row.label) <= LONGEST and (SPECIES.fullmatch(row.label) or TWICE.fullmatch(row.label))
         if found:
             row.label, shortened = found[1], True
     if shortened:

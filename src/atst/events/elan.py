@@ -5,6 +5,7 @@ from xml.etree.ElementTree import Element
 
 from atst.events.event import Options, Refused, Row, Table
 from atst.events.headed import last_part
+from atst.events.text import number
 from atst.events.tiers import choose_tier
 
 Times = dict[str, tuple[float, float]]  # of annotations, by id
@@ -35,9 +36,8 @@ def _slots(root: Element) -> dict[str, float | None]:
     slots: dict[str, float | None] = {}
     for slot in root.iter("TIME_SLOT"):
         value = slot.get("TIME_VALUE")
-        if value is not None and not (value.isascii() and value.isdecimal()):
-            raise Refused("not a number", f"TIME_VALUE '{value}' of {slot.get('TIME_SLOT_ID')} is no number.")
-        slots[slot.get("TIME_SLOT_ID", "")] = None if value is None else int(value) / 1000
+        name = slot.get("TIME_SLOT_ID", "")
+        slots[name] = None if value is None else number(value, f"TIME_VALUE of {name}") / 1000
     return slots
 
 

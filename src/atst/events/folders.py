@@ -8,9 +8,11 @@ from atst.sound.find import AUDIO
 
 
 def files_under(folder: Path, audio: bool) -> Iterator[Path]:
-    """The files whose names end like audio, or those whose names do not; sorted, without hidden ones."""
+    """The files whose names end like audio, or those whose names do not; sorted, without hidden ones
+    and what is no regular file."""
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and (Path(name).suffix.lower() in AUDIO) == audio:
-                yield Path(here, name)
+            path = Path(here, name)
+            if not name.startswith(".") and (path.suffix.lower() in AUDIO) == audio and path.is_file():
+                yield path

@@ -142,7 +142,7 @@ def decimal_comma(times: Iterable[str], separator: str) -> bool:
     return True
 
 
-def number(text: str, column: str, line: int, comma: bool = False) -> float:
+def number(text: str, column: str, line: int | None = None, comma: bool = False) -> float:
     """A cell's number. Raises `Refused`, naming column, line and value."""
     plain = text.replace(",", ".") if comma else text
     if NUMBER.fullmatch(plain):
@@ -155,6 +155,8 @@ def number(text: str, column: str, line: int, comma: bool = False) -> float:
 
 def read_text(path: Path) -> tuple[str, list[str]]:
     """The text of a file and what to say about it. Raises `Refused`."""
+    if not path.is_file():
+        raise Refused("cannot be opened", "it is no regular file.")
     try:
         return decode(path.read_bytes())
     except OSError as error:
