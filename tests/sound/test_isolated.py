@@ -48,6 +48,14 @@ def test_the_same_sound_and_the_same_errors(sounds, tmp_path):
     assert "truncated" in remarks[0]
 
 
+def test_relative_paths(sounds, monkeypatch, tmp_path):
+    for folder, path in ((tmp_path, "a.wav"), (tmp_path.parent, f"{tmp_path.name}/a.wav")):
+        monkeypatch.chdir(folder)
+        assert len(isolated.read(path)) == 16000
+    with pytest.raises(AudioError, match=r"^a\.wav: no such file"):
+        isolated.read("a.wav")
+
+
 @pytest.mark.parametrize("kind", REASONS)
 def test_a_file_that_its_decoder_does_not_survive(odd_decoder, sounds, kind):
     odd = next(path for path in odd_decoder if path.stem == kind)

@@ -59,6 +59,8 @@ def serve(channel: int, shared: int | None = None) -> None:
 
 def _answer(connection: Connection, memory: Samples, request: dict[str, Any]) -> None:
     """Send the replies to a request, each when the next is there: the last one is known to be the last."""
+    if request["folder"]:  # what relative paths are relative to
+        os.chdir(request["folder"])
     notes = Notes()
     replies = WORK[request["what"]](request["path"], notes, **request["arguments"])
     reply, first = _step(replies, request), True

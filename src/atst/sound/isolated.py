@@ -26,6 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from atst.cores import cores
 from atst.errors import AtstError, AudioError
 from atst.sound import audio
 
@@ -164,7 +165,8 @@ class Decoder:
         if self.process is None:
             self._start()
         limit = SECONDS + _size(request.path) / BYTES_A_SECOND
-        text = {"what": request.what, "path": request.path, "arguments": request.arguments, "limit": limit}
+        text: dict[str, Any] = {"what": request.what, "path": request.path, "arguments": request.arguments}
+        text |= {"limit": limit, "folder": _here()}
         finished = False
         try:
             if not self.ready:
@@ -205,7 +207,7 @@ class Pool:
     """Decoding processes for many files."""
 
     def __init__(self, most: int | None = None) -> None:
-        count = min(MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+        count = min(MOST, cores())
         self.decoders = [Decoder() for _ in range(max(1, min(count, most or count)))]
         self.todo: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.jobs: deque[_Job] = deque()
@@ -309,6 +311,14 @@ def _memory() -> IO[bytes] | nullcontext[None]:
 
 def _notes(message: dict[str, Any]) -> tuple[list[str], float]:
     return message["remarks"], message["high"]
+
+
+def _here() -> str | None:
+    """The current folder, which may have changed since the process was started."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - Path.cwd() would cost more than the rest
+    except OSError:
+        return None
 
 
 def _size(path: str) -> int:
