@@ -2,8 +2,9 @@
 
     python benchmarks/isolated.py [--against CHECKOUT] [--files 1000] [--rounds 3]
 
-Seconds to embed many short files with an untrained `nano`, by the command line, in turn with the other checkout;
-and milliseconds for a random stretch of 6 s of a minute of 48 kHz, read here and in a decoding process, in turn.
+Seconds to embed many short files with an untrained `nano`, by the command line, in turn with the other
+checkout, with the processor time of all processes; and milliseconds for a random stretch of 6 s of a minute of
+48 kHz, read here and in a decoding process, in turn. On a busy machine the waits for a core are most of these.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def embeddings(folder: Path, checkouts: list[Path], files: int, rounds: int) -> 
     for i in range(files):
         samples = noise.normal(0, 0.1, int(16000 * noise.uniform(1, 5)))
         soundfile.write(sounds / f"{i:05}.wav", samples, 16000)
-    times: dict[Path, list[float]] = {checkout: [] for checkout in checkouts}
+    times: dict[Path, list[tuple[float, float]]] = {checkout: [] for checkout in checkouts}
     for _ in range(rounds):
         for checkout in checkouts:
             command = ["embed", str(sounds), "--model", "random:nano", "--out", str(folder / "x.parquet")]
