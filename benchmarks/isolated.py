@@ -4,7 +4,7 @@
 
 Seconds to embed many short files with an untrained `nano`, by the command line, in turn with the other
 checkout, with the processor time of all processes; and milliseconds for a random stretch of 6 s of a minute
-of 48 kHz, read here and in a decoding process, in turn. On a busy machine most of these is waiting for a core.
+of 48 kHz, read here and in a decoding process, in turn. On a busy machine it is mostly waiting for a core.
 """
 
 import argparse
