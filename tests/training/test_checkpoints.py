@@ -1,9 +1,11 @@
 """When a run saves and stops, without a run."""
 
+import signal
 import types
 
 import pytest
 
+from atst.errors import TrainingError
 from atst.training.checkpoints import Checkpoints
 
 
@@ -29,7 +31,7 @@ def step(saver, trainer):
 def test_a_signal_while_processes_agree_is_for_the_next_step_which_saves_and_stops(exchange):
     saved, exchanges = [], iter(range(100))
     saver = Checkpoints(lambda trainer, module: saved.append(trainer.global_step), 0, 0)
-    trainer = Trainer(lambda: saver._stop() if next(exchanges) == exchange else None)
+    trainer = Trainer(lambda: saver._stop(signal.SIGTERM) if next(exchanges) == exchange else None)
     step(saver, trainer)
     assert (saved, trainer.should_stop) == ([], False)
     step(saver, trainer)
@@ -44,3 +46,23 @@ def test_a_signal_to_the_other_process_stops_this_one_too():
     trainer = Trainer(lambda: None, other=True)
     step(saver, trainer)
     assert (saved, trainer.should_stop, saver.stopped) == ([1], True, True)
+
+
+def test_a_second_ctrl_c_stops_at_once_while_what_a_batch_system_repeats_lets_the_saving_end():
+    saver = Checkpoints(lambda trainer, module: None, 0, 0)
+    saver._stop(signal.SIGUSR1)
+    saver._stop(signal.SIGTERM)
+    assert saver.stopped
+    with pytest.raises(KeyboardInterrupt):
+        saver._stop(signal.SIGINT)
+
+
+def test_a_failure_saves_once_and_is_told_after_the_step():
+    saved = []
+    saver = Checkpoints(lambda trainer, module: saved.append(trainer.global_step), 0, 0)
+    saver.fail("a loader process was killed.")
+    trainer = Trainer(lambda: None)
+    step(saver, trainer)
+    assert (saved, trainer.should_stop) == ([1], True)
+    with pytest.raises(TrainingError, match=r"killed\. Saved at step 1; .* --resume goes on"):
+        saver.raise_failure(1)
