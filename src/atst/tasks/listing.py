@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import compress
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeVar
 
@@ -138,7 +138,7 @@ def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
 
     A multi-label task may have a single class: it is there or not.
     """
-    found = {label: same_form(label) for labels in listing.labels for label in labels}
+    found = {label: same_form(label) for label in set(chain.from_iterable(listing.labels))}
     names = class_names(listing)
     if len(names) < (1 if listing.multi_label else 2):
         has = f"only one label, '{names[0]}'" if names else "no label"
@@ -150,8 +150,8 @@ def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
     if not listing.multi_label:
         return np.array([number[labels[0]] for labels in listing.labels], dtype=np.int64), names
     hot = np.zeros((len(listing.labels), len(names)), dtype=np.uint8)
-    rows = np.repeat(np.arange(len(hot)), [len(labels) for labels in listing.labels])
-    hot[rows, [number[label] for labels in listing.labels for label in labels]] = 1
+    rows = np.repeat(np.arange(len(hot)), list(map(len, listing.labels)))
+    hot[rows, list(map(number.__getitem__, chain.from_iterable(listing.labels)))] = 1
     if hot.all():
         raise UsageError(
             f"{where}: every clip has the label '{names[0]}': nothing to tell apart; clips without it have "
@@ -162,9 +162,8 @@ def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
 
 def class_names(listing: Listing) -> list[str]:
     """The names of the classes: in the official order if there is one, else sorted."""
-    return listing.classes or sorted(
-        {same_form(label) for labels in listing.labels for label in labels}, key=_natural
-    )
+    found = {same_form(label) for label in set(chain.from_iterable(listing.labels))}
+    return listing.classes or sorted(found, key=_natural)
 
 
 def _natural(name: str) -> tuple[bool, float, str]:

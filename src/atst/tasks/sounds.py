@@ -31,13 +31,13 @@ def read_audioset(folder: Path, audio: set[str], train: tuple[str, ...]) -> List
     for part, names in (("train", train), ("test", (EVAL,))):
         for name in names:
             for youtube_id, cell in _segments(folder / name):
-                if cell not in known:
-                    known[cell] = tuple(mids.get(mid, "") for mid in cell.split(","))
-                    if "" in known[cell]:
-                        unknown = cell.split(",")[known[cell].index("")]
+                if (labels := known.get(cell)) is None:
+                    labels = known[cell] = tuple(mids.get(mid, "") for mid in cell.split(","))
+                    if "" in labels:
+                        unknown = cell.split(",")[labels.index("")]
                         raise UsageError(f"{folder / name}: class '{unknown}' is not in {LABELS}.")
                 listing.files.append(by_id.get(youtube_id, youtube_id))
-                listing.labels.append(known[cell])
+                listing.labels.append(labels)
                 listing.parts.append(part)
     return listing
 
@@ -100,7 +100,8 @@ def _by_youtube_id(audio: set[str]) -> dict[str, str]:
     for file in audio:
         if match := YOUTUBE_FILE.fullmatch(file, file.rfind("/") + 1, file.rfind(".")):
             own = after_y if match[1] else plain
-            own[match[2]] = min(file, own.get(match[2], file))
+            if file < own.setdefault(match[2], file):
+                own[match[2]] = file
     return after_y | plain
 
 
