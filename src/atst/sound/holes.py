@@ -63,11 +63,11 @@ class Holes:
         lost = self.lost
         if self.lost_bytes and self.good[1]:
             lost = max(1, round(self.lost_bytes * self.good[1] / self.good[0])) * self.source.step
-        if frame.pts is not None:
+        if frame.pts is not None and (self.origin is None or self.stamped or self.skipped):
             stamp = float(frame.pts * self.source.tick * self.source.rate)
             if self.origin is None:
                 self.origin = stamp - at
-            elif self.stamped or self.skipped:
+            else:
                 missing = round(stamp - self.origin) - at
                 lost = missing if missing > self.source.step // 2 else lost
         self.lost_bytes, self.lost, self.skipped = 0, 0, False
