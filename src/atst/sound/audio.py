@@ -73,7 +73,7 @@ def read(
             raise AudioError(
                 f"{path}: " + (f"start {start:g} s is beyond its end, {end:g} s" if end else "no samples")
             )
-    return np.concatenate(parts)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def stream(
@@ -135,7 +135,10 @@ def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 def _stretch(
     source: Source, first: int, last: int | None, levels: Levels | None = None
 ) -> Iterator[np.ndarray]:
-    """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source, part by part."""
+    """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source, part by part.
+
+    Some seconds are resampled faster at once, minutes part by part; the samples are the same.
+    """
     ratio = Fraction(source.rate, SAMPLE_RATE)
     # The input must begin where an input and an output sample coincide, or the output grid would shift.
     unit = ratio.numerator
@@ -144,14 +147,22 @@ def _stretch(
     count = None if last is None else math.ceil(last * ratio) + margin - begin
     at = int(begin / ratio)  # the position at 16 kHz
     blocks = source.blocks(begin, count)
-    parts = _resampled(blocks if levels is None else levels.of(blocks, source.rate), source.rate)
-    for part in parts if levels is None else levels.kept_of(parts, SAMPLE_RATE):
+    if levels is not None:
+        resampled = levels.kept_of(_resampled(levels.of(blocks, source.rate), source.rate), SAMPLE_RATE)
+    else:
+        resampled = _resampled(blocks, source.rate) if last is None else _at_once(blocks, source.rate)
+    for part in resampled:
         stop = len(part) if last is None else max(0, min(len(part), last - at))
         piece = part[max(0, first - at) : stop]
         if not np.isfinite(piece).all():
             raise AudioError(f"{source.path}: non-finite samples (NaN or infinity)")
         yield piece
         at += len(part)
+
+
+def _at_once(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    mono = np.concatenate([np.zeros(0, np.float32), *blocks])
+    yield soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ") if rate != SAMPLE_RATE and len(mono) else mono
 
 
 def _resampled(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:

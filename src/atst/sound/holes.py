@@ -25,7 +25,7 @@ class Holes:
 
     def __init__(self, source: "Container") -> None:
         self.source = source
-        self.in_row = source.format in ROWS
+        self.in_row, self.is_mp3 = source.format in ROWS, source.format == "mp3"
         self.stamped = source.format == "flac" or (source.format == "ogg" and _is_damaged(source))
         self.single = "matroska" in source.format and len(source.container.streams) == 1
         self.end: int | None = None  # the byte after the last packet
@@ -42,8 +42,9 @@ class Holes:
         between = packet.pos - self.end if self.end is not None else 0
         if between > 0 and self.in_row and not self._is_tag(self._bytes_at_end()):
             self.lost_bytes += between
-        if self.source.format == "mp3" and (junk := mpeg.bytes_before_frame(content := bytes(packet))):
-            self.lost_bytes += 0 if self._is_tag(content) else junk
+        if self.is_mp3 and packet.size and memoryview(packet)[0] != 0xFF:
+            content = bytes(packet)
+            self.lost_bytes += 0 if self._is_tag(content) else mpeg.bytes_before_frame(content)
         self.skipped = self.skipped or (self.single and between > BETWEEN)
         self.end = packet.pos + packet.size
 
