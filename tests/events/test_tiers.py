@@ -79,6 +79,7 @@ def test_a_tier_is_chosen_by_name(read, refused):
     LONG.format(size=1).replace("IntervalTier", "SoundTier"),
     SHORT.replace("0 6 3", "0 6 99999999999"),
     SHORT.replace("0 6 3", "0 6 2.5"),
+    SHORT.replace("0 6 3", "0 6"),
 ])  # fmt: skip
 def test_a_textgrid_that_is_cut_or_odd_is_refused(refused, text):
     refused(text, "not a TextGrid", name="a.TextGrid")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atst.events.event import Options, Refused, Row, Table
-from atst.events.text import NUMBER
+from atst.events.text import NUMBER, number
 from atst.events.tiers import choose_tier
 
 TOKEN = re.compile(r'"(?:[^"]|"")*"|![^\r\n]*|[^\s"]+')
@@ -36,6 +36,8 @@ def read_textgrid(text: str, options: Options) -> Table:
     tiers: list[tuple[str, list[Row]]] = []
     if _next(tokens).value == FLAG:
         tiers = [_tier(tokens) for _ in range(_count(tokens))]
+    if (more := next(tokens, None)) is not None:
+        raise Refused("not a TextGrid", f"it goes on after its last tier, with '{more.value}'.", more.line)
     return Table("TextGrid", choose_tier(tiers, options))
 
 
@@ -69,7 +71,7 @@ def _tokens(text: str) -> Iterator[Token]:
         if word.startswith('"'):
             yield Token(re.sub(r"\r\n|\r", "\n", word[1:-1].replace('""', '"')), start)
         elif NUMBER.fullmatch(word):
-            yield Token(float(word), start)
+            yield Token(number(word, "number", start), start)
         elif word.startswith("<"):
             yield Token(word, start)
 
