@@ -10,7 +10,7 @@ from atst.events.event import Options, Refused
 from atst.events.formats import is_annotation, read_table
 
 GOOD = (
-    b"Selection\tView\tBegin Time (s)\tEnd Time (s)\tSpecies\n1\tWaveform\t1\t2\towl\n1\tSpectrogram\t1\t2\tx\n",
+    b"Selection\tView\tBegin Time\tEnd Time\tSpecies\n1\tWaveform\t1\t2\tx\n1\tSpectrogram\t1\t2\tx\n",
     b"1.5\t2.5\towl\n\\\t100\t200\n3\t4\tcat\n",
     b'File type = "ooTextFile"\n"TextGrid"\n0\n6\n<exists>\n1\n"IntervalTier" "a" 0 6 1\n0 6 "owl"\n',
     b'<sv><model sampleRate="10" type="sparse" dimensions="1"/><point frame="5" label="a"/></sv>',
