@@ -17,8 +17,10 @@ from atst.evaluation.knn import NEIGHBOURS
 from atst.evaluation.mlp import Trained
 from atst.evaluation.results import Choice, ProbeResult
 from atst.evaluation.sweep import Sweep
+from atst.model.device import described
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
 from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint
+from atst.scoring.computed import computed
 from atst.scoring.metrics import BOOTSTRAP, bootstrap_interval
 from atst.scoring.splits import Parts
 from atst.tasks import Task
@@ -113,6 +115,7 @@ def measure(
         task_fingerprint=task_fingerprint(data.task),
         settings={"clip_seconds": CLIP_SECONDS, **settings},
         calibration={"temperature": temperature, **_errors(data, parts, torch.cat(logits), calibrated)},
+        **computed(described(data.labels.device), "float32"),
         **about,
     )
     order = np.concatenate([np.flatnonzero(test) for test in parts.test.T])

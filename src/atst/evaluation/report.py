@@ -219,6 +219,7 @@ def _settings(probe: Probe) -> Table:
         ],
         ["classifier", f"{result.classifier}; kept: trained on {probe.head.trained_on}"],
         ["seed", str(result.seed)],
+        ["computed on", result.computed_on],
         *[[key.replace("_", " "), f"{value:.4g}"] for key, value in result.calibration.items()],
         *[[key.replace("_", " "), str(value)] for key, value in result.settings.items()],
     ]

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from atst.scoring.computed import Computed
+
 
 @dataclass
 class Choice:
@@ -41,7 +43,7 @@ class SeedResult:
 
 
 @dataclass
-class ProbeResult:
+class ProbeResult(Computed):
     """What a probe gave; metrics are in 0..1."""
 
     task: str

@@ -1,7 +1,6 @@
 """One training of a fine-tuning: its checkpoints, its epochs, its resumption, and the test at its end."""
 
 import json
-import platform
 import shutil
 import sys
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,7 @@ from atst.finetuning.module import FinetuningModule, balancing_weights, predict
 from atst.finetuning.network import Network
 from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
+from atst.model.device import described
 from atst.output.atomic import new_file
 from atst.scoring.splits import Few
 from atst.tasks import Task
@@ -50,10 +50,8 @@ class Job:
 
     def conditions(self) -> dict[str, Any]:
         """What a bit-exact resumption needs to stay as it was, besides recipe, model and task."""
-        cuda = self.device.type == "cuda"
-        chip = torch.cuda.get_device_name(self.device) if cuda else platform.machine()
         return {
-            "devices": f"{self.devices} x {self.device.type} ({chip})",
+            "devices": described(self.device, self.devices),
             "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
         }

@@ -141,7 +141,7 @@ def _settings(finetuned: Finetuned) -> Table:
         ["task", f"{result.task}. {finetuned.task.about}".strip(". ")],
         ["model", f"{result.model} ({result.fingerprint})"],
         ["protocol", f"{result.protocol} (generation: {result.generation})"],
-        ["computed on", f"{result.device}, {', '.join(' '.join(pair) for pair in result.versions.items())}"],
+        ["computed on", result.computed_on],
         ["labels", result.trained_on],
         ["features", f"last block, pooling {result.pooling}"],
         ["classifier", f"kept: trained on {result.kept}"],

@@ -1,7 +1,6 @@
 """The numbers of a fine-tuning, as `results.json` holds them, and how they come from its trainings."""
 
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atst import __version__
 from atst.errors import AtstError
 from atst.finetuning.fit import Job, Outcome, Part
 from atst.finetuning.recipe import GENERATIONS
+from atst.model.device import described
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
 from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint
+from atst.scoring.computed import Computed, computed
 from atst.scoring.metrics import bootstrap_interval, bootstrap_values, score
 from atst.scoring.per_class import unseen
 from atst.tasks import Task
@@ -36,7 +36,7 @@ class Choice:
 
 
 @dataclass
-class FinetuneResult:
+class FinetuneResult(Computed):
     """A fine-tuning's numbers, as `results.json` holds them; metrics are in 0..1."""
 
     task: str
@@ -59,9 +59,6 @@ class FinetuneResult:
     warnings: list[str]
     fingerprint: str  # of the model that was started from
     task_fingerprint: str
-    precision: str  # of the training; tests are in float32
-    device: str  # number, kind and name
-    versions: dict[str, str]
     settings: dict[str, Any]  # the recipe
     partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
 
@@ -118,11 +115,9 @@ def result_of(
         warnings=_warnings(job, parts, outcomes),
         fingerprint=job.model.fingerprint,
         task_fingerprint=task_fingerprint(task),
-        precision=recipe.precision,
-        device=job.conditions()["devices"],
-        versions={"atst": __version__, "python": platform.python_version(), "torch": str(torch.__version__)},
         settings={"clip_seconds": CLIP_SECONDS, **asdict(recipe)},
         partial=[(task.title(index), remark) for index, remark in sorted(job.clips.partial.items())],
+        **computed(described(job.device, job.devices), recipe.precision),
     )
 
 

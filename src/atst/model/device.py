@@ -1,5 +1,7 @@
 """Which device to compute on."""
 
+import platform
+
 import torch
 
 from atst.cores import limit_threads
@@ -24,3 +26,9 @@ def resolve(name: str) -> torch.device:
     if not available[name]:
         raise UsageError(f"--device {name}: this machine has none that PyTorch can use; try --device auto.")
     return torch.device(name)
+
+
+def described(device: torch.device, count: int = 1) -> str:
+    """Number, kind and name of devices, for results and messages."""
+    chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{count} x {device.type} ({chip})"

@@ -1,7 +1,6 @@
 """A pre-training run: its folder, its start, its resumption, its end."""
 
 import hashlib
-import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -16,6 +15,7 @@ from atst.corpus import Corpus
 from atst.errors import ModelError, TrainingError, UsageError
 from atst.model import folder as model_folder
 from atst.model.audio_model import AudioModel, ModelConfig
+from atst.model.device import described
 from atst.output import atomic
 from atst.output.atomic import new_file
 from atst.output.skipped import PARTLY
@@ -51,12 +51,10 @@ class Job:
         """What a bit-exact resumption needs to stay as it was, besides the recipe."""
         clips = hashlib.sha256(self.corpus.seconds.tobytes()).hexdigest()[:16]
         channel = getattr(self.corpus, "channel", None)
-        cuda = self.device.type == "cuda"
-        chip = torch.cuda.get_device_name(self.device) if cuda else platform.machine()
         return {
             "corpus": f"{len(self.corpus)} clips ({clips})"
             + ("" if channel is None else f", channel {channel}"),
-            "devices": f"{self.devices} x {self.device.type} ({chip})",
+            "devices": described(self.device, self.devices),
             "torch": str(torch.__version__),  # a class of its own, which safe loading refuses
             "threads": torch.get_num_threads(),
         }

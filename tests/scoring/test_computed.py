@@ -1,0 +1,32 @@
+"""Every result says by what, where and with which command it was computed."""
+
+import sys
+
+import pytest
+import torch
+
+import atst
+from atst.model.device import described
+from atst.scoring.computed import Computed, command, computed
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["/opt/bin/atst", "probe", "my sounds/meta.csv"], "atst probe 'my sounds/meta.csv'"),
+        (["/src/atst/__main__.py", "probe"], "atst probe"),
+        ([""], "python"),
+    ],
+)
+def test_the_command_can_be_given_again(monkeypatch, argv, expected):
+    monkeypatch.setattr(sys, "argv", argv)
+    assert command() == expected
+
+
+def test_device_precision_and_versions_are_there():
+    result = Computed(**computed(described(torch.device("cpu"), 2), "bf16"))
+    assert result.device.startswith("2 x cpu (")
+    assert result.precision == "bf16"
+    assert result.versions["atst"] == atst.__version__
+    assert result.versions["torch"] == torch.__version__
+    assert "torch " + torch.__version__ in result.computed_on
