@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tones import tone
 
 SHORT = ("batch_size=8", "epoch_steps=3", "max_epochs=2", "warmup_epochs=1", "select=last", "workers=0")
-SHORT += ("drop_path=0",)  # its draws are each process's own
+SHORT += ("precision=float32", "drop_path=0")  # draws of stochastic depth are each process's own
 
 
 def arguments(table, out, *more):
