@@ -65,6 +65,7 @@ def slurm():
     for name in ("slurmd", "slurmctld", "munged"):
         os.kill(int((folder / f"{name}.pid").read_text()), 15)
     del os.environ["SLURM_CONF"]
+    time.sleep(2)  # they write as they end
     shutil.rmtree(folder, ignore_errors=True)
 
 
