@@ -50,7 +50,7 @@ KINDS = {
         *_many("OGG", "opus", "OPUS", OPUS),
         *_many("MP3", "mp3", "MPEG_LAYER_III"),
         *_many("VOC", "voc", "PCM_16 ULAW"),
-        *_many("VOC", "voc", "PCM_U8", (8000, 16000)),  # its header cannot say 44100 Hz
+        *_many("VOC", "voc", "PCM_U8", (8000,)),  # its header has few rates
         *_many("NIST", "sph", "PCM_16 ULAW"),
         *_many("IRCAM", "sf", "PCM_16 FLOAT"),
         *_many("SVX", "svx", "PCM_16"),

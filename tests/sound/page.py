@@ -70,7 +70,8 @@ Every sound becomes float32, 16 kHz, mono. A stretch of a file (a window, a view
 within 1e-4 of full scale and with no sample in another place, to the same span of the whole file. The test
 matrix shows it for each line below, at 8, 16, 22.05, 44.1 and 48 kHz where the codec allows: at the start, across
 the first page, at 2 s, in the middle, across a whole minute, on the last page, beyond the end, and for windows
-cut from one pass (`make test` runs a sample of it, `make test-full` all).
+cut from one pass (`make test` runs a sample of it, `make test-full` all), with libsndfile 1.2.2 and FFmpeg 8.0
+(soundfile 0.14, PyAV 18.1).
 
 - *sought*: a stretch costs its own length, since the decoder begins near it, at a frame whose number is known.
 - *from the start*: everything before a stretch is decoded, for time stamps and seeks of these kinds are not exact.

@@ -236,3 +236,30 @@ def test_a_flac_whose_bit_depth_changes(tmp_path):
     path = tmp_path / "depth.flac"
     path.write_bytes(content)
     assert len(audio.read(path)) == 4 * SAMPLE_RATE
+
+
+def test_films_without_an_index(tmp_path):
+    """Stretches of them were refused: they cannot be sought."""
+    path = made(tmp_path, "avi-libmp3lame", 44100)
+    content = path.read_bytes()
+    expected = audio.read(path)
+    index = content.rindex(b"idx1")
+    without = changed(path, content[: index + 4] + bytes(4))
+    np.testing.assert_allclose(audio.read(without)[: len(expected)], expected, atol=1e-4)
+    np.testing.assert_allclose(audio.read(without, 9.5, 1.0), expected[152000:168000], atol=1e-4)
+    path = made(tmp_path, "webm-libopus", 48000)
+    content = bytearray(path.read_bytes())
+    cues = content.rindex(b"\x1c\x53\xbb\x6b")
+    content[cues : cues + 4] = b"\xec\xec\xec\xec"
+    expected = audio.read(path)
+    without = changed(path, content)
+    np.testing.assert_allclose(audio.read(without, 9.5, 1.0), expected[152000:168000], atol=1e-4)
+
+
+def test_a_stretch_of_an_mp3_with_a_large_tag_at_its_end(mp3):
+    """A constant bit rate and the size of the file do not tell a frame's number."""
+    tagged = changed(mp3, mp3.read_bytes() + b"APETAGEX" + bytes(range(1, 251)) * 400)
+    expected = audio.read(tagged)
+    for start in (1.5, 6.0, 11.0):
+        begin = round(start * SAMPLE_RATE)
+        np.testing.assert_allclose(audio.read(tagged, start, 0.5), expected[begin : begin + 8000], atol=1e-4)
