@@ -127,8 +127,13 @@ class CheckpointFile(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with Path(path).open("wb") as file:  # with a path, a full disk would be a RuntimeError
-            torch.save(checkpoint, file)
+        try:
+            with Path(path).open("wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:  # PyTorch's, while it deals with that of a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def prune(folder: Path, keep: int) -> None:
