@@ -106,7 +106,7 @@ need their names, since little in such a file says what it is.
   behind the samples are not samples. A second or more of zeros at the end of such a file is left out and named.
 - A recording is *cut short* where its header counts more samples, frames or bytes than there are: more than 0.1 s
   and, by frames, more than two of them. Ogg is cut where its last page is. Formats without such a count (AAC, AC-3
-  and AMR by themselves, AVI, MPEG streams, FLV) do not show it.
+  and AMR by themselves, MPEG streams, FLV) do not show it.
 - A frame that cannot be decoded is *damage* unless it is the last. What is read with `--partial` keeps what
   follows in its place: the frame, or the page or cluster that is missing, is silence of its length.
 - Without `--partial` cut and damaged files are listed and skipped. Stretches show only the damage inside them, and

@@ -263,3 +263,28 @@ def test_a_stretch_of_an_mp3_with_a_large_tag_at_its_end(mp3):
     for start in (1.5, 6.0, 11.0):
         begin = round(start * SAMPLE_RATE)
         np.testing.assert_allclose(audio.read(tagged, start, 0.5), expected[begin : begin + 8000], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["avi-libmp3lame", "webm-libopus", "asf-wmav2", "tta-tta", "wv-wavpack"])
+def test_half_a_file_of_other_containers_is_truncated(tmp_path, name):
+    path = made(tmp_path, name, 48000)
+    content = path.read_bytes()
+    got = partly(changed(path, content[: len(content) // 2]), "truncated")
+    assert 4 * SAMPLE_RATE < len(got) < 8 * SAMPLE_RATE
+
+
+def test_mp4_that_was_cut(tmp_path):
+    """With its index at the end nothing can be read; with the index in front, what there is."""
+    path = made(tmp_path, "mp4-aac", 48000)
+    content = path.read_bytes()
+    with pytest.raises(AudioError, match="the index of its frames is missing"):
+        audio.read(changed(path, content[: len(content) // 2]))
+    moov, mdat = content.rindex(b"moov") - 4, content.index(b"mdat") - 4
+    index = content[moov:]
+    offsets = index.index(b"stco") + 8
+    (count,) = struct.unpack(">I", index[offsets : offsets + 4])
+    moved = [n + len(index) for n in struct.unpack_from(f">{count}I", index, offsets + 4)]
+    index = index[: offsets + 4] + struct.pack(f">{count}I", *moved) + index[offsets + 4 + 4 * count :]
+    front = content[:mdat] + index + content[mdat:moov]
+    np.testing.assert_allclose(whole(changed(path, front)), audio.read(path), atol=1e-4)
+    partly(changed(path, front[: len(front) // 2]), "truncated, its samples end at")

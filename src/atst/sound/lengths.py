@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import av
 
 from atst.sound import mpeg, ogg
+from atst.sound.headers import LEEWAY
 
 if TYPE_CHECKING:
     from atst.sound.ffmpeg import Container
@@ -62,7 +63,7 @@ def is_cut(source: "Container") -> bool:
         return entries[len(entries) - 1].pos + entries[len(entries) - 1].size > size
     if "matroska" in source.format:
         return _segment_end(source.path) > size
-    return False
+    return source.format == "avi" and size + LEEWAY < _frames_end(source.path) < 0x7FFF0000
 
 
 def _header(source: "Container") -> Fraction | None:
@@ -81,6 +82,14 @@ def _of_packets(source: "Container") -> Fraction:
     """The length by the time stamps of all packets, which are read and not decoded."""
     spans = [(p.pts, p.pts + (p.duration or 0)) for p in source.packets if p.pts is not None]
     return (max(s[1] for s in spans) - min(s[0] for s in spans)) * source.tick if spans else Fraction(0)
+
+
+def _frames_end(path: str) -> int:
+    """Where the frames of AVI end, by the header of their list."""
+    with Path(path).open("rb") as file:
+        head = file.read(1 << 16)
+    at = head.find(b"movi")
+    return at + int.from_bytes(head[at - 4 : at], "little") if at > 4 else 0
 
 
 def _segment_end(path: str) -> int:
