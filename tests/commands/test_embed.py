@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 
@@ -207,3 +208,39 @@ def test_a_disk_that_takes_no_more(sounds, tmp_path, suffix):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_all_processes_quietly(sounds, tmp_path):
+    code = """
+import importlib, sys, time
+from atst import cli
+from atst.sound import isolated
+embed = importlib.import_module("atst.commands.embed")
+batches = embed.batches
+def slow(windows, size):
+    for batch in batches(windows, 1):
+        print(*[decoder.process.pid for decoder in pools[0].decoders], flush=True)
+        time.sleep(100)
+        yield batch
+pools, start = [], isolated.Pool.__init__
+def started(pool, most=None):
+    pools.append(pool)
+    start(pool, most)
+isolated.Pool.__init__, embed.batches = started, slow
+cli.main(sys.argv[1:])
+"""
+    command = ["embed", str(sounds), "--model", "logmel", "--out", str(tmp_path / "x.parquet")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *command],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    children = [int(pid) for pid in process.stdout.readline().split()]
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "atst: error: interrupted.\n"
+    assert list(tmp_path.iterdir()) == []
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
