@@ -38,7 +38,7 @@ def test_stretches_and_windows_are_those_of_the_whole(tmp_path, name, rate):
     kind = KINDS[name]
     path = write(tmp_path / f"sound.{kind.ending}", kind, rate, sweep(rate, SECONDS))
     whole = audio.read(path)
-    assert abs(len(whole) / SAMPLE_RATE - SECONDS) < 0.25  # encoders without a header for it add their delay
+    assert abs(len(whole) / SAMPLE_RATE - SECONDS) < 0.3  # some encoders add their delay, or fill a block
     assert is_the_sweep(whole)
     end = len(whole) / SAMPLE_RATE
     places = [(0, 0.5), (0.7, 1.0), (1.9, 0.2), (31.234, 0.5), (59.9, 0.2), (end - 0.2, 0.1), (end - 0.05, 1)]
