@@ -214,7 +214,7 @@ def test_ctrl_c_ends_all_processes_quietly(sounds, tmp_path):
     code = """
 import importlib, sys, time
 from atst import cli
-from atst.sound import isolated
+from atst.sound import pool as pools_of
 embed = importlib.import_module("atst.commands.embed")
 batches = embed.batches
 def slow(windows, size):
@@ -222,11 +222,11 @@ def slow(windows, size):
         print(*[decoder.process.pid for decoder in pools[0].decoders], flush=True)
         time.sleep(100)
         yield batch
-pools, start = [], isolated.Pool.__init__
+pools, start = [], pools_of.Pool.__init__
 def started(pool, most=None):
     pools.append(pool)
     start(pool, most)
-isolated.Pool.__init__, embed.batches = started, slow
+pools_of.Pool.__init__, embed.batches = started, slow
 cli.main(sys.argv[1:])
 """
     command = ["embed", str(sounds), "--model", "logmel", "--out", str(tmp_path / "x.parquet")]

@@ -12,7 +12,8 @@ import soundfile
 
 from atst.errors import AudioError
 from atst.sound import audio, isolated
-from atst.sound.isolated import Decoder, Pool, Request
+from atst.sound.isolated import Decoder, Request
+from atst.sound.pool import Pool
 
 REASONS = {
     "ends": "its decoder crashed (exit code 3)",
@@ -146,7 +147,7 @@ def test_limits_of_memory(sounds, odd_decoder, monkeypatch):
 def test_no_process_outlives_its_owner(tmp_path):
     code = """
 import os, sys, time
-from atst.sound.isolated import Pool
+from atst.sound.pool import Pool
 pool = Pool(2)
 print(*[decoder.process.pid for decoder in pool.decoders], flush=True)
 time.sleep(100)

@@ -16,7 +16,7 @@ from atst.output.skipped import PARTLY, errors_file, listed, summary, write_erro
 from atst.output.text import print_table, writable
 from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
-from atst.sound.isolated import Pool
+from atst.sound.pool import Pool
 from atst.sound.survey import Surveyed, rows, survey
 
 

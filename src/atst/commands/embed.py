@@ -26,8 +26,8 @@ from atst.sound import audio
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
-from atst.sound.isolated import Pool
 from atst.sound.levels import say_high
+from atst.sound.pool import Pool
 from atst.sound.windows import Reading, Window, batches, faults, minutes, read_all, whole
 
 Floats = NDArray[np.float64]

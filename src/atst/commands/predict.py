@@ -34,8 +34,8 @@ from atst.output.table import (
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
-from atst.sound.isolated import Pool
 from atst.sound.levels import say_high
+from atst.sound.pool import Pool
 from atst.sound.windows import (
     WINDOW_SECONDS,
     Cutter,

@@ -14,8 +14,9 @@ from atst.corpus.synthetic import SyntheticCorpus
 from atst.errors import AudioError, CorpusError, UsageError
 from atst.sound import isolated
 from atst.sound.find import Recording, find_audio
-from atst.sound.isolated import Pool, Request
+from atst.sound.isolated import Request
 from atst.sound.levels import SILENCE
+from atst.sound.pool import Pool
 
 SYNTHETIC = "synthetic"
 A_PROCESS = 100  # files for which it pays to start another decoding process
