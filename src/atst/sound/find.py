@@ -18,7 +18,7 @@ MANIFESTS = (".csv", ".jsonl", ".txt")
 # What a folder is searched for; a file that is named is always tried.
 ENDINGS = (
     "wav flac ogg oga opus mp3 mp2 m4a m4b aac webm mp4 mkv mka mov 3gp 3g2 aif aiff aifc au snd caf",
-    "w64 rf64 wma amr ac3 wv ape tta gsm sph voc",
+    "w64 rf64 wma amr ac3 wv ape tta gsm sph voc mpc tak shn dsf dff",
 )
 AUDIO = frozenset(f".{ending}" for line in ENDINGS for ending in line.split())
 KINDS = {
