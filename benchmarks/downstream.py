@@ -158,7 +158,7 @@ class Bench:
                 fold=draw + 1 if task == "esc10" else None,
                 seed=draw,
                 resume=True,
-                set=[f"{key}={value}" for key, value in values.items()],
+                overrides=[f"{key}={value}" for key, value in values.items()],
             )
             shutil.rmtree(folder / "model")
             shutil.rmtree(folder / "training", ignore_errors=True)

@@ -64,7 +64,7 @@ def test_clips_that_are_skipped_are_said_each_time(tmp_path, labelled, capsys):
 
 def test_published_figures_stand_beside_their_own_generation_and_others_are_marked(tmp_path, labelled):
     tuned, options = tmp_path / "tuned", {"model": "random:nano", "device": "cpu", "workers": 0}
-    atst.finetune(f"{labelled}/meta.csv", out=tuned, set=["max_epochs=1", "epoch_steps=1"], **options)
+    atst.finetune(f"{labelled}/meta.csv", out=tuned, overrides=["max_epochs=1", "epoch_steps=1"], **options)
     result = json.loads((tuned / "results.json").read_text())
     assert result["generation"] == "own"
     (tuned / "results.json").write_text(

@@ -87,13 +87,13 @@ def test_pretrain(folder, tmp_path, workers, monkeypatch):
     only_sound = isolated.START.replace("basename(path)", "basename(path) * bool(rest)")
     monkeypatch.setattr(isolated, "START", only_sound)
     run = atst.pretrain([folder], out=tmp_path / "run", workers=workers, **PRETRAIN)
-    assert (run.steps, run.faults) == (3, 3)
+    assert (run.steps, run.unreadable) == (3, 3)
     assert sorted(reasons(tmp_path / "run" / "errors.csv")) == ["ends.wav", "hangs.wav", "raises.wav"]
 
 
 def test_pretrain_leaves_out_what_has_no_header(folder, tmp_path):
     run = atst.pretrain([folder], out=tmp_path / "run", workers=0, **PRETRAIN)
-    assert (run.steps, run.faults) == (3, 0)
+    assert (run.steps, run.unreadable) == (3, 0)
     assert_listed(tmp_path / "run" / "errors.csv")
 
 
@@ -116,4 +116,4 @@ def test_recordings_that_were_cut_short(folder, tmp_path):
     for i in range(3, 8):
         (folder / f"good{i}.wav").unlink()
     run = atst.pretrain([folder], out=tmp_path / "run", workers=0, **PRETRAIN)
-    assert (run.faults, run.partly) == (0, 1)
+    assert (run.unreadable, run.partly) == (0, 1)

@@ -41,7 +41,7 @@ def test_names_that_are_not_utf8(sounds):
     (sounds / "silent.wav").rename(sounds / silent)
     out = sounds.parent / "run"
     result = atst.pretrain([sounds], out=out, **OPTIONS)
-    assert result.faults == 1
+    assert result.unreadable == 1
     with (out / "errors.csv").open(newline="", encoding="utf-8") as file:
         assert [row[0] for row in csv.reader(file)] == ["path", str(sounds / r"\udce9.wav")]
 
@@ -71,7 +71,7 @@ def test_the_faster_precision_is_decided_once_and_kept(sounds, monkeypatch, caps
     assert "; bf16, 1 thread and 0 loader processes\n" in said
     assert "precision: bf16\n" in (out / "recipe.yaml").read_text()
     with pytest.raises(atst.UsageError, match=r"precision \(bf16 -> float32\)"):
-        atst.pretrain([sounds], out=out, resume=True, recipe=None, set=["precision=32"], device="cpu")
+        atst.pretrain([sounds], out=out, resume=True, recipe=None, overrides=["precision=32"], device="cpu")
 
 
 def test_a_disk_that_takes_no_more(sounds):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from atst import cli
-from atst.tasks import KNOWN
+from atst.tasks import DATASETS
 from atst.tasks.check import check_task
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tasks"))  # importlib mode does not; for trees.py
@@ -28,7 +28,7 @@ def esc50(tmp_path, monkeypatch):
     (tmp_path / "esc50").mkdir()
     TREES["esc50"](tmp_path / "esc50")
     clips = check_task("esc50", tmp_path / "esc50").found
-    monkeypatch.setitem(KNOWN, "esc50", dataclasses.replace(KNOWN["esc50"], clips=clips, classes=3))
+    monkeypatch.setitem(DATASETS, "esc50", dataclasses.replace(DATASETS["esc50"], clips=clips, classes=3))
     return tmp_path / "esc50"
 
 
@@ -38,7 +38,7 @@ def test_the_list_has_a_line_a_task_with_its_name_first(run, esc50, monkeypatch)
     code, out, err = run()
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines] == [*KNOWN, "synthetic"]
+    assert [line.split()[0] for line in lines] == [*DATASETS, "synthetic"]
     found = {line.split()[0]: line for line in lines}
     assert found["esc50"].endswith(str(esc50))
     assert found["us8k"].endswith("  -")

@@ -131,9 +131,9 @@ def test_an_unreadable_partner_is_replaced_by_the_same_one_each_time(monkeypatch
         return good(self, index)
 
     monkeypatch.setattr(Clips, "__getitem__", item)
-    faults = {}
-    first, again = (mixed._partner(5, 7.5 / 24, faults)[0] for _ in range(2))
-    assert faults == {7: "clip 7 is broken"}
+    unreadable = {}
+    first, again = (mixed._partner(5, 7.5 / 24, unreadable)[0] for _ in range(2))
+    assert unreadable == {7: "clip 7 is broken"}
     assert first == again != 7
 
 
@@ -166,7 +166,7 @@ def test_an_unreadable_clip_is_replaced_by_the_same_one_each_time_and_named():
     broken = stream(task, mixup=0)
     position = next(p for p in range(24) if broken.row(p) == 7)
     first, again = broken[position], broken[position]
-    assert first["faults"] == {7: "clip 7 is broken"}
+    assert first["unreadable"] == {7: "clip 7 is broken"}
     assert torch.equal(first["logmel"], again["logmel"])
 
 

@@ -28,7 +28,7 @@ SHORT = ("batch_size=16", "max_epochs=4", "warmup_epochs=1", "checkpoint_minutes
 
 def run(table, out, *more, **options):
     options = {"model": "random:nano", "workers": 0, "device": "cpu"} | options
-    return atst.finetune(table, out=out, set=[*SHORT, *more], **options)
+    return atst.finetune(table, out=out, overrides=[*SHORT, *more], **options)
 
 
 def job(task, folder, *more, memory=2e9):
@@ -124,7 +124,7 @@ def test_resume_of_a_finished_one_does_nothing_and_refuses_changes(table, whole,
     assert (out / "results.json").stat().st_mtime_ns == before
     assert "accuracy 1.000" in capsys.readouterr().out
     with pytest.raises(UsageError, match=r"learning_rate \(0\.3 -> 0\.1\)"):
-        atst.finetune(table, set=["learning_rate=0.1"], **options)
+        atst.finetune(table, overrides=["learning_rate=0.1"], **options)
     with pytest.raises(UsageError, match="cannot change model"):
         atst.finetune(table, **options | {"model": "random:tiny"})
     with pytest.raises(UsageError, match="no values for"):

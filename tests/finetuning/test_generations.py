@@ -39,7 +39,7 @@ def run(task, tree, out, protocol, **options):
     """With what the protocol says, but for sizes; of folds one."""
     fold = 1 if task == "us8k" else None
     options = {"model": "random:nano", "device": "cpu", "fold": fold} | options
-    return atst.finetune(task, data=tree, out=out, protocol=protocol, set=SMALL, **options)
+    return atst.finetune(task, data=tree, out=out, protocol=protocol, overrides=SMALL, **options)
 
 
 def check(result, protocol, task, out):

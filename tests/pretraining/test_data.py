@@ -93,8 +93,8 @@ def test_faulty_clips_are_replaced_by_the_same_others_each_time_and_named(folder
     position = next(i for i in range(3) if dataset.order[i] == silent)
     item = dataset[position]
     assert item["views"].any()
-    assert item["faults"][0][0] == corpus.name(silent)
-    assert "silent" in item["faults"][0][1]
+    assert item["errors"][0][0] == corpus.name(silent)
+    assert "silent" in item["errors"][0][1]
     assert torch.equal(dataset[position]["views"], item["views"])
 
 

@@ -78,8 +78,8 @@ def sample16(tensor: Tensor) -> NDArray[np.float32]:
 
 def test_loss_and_spread(step: Step) -> None:
     assert step.loss == pytest.approx(float(GOLDEN["loss"]), abs=1e-5)
-    assert float(step.stats["spread_student"]) == pytest.approx(float(GOLDEN["std_student"]), abs=1e-6)
-    assert float(step.stats["spread_teacher"]) == pytest.approx(float(GOLDEN["std_teacher"]), abs=1e-6)
+    assert float(step.stats["output_std_student"]) == pytest.approx(float(GOLDEN["std_student"]), abs=1e-6)
+    assert float(step.stats["output_std_teacher"]) == pytest.approx(float(GOLDEN["std_teacher"]), abs=1e-6)
 
 
 @pytest.mark.parametrize("network", ["student", "teacher"])

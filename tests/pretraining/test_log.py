@@ -9,7 +9,13 @@ from atst.pretraining import recipe as recipes
 from atst.pretraining.module import PretrainingModule
 
 STEPS = 100
-STATISTICS = {"loss": 1.0, "spread_student": 0.05, "spread_teacher": 0.05, "padding": 0.0, "differing": 1.0}
+STATISTICS = {
+    "loss": 1.0,
+    "output_std_student": 0.05,
+    "output_std_teacher": 0.05,
+    "padding": 0.0,
+    "differing": 1.0,
+}
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def test_an_estimate_comes_within_ten_seconds_of_the_first_step(clock, tmp_path,
         log.on_train_batch_start(trainer, module, None, batch)
         clock.now += seconds
         trainer.global_step += 1
-        log.on_train_batch_end(trainer, module, None, {"faults": []}, batch)
+        log.on_train_batch_end(trainer, module, None, {"errors": []}, batch)
         said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("expected: ")]
         if said:
             assert told is None

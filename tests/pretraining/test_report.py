@@ -21,7 +21,8 @@ CORPUS = SyntheticCorpus(40, 2.0)
 def write_metrics(folder, steps, **changes):
     """A metrics.csv like that of a healthy run; `changes` name columns by value or function of the step."""
     healthy = {
-        "loss": 1.0, "spread_student": 0.05, "spread_teacher": 0.055, "padding": 0.0, "differing": 0.99,
+        "loss": 1.0, "output_std_student": 0.05, "output_std_teacher": 0.055,
+        "padding": 0.0, "differing": 0.99,
         "learning_rate": 1e-4, "weight_decay": 0.1, "ema": 0.99, "clips_per_second": 80.0,
     }  # fmt: skip
     with (folder / "metrics.csv").open("w", newline="") as file:
@@ -61,7 +62,7 @@ def test_a_healthy_run_is_called_so_and_counted(tmp_path):
 
 
 def test_collapse_is_told_in_words_with_its_step(tmp_path):
-    write_metrics(tmp_path, 300, spread_student=lambda step: 0.05 if step < 200 else 0.001)
+    write_metrics(tmp_path, 300, output_std_student=lambda step: 0.05 if step < 200 else 0.001)
     text = report(tmp_path)
     assert "collapsing" in text
     assert "Step 238:" in text  # where the mean of 50 steps falls below a fifth of 1/16
@@ -69,7 +70,7 @@ def test_collapse_is_told_in_words_with_its_step(tmp_path):
 
 
 def test_a_recovery_is_told_and_pairs_of_one_segment_are(tmp_path):
-    write_metrics(tmp_path, 400, differing=0.2, spread_student=lambda step: 0.001 if step < 100 else 0.05)
+    write_metrics(tmp_path, 400, differing=0.2, output_std_student=lambda step: 0.001 if step < 100 else 0.05)
     text = report(tmp_path)
     assert "Step 49:" in text
     assert "The last 100 steps show no collapse." in text
@@ -82,7 +83,7 @@ def test_faults_are_counted_and_the_first_ones_named(tmp_path):
     lines = [f'"clip <{i:03}>, odd.wav",truncated\n' for i in range(25)]
     (tmp_path / "errors.csv").write_text("path,reason\n" + "".join(lines))
     text = report(tmp_path)
-    assert "<td>faulty clips replaced</td><td>25</td>" in text
+    assert "<td>unreadable clips replaced</td><td>25</td>" in text
     assert "clip &lt;019&gt;, odd.wav" in text
     assert "clip &lt;020&gt;" not in text
 

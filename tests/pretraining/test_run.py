@@ -1,4 +1,4 @@
-"""Runs through the public command: logs, faults, refusals, resumption bit for bit."""
+"""Runs through the public command: logs, unreadable clips, refusals, resumption bit for bit."""
 
 import csv
 import re
@@ -37,7 +37,13 @@ def settings(steps, *more):
 
 def run(sounds, out, steps, *more, workers=0, **options):
     return atst.pretrain(
-        [sounds], out=out, recipe="nano", set=settings(steps, *more), workers=workers, device="cpu", **options
+        [sounds],
+        out=out,
+        recipe="nano",
+        overrides=settings(steps, *more),
+        workers=workers,
+        device="cpu",
+        **options,
     )
 
 
@@ -161,7 +167,7 @@ def test_resume_asks_for_no_disk_that_its_checkpoints_have_already(sounds, whole
 def test_fewer_checkpoints_can_be_kept_from_now_on_which_makes_room(sounds, whole, tmp_path):
     out = copytree(whole, tmp_path / "run")
     (out / "checkpoints" / "step-00000008.ckpt").unlink()
-    atst.pretrain([sounds], out=out, set=["keep_checkpoints=1"], resume=True, device="cpu")
+    atst.pretrain([sounds], out=out, overrides=["keep_checkpoints=1"], resume=True, device="cpu")
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-00000008.ckpt"]
     assert_same(weights(out), weights(whole))
 

@@ -13,7 +13,7 @@ import pytest
 from trees import TREES
 
 from atst.errors import AtstError
-from atst.tasks import KNOWN
+from atst.tasks import DATASETS
 from atst.tasks.download import download, fetch, unfinished, unpack
 from atst.tasks.spec import Archive
 
@@ -232,7 +232,7 @@ def test_https_that_leads_to_http_needs_a_sha256(server, tmp_path, https, monkey
 
 
 def test_every_task_is_downloaded_over_https_or_pinned():
-    archives = [one for known in KNOWN.values() for one in known.archives]
+    archives = [one for known in DATASETS.values() for one in known.archives]
     assert archives
     assert [one.url for one in archives if not one.url.startswith("https://") and not one.pinned] == []
 
@@ -323,7 +323,7 @@ def test_the_parts_of_a_split_zip_are_joined(server, tmp_path):
 
 
 def test_the_last_of_split_parts_comes_last():
-    for known in KNOWN.values():
+    for known in DATASETS.values():
         names = [one.name for one in known.archives]
         for name in names:
             if re.search(r"\.z\d\d$", name):
@@ -340,6 +340,6 @@ def test_a_whole_task_from_the_server(server, tmp_path, monkeypatch, https):
     TREES["esc50"](source)
     files = {str(p.relative_to(tmp_path)): p.read_bytes() for p in source.rglob("*") if p.is_file()}
     one = archive(server, "master.zip", packed("zip", files), checksum=False)
-    monkeypatch.setitem(KNOWN, "esc50", dataclasses.replace(KNOWN["esc50"], archives=(one,)))
-    download(KNOWN["esc50"].archives, tmp_path / "data")
+    monkeypatch.setitem(DATASETS, "esc50", dataclasses.replace(DATASETS["esc50"], archives=(one,)))
+    download(DATASETS["esc50"].archives, tmp_path / "data")
     assert len(load_task("esc50", tmp_path / "data")) == 60

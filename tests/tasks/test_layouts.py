@@ -10,7 +10,7 @@ from trees import TREES
 
 from atst.errors import AtstError, UsageError
 from atst.evaluation.probe import linear_probe
-from atst.tasks import KNOWN, load_task, published
+from atst.tasks import DATASETS, load_task, published
 from atst.tasks.check import check_task
 
 THIRDS = {"train": 8, "valid": 8, "test": 8}
@@ -39,7 +39,7 @@ def name(request):
 
 
 def test_every_published_data_set_has_a_miniature():
-    assert {name for name, known in KNOWN.items() if known.read} == set(TREES) == set(EXPECTED)
+    assert {name for name, known in DATASETS.items() if known.read} == set(TREES) == set(EXPECTED)
 
 
 def test_the_official_files_become_a_task_that_can_be_probed(name, tmp_path):
@@ -48,8 +48,8 @@ def test_the_official_files_become_a_task_that_can_be_probed(name, tmp_path):
     parts, classes, _ = EXPECTED[name]
     assert Counter((task.splits if task.folds is None else task.folds).tolist()) == parts
     assert task.label_names[: len(classes)] == classes
-    assert task.metric == KNOWN[name].metric
-    assert task.rates == KNOWN[name].rates
+    assert task.metric == DATASETS[name].metric
+    assert task.rates == DATASETS[name].rates
     assert task.missing == ()
     assert all(task.path(index).is_file() for index in range(len(task)))
     if name in ("audioset2m", "esc10", "nsynth-pitch"):
@@ -64,11 +64,11 @@ def test_a_download_is_compared_with_what_is_published(name, tmp_path, monkeypat
     TREES[name](tmp_path)
     found = check_task(name, tmp_path)
     assert not found.complete
-    assert f"{KNOWN[name].total - sum(found.found.values())} clips are missing" in found.verdict()
-    assert KNOWN[name].get in found.verdict()
+    assert f"{DATASETS[name].total - sum(found.found.values())} clips are missing" in found.verdict()
+    assert DATASETS[name].get in found.verdict()
     assert len(found.spare) == EXPECTED[name][2]
     monkeypatch.setitem(
-        KNOWN, name, dataclasses.replace(KNOWN[name], clips=found.found, classes=found.classes[0])
+        DATASETS, name, dataclasses.replace(DATASETS[name], clips=found.found, classes=found.classes[0])
     )
     found = check_task(name, tmp_path)
     assert found.complete
@@ -85,7 +85,7 @@ def test_labels_without_files_are_an_error_that_counts_them(name, tmp_path):
     task = load_task(name, tmp_path)
     index = 0 if task.splits is None else task.splits.tolist().index("train")
     task.path(index).unlink()
-    if KNOWN[name].vanishing:
+    if DATASETS[name].vanishing:
         assert len(load_task(name, tmp_path)) == len(task) - 1
         assert len(load_task(name, tmp_path).missing) == 1
     elif name in ("spcv2", "crema-d", "fsdd", "fsdd-speaker"):  # the files themselves are the list
@@ -100,8 +100,8 @@ def test_labels_without_files_are_an_error_that_counts_them(name, tmp_path):
 def test_without_metadata_it_is_said_what_is_not_there(name, tmp_path):
     with pytest.raises(UsageError, match=r"has no meta.*\.csv \(official layout: no ") as error:
         load_task(name, tmp_path)
-    assert KNOWN[name].lacks(tmp_path)[0] in str(error.value)
-    assert KNOWN[name].get in str(error.value)
+    assert DATASETS[name].lacks(tmp_path)[0] in str(error.value)
+    assert DATASETS[name].get in str(error.value)
     with pytest.raises(AtstError, match="official layout") as error:
         check_task(name, tmp_path)
     assert error.value.exit_code == 1
@@ -203,7 +203,7 @@ def test_a_youtube_id_that_begins_with_y_is_not_taken_for_a_prefix(tmp_path):
 
 def test_published_figures_belong_to_tasks_and_are_those_of_the_paper():
     figures = published()
-    assert {figure.task for figure in figures} <= set(KNOWN)
+    assert {figure.task for figure in figures} <= set(DATASETS)
     assert [f.value for f in published("us8k") if f.model == "ATST base"] == [85.8]
     assert published("esc10") == []
     assert {(f.model, f.generation) for f in figures if f.generation != "unknown"} == {

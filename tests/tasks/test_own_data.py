@@ -192,7 +192,7 @@ def test_a_ready_task_is_fine_tuned(tmp_path):
         task,
         model="random:tiny",
         out=tmp_path,
-        set=["max_epochs=1", "warmup_epochs=0", "batch_size=4", "epoch_steps=1", "workers=0"],
+        overrides=["max_epochs=1", "warmup_epochs=0", "batch_size=4", "epoch_steps=1", "workers=0"],
         device="cpu",
     )
     assert result.task == "tones"

@@ -74,7 +74,7 @@ def test_segments_by_the_protocol_of_hear_and_fine_tuning(tmp_path, monkeypatch)
     task = load_task(table)
     assert hear_probe(SpectrumModel(), task, cache=False, device="cpu").result.value > 0.9
     changes = ["max_epochs=1", "warmup_epochs=0", "batch_size=8", "epoch_steps=1", "workers=0"]
-    result = atst.finetune(task, model="random:nano", out=tmp_path / "out", set=changes, device="cpu")
+    result = atst.finetune(task, model="random:nano", out=tmp_path / "out", overrides=changes, device="cpu")
     assert result.clips == 48
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert rows[0] == "path,start,end,split,label,prediction,score,correct"
@@ -249,7 +249,7 @@ def test_the_seed_of_the_command_draws_the_split_and_reports_say_so(tmp_path, ca
         {name for name, part in zip(expected.names, expected.splits, strict=True) if part == "test"}
     )
     changes = ["max_epochs=1", "warmup_epochs=0", "batch_size=8", "epoch_steps=1", "workers=0"]
-    atst.finetune(table, model="random:nano", out=tmp_path / "fine", set=changes, seed=5, device="cpu")
+    atst.finetune(table, model="random:nano", out=tmp_path / "fine", overrides=changes, seed=5, device="cpu")
     assert "drawn with seed 5: train" in (tmp_path / "fine" / "report.html").read_text()
     rows = (tmp_path / "fine" / "predictions.csv").read_text().splitlines()[1:]
     assert len(rows) == (expected.splits == "test").sum()

@@ -6,7 +6,7 @@ from tones import SpectrumModel, tone
 import atst
 from atst.errors import UsageError
 from atst.evaluation.probe import linear_probe
-from atst.tasks import KNOWN, load_task, task_names
+from atst.tasks import DATASETS, load_task, task_names
 from atst.tasks.listing import read_rows
 
 
@@ -163,7 +163,7 @@ def test_the_built_in_task_needs_no_files():
     ],
 )
 def test_registered_tasks_read_the_real_files(shared_data, name, clips, classes):
-    task = load_task(name, shared_data / "tasks" / KNOWN[name].folder)
+    task = load_task(name, shared_data / "tasks" / DATASETS[name].folder)
     assert len(task) == clips
     assert len(task.label_names) == classes
 
@@ -199,7 +199,7 @@ def test_presence_of_one_class_is_probed_and_fine_tuned(tmp_path):
         "workers=0",
         "balanced=True",
     ]
-    done = atst.finetune(task, model="random:nano", out=tmp_path / "out", set=changes, device="cpu")
+    done = atst.finetune(task, model="random:nano", out=tmp_path / "out", overrides=changes, device="cpu")
     assert 0 < done.value <= 1
 
 

@@ -39,7 +39,7 @@ def sounds(tmp_path):
 
 def pretrain(sounds, out, steps, *more, **options):
     keys = [*TINY, f"max_steps={steps}", "precision=float32", *more]
-    return atst.pretrain([sounds], out=out, recipe="nano", set=keys, workers=0, device="cpu", **options)
+    return atst.pretrain([sounds], out=out, recipe="nano", overrides=keys, workers=0, device="cpu", **options)
 
 
 def test_under_slurm_nothing_is_loaded_that_lies_in_the_current_folder(sounds, tmp_path, monkeypatch):
@@ -50,7 +50,7 @@ def test_under_slurm_nothing_is_loaded_that_lies_in_the_current_folder(sounds, t
     assert pretrain(sounds, tmp_path / "run", 1).steps == 1
     atst.finetune(
         sounds / "meta.csv", model="random:nano", out="finetuned", device="cpu",
-        set=["max_epochs=1", "epoch_steps=1", "warmup_epochs=0", "workers=0", "precision=float32"],
+        overrides=["max_epochs=1", "epoch_steps=1", "warmup_epochs=0", "workers=0", "precision=float32"],
     )  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "finetuned", "hpc_ckpt_1.ckpt", "run", "sounds",

@@ -57,7 +57,12 @@ def _results(out: Path, device: Literal["auto", "cpu", "cuda", "mps"]) -> dict[s
     try:
         if stored_recipe(out / "run") is None:
             pretrain(
-                [TASK], out=out / "run", recipe=RECIPE, set=_keys(out, device), resume=True, device=device
+                [TASK],
+                out=out / "run",
+                recipe=RECIPE,
+                overrides=_keys(out, device),
+                resume=True,
+                device=device,
             )
         else:
             pretrain([TASK], out=out / "run", resume=True, device=device)

@@ -47,7 +47,7 @@ def finetune(
     out: Path | str,
     data: Path | str | None = None,
     protocol: Literal["paper", "authors2023", "own"] | None = None,
-    set: Annotated[Sequence[str], Parameter(name="--set")] = (),
+    overrides: Annotated[Sequence[str], Parameter(name="--set")] = (),
     fold: int | None = None,
     shots: int | None = None,
     fraction: float | None = None,
@@ -81,7 +81,7 @@ def finetune(
         protocol: `paper`: the authors' code of the paper's time (2022), best validation epoch, for three
             tasks; the default there. `authors2023`: their later script, last epoch, for seven; the default
             for the other four. `own`: best epoch by validation, early stop; the default elsewhere.
-        set: A recipe key to change, as key=value; may be repeated.
+        overrides: A recipe key to change, as key=value; may be repeated.
         fold: Train and test on this fold alone.
         shots: Use only so many training clips of each class, drawn by the seed.
         fraction: Use only this share of the training clips of each class.
@@ -110,7 +110,7 @@ def finetune(
             few.check(labelled)
         before = _stored(folder) if resume else None
         chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
-        recipe = _recipe(labelled.name, chosen, [*set, *shorthand(workers=workers, seed=seed)], before)
+        recipe = _recipe(labelled.name, chosen, [*overrides, *shorthand(workers=workers, seed=seed)], before)
         labelled = labelled if isinstance(task, Task) else drawn(labelled, recipe.seed)
         where = devices_of.resolve(device)
         start = _encoder(model, recipe, devices)

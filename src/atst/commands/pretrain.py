@@ -40,7 +40,7 @@ def pretrain(
     *,
     out: Path | str,
     recipe: str | Path | None = None,
-    set: Annotated[Sequence[str], Parameter(name="--set")] = (),
+    overrides: Annotated[Sequence[str], Parameter(name="--set")] = (),
     init: str | Path | None = None,
     resume: Flag = False,
     watch: str | Path | None = None,
@@ -67,7 +67,7 @@ def pretrain(
             columns `start` and `end` (seconds), or `synthetic` for built-in sounds.
         out: The run folder; it must be new or empty unless --resume is given.
         recipe: nano, tiny (the default), small, base, or a YAML file that changes some keys of one.
-        set: A recipe key to change, as key=value; may be repeated.
+        overrides: A recipe key to change, as key=value; may be repeated.
         init: Start from the encoder weights of this model, with fresh heads.
         resume: Continue the run in --out from its newest checkpoint, or start it if there is none.
         watch: A labelled task whose kNN accuracy (its train and valid splits) is measured at checkpoints.
@@ -80,12 +80,12 @@ def pretrain(
         quiet: Show no progress while files are looked for.
 
     Returns:
-        The run's folder, the steps done, whether it was stopped before its end, how many clips were faulty.
+        The run's folder, the steps done, whether it stopped early, and how many clips were unreadable.
     """
     out = Path(out)
     check_processes(devices)
     with hold(out):
-        plan = _plan(recipe, [*set, *shorthand(workers=workers, seed=seed)], out, resume)
+        plan = _plan(recipe, [*overrides, *shorthand(workers=workers, seed=seed)], out, resume)
         where = resolve(device)
         start = None if init is None else _initial(init, plan)
         watcher = None if watch is None else _watcher(watch, watch_data)
@@ -177,13 +177,13 @@ def _outline(plan: Recipe, corpus: Corpus, devices: int) -> str:
 def _summary(result: runs.Run, corpus: Corpus) -> str:
     counts = [
         (len(corpus.skipped), "files left out at the start"),
-        (result.faults, "clips could not be used"),
+        (result.unreadable, "clips could not be used"),
         (result.partly, "clips of recordings that were cut short"),
     ]
     found = [f"{count} {what}" for count, what in counts if count]
-    faults = f"; {', '.join(found)} (errors.csv)" if found else ""
+    left_out = f"; {', '.join(found)} (errors.csv)" if found else ""
     model, report = result.folder / "model", result.folder / "report.html"
-    return f"done: {result.steps} steps; model in {model}, curves in {report}{faults}"
+    return f"done: {result.steps} steps; model in {model}, curves in {report}{left_out}"
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from atst.errors import AtstError, UsageError, unknown
 from atst.output.text import print_table, writable
-from atst.tasks import KNOWN, Known, published
+from atst.tasks import DATASETS, DatasetSpec, published
 from atst.tasks.check import check_task
 from atst.tasks.download import download as fetch
 from atst.tasks.download import unfinished
@@ -49,8 +49,8 @@ def tasks(
             raise UsageError("--data and --download need a task: atst tasks check NAME --data DIR")
         _list()
         return
-    if name not in KNOWN:
-        raise unknown("task", name or "", KNOWN)
+    if name not in DATASETS:
+        raise unknown("task", name or "", DATASETS)
     if download:
         _download(name, data)
     checked = check_task(name, data_folder(name, data))
@@ -62,48 +62,48 @@ def tasks(
 
 
 def _download(name: str, data: Path | str | None) -> None:
-    known = KNOWN[name]
-    if not known.archives:
-        raise UsageError(f"task {name}: no public server offers it. Files: {known.get}.")
+    spec = DATASETS[name]
+    if not spec.archives:
+        raise UsageError(f"task {name}: no public server offers it. Files: {spec.get}.")
     root = os.environ.get("ATST_DATA")
     if data is None and not root:
         raise UsageError(f"task {name}: give --data DIR, the folder to download to.")
-    folder = Path(data) if data is not None else Path(root or "") / known.folder
+    folder = Path(data) if data is not None else Path(root or "") / spec.folder
     try:
-        if check_task(name, folder).complete and not unfinished(known.archives, folder):
+        if check_task(name, folder).complete and not unfinished(spec.archives, folder):
             return
     except AtstError:
         pass  # nothing there yet
-    for remark in fetch(known.archives, folder):
+    for remark in fetch(spec.archives, folder):
         _print(remark)
 
 
 def _list() -> None:
     if not Console().is_terminal:
-        for name, known in KNOWN.items():
-            _print(_line(name, known))
+        for name, spec in DATASETS.items():
+            _print(_line(name, spec))
         _print("synthetic  12 kinds of sounds made on the fly; never evidence")
         return
     header = ("task", "what", "clips", "classes", "metric", "published", "license", "files")
     rows = []
-    for name, known in KNOWN.items():
-        counts = [str(known.total), str(known.classes or "?")]
+    for name, spec in DATASETS.items():
+        counts = [str(spec.total), str(spec.classes or "?")]
         figures = str(len(published(name)))
-        rows.append([name, known.about, *counts, known.metric, figures, known.license, _there(name)])
+        rows.append([name, spec.about, *counts, spec.metric, figures, spec.license, _there(name)])
     print_table(header, rows)
 
 
-def _line(name: str, known: Known) -> str:
-    counts = [f"{known.total} clips", f"{known.classes or '?'} classes", known.metric]
+def _line(name: str, spec: DatasetSpec) -> str:
+    counts = [f"{spec.total} clips", f"{spec.classes or '?'} classes", spec.metric]
     figures = f"published figures: {len(published(name))}"
-    return "  ".join([name, known.about, *counts, figures, known.license, _there(name)])
+    return "  ".join([name, spec.about, *counts, figures, spec.license, _there(name)])
 
 
 def _there(name: str) -> str:
     """Whether the metadata are in ATST_DATA; the clips are not counted, which can take minutes."""
     try:
         folder = data_folder(name, None)
-        if not (folder / KNOWN[name].table).is_file():
+        if not (folder / DATASETS[name].table).is_file():
             official_root(name, folder)
     except UsageError:
         return "-"

@@ -9,7 +9,7 @@ from typing import Any
 from atst.evaluation.results import protocol_words
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Part, Section, Table, write_report
-from atst.tasks.published import OTHERS, Figure, published
+from atst.tasks.published import OTHERS, PublishedResult, published
 
 COLUMNS = (
     "task",
@@ -91,7 +91,7 @@ def published_rows(task: str, measured: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row.note != "")
 
 
-def _published(figure: Figure, done: set[tuple[str, str]]) -> Row:
+def _published(figure: PublishedResult, done: set[tuple[str, str]]) -> Row:
     note = ""
     if figure.protocol not in {kind for kind, _ in done}:
         note = "another protocol"

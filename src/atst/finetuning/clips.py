@@ -29,7 +29,7 @@ class Clips:
         self.task = task
         self.memory = memory
         self.frontend = FrontEnd()
-        self.faults: dict[int, str] = {}
+        self.unreadable: dict[int, str] = {}  # why
         self.partial: dict[int, str] = {}  # what is missing of clips that were read
         self.block = torch.zeros(0)
         self.places: dict[int, tuple[int, int]] = {}  # clip to (first value in the block, frames)
@@ -48,7 +48,7 @@ class Clips:
     def keep(self, rows: Iterable[int]) -> None:
         """Read these clips into memory until it is full; of the rest look at the headers.
 
-        What cannot be read goes to `faults`.
+        What cannot be read goes to `unreadable`.
         """
         values: list[Tensor] = []
         size = 0
@@ -62,9 +62,9 @@ class Clips:
                 elif self.task.folder is not None:
                     isolated.info(self.task.path(index))
             except AudioError as error:
-                self.faults[index] = str(error)
+                self.unreadable[index] = str(error)
         self.block = torch.cat(values) if values else self.block
 
     def readable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` that are not known to be unreadable."""
-        return np.array([row for row in rows.tolist() if row not in self.faults], dtype=np.int64)
+        return np.array([row for row in rows.tolist() if row not in self.unreadable], dtype=np.int64)

@@ -40,12 +40,12 @@ class Stream(Dataset[dict[str, Any]]):
         self.orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        recipe, faults = self.recipe, dict[int, str]()
+        recipe, unreadable = self.recipe, dict[int, str]()
         rng = np.random.default_rng((recipe.seed, AUGMENT, position))
-        index, logmel = self._clip(self.row(position), (REPLACEMENT, position), faults)
+        index, logmel = self._clip(self.row(position), (REPLACEMENT, position), unreadable)
         label = self._label(index)
         if recipe.mixup and position > 0 and rng.random() < recipe.mixup_probability:
-            other, partner = self._partner(position, rng.random(), faults)
+            other, partner = self._partner(position, rng.random(), unreadable)
             weight = rng.beta(recipe.mixup, recipe.mixup)
             logmel, label = mix(logmel, label, partner, self._label(other), weight, rng.random())
         if any(recipe.masks):
@@ -55,7 +55,7 @@ class Stream(Dataset[dict[str, Any]]):
             logmel = resize_crop(logmel[None], crops)[0]
         partial = {index: self.clips.partial[index]} if index in self.clips.partial else {}
         item = {"position": position, "logmel": logmel, "label": label}
-        return item | {"faults": faults, "partial": partial}
+        return item | {"unreadable": unreadable, "partial": partial}
 
     def row(self, position: int) -> int:
         """Index of the clip at a position."""
@@ -76,21 +76,21 @@ class Stream(Dataset[dict[str, Any]]):
             return rng.choice(self.rows, self.per_epoch, p=self.weights)
         return np.resize(rng.permutation(self.rows), self.per_epoch)
 
-    def _partner(self, position: int, draw: float, faults: dict[int, str]) -> tuple[int, Tensor]:
+    def _partner(self, position: int, draw: float, unreadable: dict[int, str]) -> tuple[int, Tensor]:
         """What the clip at `position` is mixed with, by a draw from [0, 1)."""
         if self.recipe.mixup_bank:
             before = position - 1 - int(draw * min(position, self.recipe.mixup_bank))
-            return self._clip(self.row(before), (REPLACEMENT, before), faults)
-        return self._clip(int(self.rows[int(draw * len(self.rows))]), (PARTNER, position), faults)
+            return self._clip(self.row(before), (REPLACEMENT, before), unreadable)
+        return self._clip(int(self.rows[int(draw * len(self.rows))]), (PARTNER, position), unreadable)
 
-    def _clip(self, first: int, draw: tuple[int, int], faults: dict[int, str]) -> tuple[int, Tensor]:
+    def _clip(self, first: int, draw: tuple[int, int], unreadable: dict[int, str]) -> tuple[int, Tensor]:
         """The clip `first`, or another in its place, the same one for each `draw`, if it cannot be read."""
         for index in self._candidates(first, draw):
             try:
                 return index, self.clips[index]
             except AudioError as error:
-                faults[index] = str(error)
-        raise CorpusError(f"{ATTEMPTS} clips in a row could not be read, the last: {faults[index]}")
+                unreadable[index] = str(error)
+        raise CorpusError(f"{ATTEMPTS} clips in a row could not be read, the last: {unreadable[index]}")
 
     def _candidates(self, first: int, draw: tuple[int, int]) -> Iterator[int]:
         yield first
@@ -99,7 +99,7 @@ class Stream(Dataset[dict[str, Any]]):
 
 
 def loader(stream: Stream, positions: BatchPositions, workers: int, lost: Lost = give_up) -> Batches:
-    """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `faults`.
+    """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `unreadable`.
 
     `position` is the first clip's.
     """
@@ -139,6 +139,6 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         "logmels": logmels,
         "lengths": torch.tensor(lengths),
         "labels": torch.stack([item["label"] for item in items]),
-        "faults": {index: reason for item in items for index, reason in item["faults"].items()},
+        "unreadable": {index: reason for item in items for index, reason in item["unreadable"].items()},
         "partial": {index: remark for item in items for index, remark in item["partial"].items()},
     }

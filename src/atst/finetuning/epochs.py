@@ -82,7 +82,7 @@ class Epochs(lightning.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, FinetuningModule)
-        self.clips.faults |= batch["faults"]
+        self.clips.unreadable |= batch["unreadable"]
         self.clips.partial |= batch["partial"]
         step = trainer.global_step
         if step == self.last:

@@ -79,7 +79,7 @@ class Outcome:
     valid: Tensor  # logits (v, C)
     test_rows: list[int]
     test: Tensor  # logits (t, C)
-    faults: dict[int, str] = field(default_factory=dict)  # clips that could not be read
+    unreadable: dict[int, str] = field(default_factory=dict)  # index of a clip: why
 
     def save(self, folder: Path) -> None:
         """Write it to the folder of its training, the text last."""
@@ -91,7 +91,7 @@ class Outcome:
             "epoch": self.epoch,
             "valid_rows": self.valid_rows,
             "test_rows": self.test_rows,
-            "faults": list(self.faults.items()),
+            "unreadable": list(self.unreadable.items()),
         }
         with new_file(folder / "outcome.json") as path:
             path.write_text(json.dumps(text))
@@ -103,7 +103,7 @@ def load_outcome(folder: Path) -> Outcome | None:
         return None
     text = json.loads((folder / "outcome.json").read_text())
     logits = load_file(folder / "logits.safetensors")
-    text["history"], text["faults"] = History(**text["history"]), dict(text["faults"])
+    text["history"], text["unreadable"] = History(**text["history"]), dict(text["unreadable"])
     return Outcome(valid=logits["valid"], test=logits["test"], **text)
 
 
@@ -139,7 +139,7 @@ def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
     """
     folder = job.folder / "training" / part.name
     if (done := load_outcome(folder)) is not None:
-        job.clips.faults |= done.faults
+        job.clips.unreadable |= done.unreadable
         return done
     folder.mkdir(parents=True, exist_ok=True)
     network = Network(job.model, len(job.task.label_names), job.recipe)
@@ -156,12 +156,12 @@ def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
     valid, valid_rows = predict(network, job.clips, part.valid.tolist())
     test, test_rows = predict(network, job.clips, part.test.tolist())
     if len(part.test) and not test_rows:  # nothing is saved, so that a resumed one tests again
-        first = job.clips.faults[int(part.test[0])]
+        first = job.clips.unreadable[int(part.test[0])]
         raise AtstError(
             f"task {job.task.name}: no test clip can be read, the first: {first}; repair the files, and the "
             "same command with --resume tests what was trained."
         )
-    outcome = Outcome(history, epoch, valid_rows, valid, test_rows, test, dict(job.clips.faults))
+    outcome = Outcome(history, epoch, valid_rows, valid, test_rows, test, dict(job.clips.unreadable))
     network.save(folder / "network.safetensors")
     outcome.save(folder)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

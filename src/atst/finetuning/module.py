@@ -97,7 +97,7 @@ def predict(
 ) -> tuple[Tensor, list[int]]:
     """Logits (n, C) of the clips `rows`, in float32 on the CPU, and which of them could be read.
 
-    What cannot be read goes to `clips.faults`.
+    What cannot be read goes to `clips.unreadable`.
     """
     where, was_training = network.linear.weight.device, network.training
     network.eval()
@@ -106,7 +106,7 @@ def predict(
         try:
             batch.append(clips[index].to(where))
         except AudioError as error:
-            clips.faults[index] = str(error)
+            clips.unreadable[index] = str(error)
             continue
         read.append(index)
         if len(batch) == batch_size:

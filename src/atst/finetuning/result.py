@@ -93,7 +93,7 @@ def result_of(
     task, recipe = job.task, job.recipe
     chosen = [_choice(job, part, outcome) for part, outcome in zip(parts, outcomes, strict=True)]
     value = float(np.mean([choice.value for choice in chosen]))
-    faults = sorted(job.clips.faults.items())
+    unreadable = sorted(job.clips.unreadable.items())
     return FinetuneResult(
         task=task.name,
         model=job.model.name,
@@ -110,8 +110,8 @@ def result_of(
         calibration=calibration,
         trained_on="all training clips" if job.few is None else job.few.words,
         kept=kept,
-        clips=len(task) - len(faults),
-        skipped=[(task.title(index), task.reason(index, reason)) for index, reason in faults],
+        clips=len(task) - len(unreadable),
+        skipped=[(task.title(index), task.reason(index, reason)) for index, reason in unreadable],
         warnings=_warnings(job, parts, outcomes),
         fingerprint=job.model.fingerprint,
         task_fingerprint=task_fingerprint(task),
@@ -134,7 +134,7 @@ def _warnings(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> l
     rows = np.arange(len(task))
     train = np.stack([np.isin(rows, job.clips.readable(part.train)) for part in parts], axis=1)
     test = np.stack([np.isin(rows, outcome.test_rows) for outcome in outcomes], axis=1)
-    return left_out(task, len(job.clips.faults)) + unseen(task, rows, train, test)
+    return left_out(task, len(job.clips.unreadable)) + unseen(task, rows, train, test)
 
 
 def _choice(job: Job, part: Part, outcome: Outcome) -> Choice:

@@ -107,7 +107,7 @@ def _read_ahead(job: Job, parts: Sequence[Part]) -> None:
     for part in parts:
         for name, rows in (("training", part.train), ("validation", part.valid)):
             if len(rows) and not len(job.clips.readable(rows)):
-                first = job.clips.faults[int(rows[0])]
+                first = job.clips.unreadable[int(rows[0])]
                 raise AtstError(f"task {job.task.name}: no {name} clip can be read, the first: {first}")
 
 

@@ -29,7 +29,8 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     An item has `views` (2, 64, T) log-mel, or (2, N) waveforms when `logmel` is false; `draws` (14,);
     `real`, the share of the segments that is sound and not padding; `differ`, whether the segments do;
-    `faults`, the clips that could not be used and were replaced, and those of recordings cut short.
+    `errors`, path and reason of clips that were replaced because they could not be used, and of clips from
+    recordings that were cut short.
     """
 
     def __init__(self, corpus: Corpus, recipe: Recipe, logmel: bool) -> None:
@@ -44,17 +45,17 @@ class PairDataset(Dataset[dict[str, Any]]):
         draws = np.random.default_rng((self.seed, PAIR, position)).random(N_DRAWS)
         if self.same_segment:
             draws[1] = draws[0]
-        faults: list[tuple[str, str]] = []
+        errors: list[tuple[str, str]] = []
         for index in self._candidates(position):
             try:
                 remarks: list[str] = []
                 pair, real, differ = self._segments(index, draws, remarks)
-                faults += [(self.corpus.name(index), PARTLY + remark) for remark in remarks]
+                errors += [(self.corpus.name(index), PARTLY + remark) for remark in remarks]
                 break
             except AudioError as error:
-                faults.append((self.corpus.name(index), str(error)))
+                errors.append((self.corpus.name(index), str(error)))
         else:
-            raise CorpusError(f"{ATTEMPTS} clips in a row could not be used, the last: {faults[-1][1]}")
+            raise CorpusError(f"{ATTEMPTS} clips in a row could not be used, the last: {errors[-1][1]}")
         views = torch.from_numpy(pair)  # (2, N)
         if self.frontend is not None:
             views = self.frontend(views)  # (2, 64, T)
@@ -64,7 +65,7 @@ class PairDataset(Dataset[dict[str, Any]]):
             "position": position,
             "real": real,
             "differ": float(differ),
-            "faults": faults,
+            "errors": errors,
         }
 
     def _candidates(self, position: int) -> Iterator[int]:
@@ -134,5 +135,5 @@ def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         "position": items[0]["position"],
         "real": float(np.mean([item["real"] for item in items])),
         "differ": float(np.mean([item["differ"] for item in items])),
-        "faults": [fault for item in items for fault in item["faults"]],
+        "errors": [error for item in items for error in item["errors"]],
     }

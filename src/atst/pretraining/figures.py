@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from atst.corpus import Corpus
 from atst.pretraining import data
 from atst.pretraining.heads import OUTPUT
-from atst.pretraining.health import UNIFORM_SPREAD
+from atst.pretraining.health import UNIFORM_STD
 from atst.pretraining.recipe import Recipe
 from atst.pretraining.views import Views
 from atst.training.loader import BatchPositions
@@ -25,17 +25,17 @@ Columns = Mapping[str, NDArray[np.float64]]  # of metrics.csv: a value a step, N
 
 
 def learning(columns: Columns) -> Figure:
-    """Loss, spread and effective rank of the outputs, and the watched task's accuracy if there is one."""
+    """Loss, output std and effective rank of the outputs, and the watched task's accuracy if there is one."""
     watched = bool((~np.isnan(columns["watch"])).any())
     figure, axes = _row(4 if watched else 3, 3.0, columns["step"])
     _curve(axes[0], columns, "loss", "C0")
     axes[0].set_title("loss")
     for network, colour in (("student", "C0"), ("teacher", "C1")):
-        _curve(axes[1], columns, f"spread_{network}", colour, network)
+        _curve(axes[1], columns, f"output_std_{network}", colour, network)
         _curve(axes[2], columns, f"rank_{network}", colour, network)
-    axes[1].axhline(UNIFORM_SPREAD, color=GREY, linestyle="--", linewidth=1)
-    axes[1].set(title="spread of outputs", ylim=(0, 1.15 * UNIFORM_SPREAD))
-    axes[1].text(0.99, UNIFORM_SPREAD * 1.02, "uniform: 1/16", ha="right", va="bottom", fontsize=8,
+    axes[1].axhline(UNIFORM_STD, color=GREY, linestyle="--", linewidth=1)
+    axes[1].set(title="output std", ylim=(0, 1.15 * UNIFORM_STD))
+    axes[1].text(0.99, UNIFORM_STD * 1.02, "uniform: 1/16", ha="right", va="bottom", fontsize=8,
                  color=GREY, transform=axes[1].get_yaxis_transform())  # fmt: skip
     axes[2].set(title=f"effective rank (of {OUTPUT})", ylim=(0, 1.1 * axes[2].get_ylim()[1]))
     axes[1].legend(frameon=False, fontsize=8, loc="lower right")

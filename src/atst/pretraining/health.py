@@ -5,9 +5,9 @@ from collections import deque
 
 from atst.pretraining.heads import OUTPUT
 
-UNIFORM_SPREAD = OUTPUT**-0.5  # 1/16
+UNIFORM_STD = OUTPUT**-0.5  # 1/16
 WINDOW = 50  # steps averaged before judging
-LOW_SPREAD = 0.2  # of the uniform spread
+LOW_STD = 0.2  # of the uniform output std
 LOW_RANK = 3.0
 
 ADVICE = (
@@ -18,24 +18,24 @@ ADVICE = (
 
 
 class Health:
-    """Watches the spread and effective rank of the outputs; says once when they have collapsed."""
+    """Watches output std and effective rank of the student; warns once when they have collapsed."""
 
     def __init__(self) -> None:
-        self.spreads: deque[float] = deque(maxlen=WINDOW)
+        self.stds: deque[float] = deque(maxlen=WINDOW)
         self.ranks: deque[float] = deque(maxlen=3)
         self.warned = False
 
-    def update(self, spread: float, rank: float | None) -> str | None:
-        """Take the student's spread at a step, and its effective rank where known; a warning, or none."""
-        self.spreads.append(spread)
+    def update(self, std: float, rank: float | None) -> str | None:
+        """Takes the output std of a step, and the effective rank where known; returns a warning, if any."""
+        self.stds.append(std)
         if rank is not None:
             self.ranks.append(rank)
-        if self.warned or len(self.spreads) < WINDOW:
+        if self.warned or len(self.stds) < WINDOW:
             return None
-        mean = math.fsum(self.spreads) / WINDOW
+        mean = math.fsum(self.stds) / WINDOW
         low_rank = len(self.ranks) == 3 and max(self.ranks) < LOW_RANK
-        if mean >= LOW_SPREAD * UNIFORM_SPREAD and not low_rank:
+        if mean >= LOW_STD * UNIFORM_STD and not low_rank:
             return None
         self.warned = True
         shown = f"{self.ranks[-1]:.1f}" if self.ranks else "unknown"
-        return f"spread of outputs {mean:.4f} (0.0625 when uniform), rank {shown} of {OUTPUT}. {ADVICE}"
+        return f"output std {mean:.4f} (0.0625 when uniform), rank {shown} of {OUTPUT}. {ADVICE}"

@@ -1,4 +1,4 @@
-"""What a run tells: metrics, TensorBoard events, faulty clips, progress and warnings."""
+"""What a run tells: metrics, TensorBoard events, unreadable clips, progress and warnings."""
 
 import csv
 import math
@@ -33,7 +33,7 @@ from atst.pretraining.health import Health
 from atst.pretraining.module import RANK_EVERY, PretrainingModule
 
 COLUMNS = (
-    "step", "loss", "spread_student", "spread_teacher", "rank_student", "rank_teacher", "padding",
+    "step", "loss", "output_std_student", "output_std_teacher", "rank_student", "rank_teacher", "padding",
     "differing", "learning_rate", "weight_decay", "ema", "clips_per_second", "watch",
 )  # fmt: skip
 LINE_SECONDS = 15.0
@@ -55,9 +55,9 @@ class RunLog(lightning.Callback):
         self.health = Health()
         self.progress = _Progress(first_step, total, clips_per_step)
         self.rows: list[Row] = []
-        self.unlisted: list[tuple[str, str]] = []  # faults of this process since the last flush
+        self.unlisted: list[tuple[str, str]] = []  # unreadable clips of this process since the last flush
         self.newest = first_step  # step of the newest row that is written
-        self.faults = dict(read_errors(folder))
+        self.listed = dict(read_errors(folder))
         self.last = self.flushed = time.monotonic()
         if writes:
             _keep_rows(folder / "metrics.csv", first_step)
@@ -82,7 +82,7 @@ class RunLog(lightning.Callback):
         batch_idx: int,
     ) -> None:
         assert isinstance(pl_module, PretrainingModule)
-        self.unlisted += batch["faults"]
+        self.unlisted += batch["errors"]
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         step = trainer.global_step - 1
@@ -101,7 +101,7 @@ class RunLog(lightning.Callback):
 
         Raises `TrainingError` when a loss was not finite.
         """
-        self._list_faults()
+        self._list_errors()
         for row in self.rows:
             row.update({key: float(value) for key, value in row.items() if key != "step"})
             if not math.isfinite(row["loss"]):
@@ -132,7 +132,7 @@ class RunLog(lightning.Callback):
 
     def _write(self, rows: list[Row]) -> None:
         for row in rows:
-            warning = self.health.update(row["spread_student"], row.get("rank_student"))
+            warning = self.health.update(row["output_std_student"], row.get("rank_student"))
             if warning:
                 self.progress.say(f"warning: step {row['step']}: {warning}")
             for key, value in row.items():
@@ -143,7 +143,7 @@ class RunLog(lightning.Callback):
         self.progress.update(rows)
         self.tensorboard.flush()
 
-    def _list_faults(self) -> None:
+    def _list_errors(self) -> None:
         """Append the clips that any process could not use, or only partly, to `errors.csv`, each once."""
         found = [self.unlisted]
         if dist.is_available() and dist.is_initialized():
@@ -152,17 +152,17 @@ class RunLog(lightning.Callback):
         self.unlisted = []
         self.note(chain(*found))
 
-    def note(self, faults: Iterable[Skipped]) -> None:
+    def note(self, errors: Iterable[Skipped]) -> None:
         """Append to `errors.csv` what it does not list yet."""
-        own = {writable(clip): writable(reason) for clip, reason in faults}
-        new = {clip: reason for clip, reason in own.items() if clip not in self.faults}
-        self.faults |= new
+        found = {writable(clip): writable(reason) for clip, reason in errors}
+        new = {clip: reason for clip, reason in found.items() if clip not in self.listed}
+        self.listed |= new
         if new and self.writes:
             append_errors(self.folder, new.items())
 
 
 class _Progress:
-    """A bar on a terminal, else a line now and then: step, loss, spread, speed, time left."""
+    """A bar on a terminal, else a line now and then: step, loss, output std, speed, time left."""
 
     def __init__(self, first: int, total: int, clips_per_step: int) -> None:
         self.first, self.total, self.clips_per_step = first, total, clips_per_step
@@ -189,7 +189,7 @@ class _Progress:
             expected = clock(seconds / len(rows) * (self.total - self.first))
             self.say(f"expected: {expected} in all, at the speed of the first steps")
             self.estimated = True
-        text = f"loss {last['loss']:.3f}  spread {last['spread_student']:.4f}  {speed:.0f} clips/s"
+        text = f"loss {last['loss']:.3f}  output std {last['output_std_student']:.4f}  {speed:.0f} clips/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=done, description=text)
         elif now - self.line >= LINE_SECONDS or done >= self.total:

@@ -46,7 +46,7 @@ class TeacherStudent(nn.Module):
 
         Mean of two cross terms, each the squared distance between the student's prediction for one
         view and the teacher's projection of the other (ATST equations 1 and 2). `stats` holds the
-        outputs `student` and `teacher` `(2B, 256)`, detached, and the `spread` of each.
+        outputs `student` and `teacher` `(2B, 256)`, detached, and `output_std` of each.
         """
         views, lengths = (view1, view2), (lengths1, lengths2)
         student = self.student["predictor"](self.student["projector"](_cls(self.student, views, lengths)))
@@ -58,7 +58,7 @@ class TeacherStudent(nn.Module):
         loss = (distance(student2, teacher1) + distance(student1, teacher2)) / 2
         with torch.no_grad():
             stats = {"student": student.detach(), "teacher": teacher}
-            stats |= {"spread_student": spread(student), "spread_teacher": spread(teacher)}
+            stats |= {"output_std_student": output_std(student), "output_std_teacher": output_std(teacher)}
         return loss, stats
 
     @torch.no_grad()
@@ -89,7 +89,7 @@ def distance(prediction: Tensor, target: Tensor) -> Tensor:
     return (2.0 - 2.0 * nn.functional.cosine_similarity(prediction, target, dim=-1)).mean()
 
 
-def spread(outputs: Tensor) -> Tensor:
+def output_std(outputs: Tensor) -> Tensor:
     """Mean over dimensions of the standard deviation of the L2-normalised rows of `(N, 256)`.
 
     1/16 when the directions are spread uniformly, near 0 when all inputs give one output.

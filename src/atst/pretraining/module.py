@@ -41,8 +41,8 @@ class PretrainingModule(lightning.LightningModule):
         loss, stats = self.pair.loss(view1, view2)
         self.statistics = {
             "loss": loss.detach(),
-            "spread_student": stats["spread_student"],
-            "spread_teacher": stats["spread_teacher"],
+            "output_std_student": stats["output_std_student"],
+            "output_std_teacher": stats["output_std_teacher"],
             "padding": 1.0 - batch["real"],
             "differing": batch["differ"],
         }

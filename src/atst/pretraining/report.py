@@ -16,17 +16,17 @@ from atst.output.skipped import PARTLY, Skipped, read_errors
 from atst.pretraining import figures
 from atst.pretraining.figures import Columns
 from atst.pretraining.heads import OUTPUT
-from atst.pretraining.health import UNIFORM_SPREAD, WINDOW, Health
+from atst.pretraining.health import UNIFORM_STD, WINDOW, Health
 from atst.pretraining.log import COLUMNS
 from atst.pretraining.recipe import Recipe
 from atst.training.augment import MIXUP_RATIO
 
 REPORT = "report.html"
-FAULTS_SHOWN = 20
+ERRORS_SHOWN = 20
 FEW_DIFFER = 0.5
 LEARNING = (
-    f"Pale: each step; dark: running mean. Dashed: the spread of {OUTPUT}-dimensional outputs that point "
-    "evenly in all directions. A loss near 0 with spread and rank near their floor is collapse, not success."
+    f"Pale: each step; dark: running mean. Dashed: the output std of {OUTPUT}-dimensional outputs that point "
+    "evenly in all directions. A loss near 0 with output std and rank near their floor means collapse."
 )
 SCHEDULES = "What the optimiser and the teacher were given at each step, and how fast the steps went."
 MIXUP = f"mixup (one of the clips before is added, at most {MIXUP_RATIO:.0%} of the sum)"
@@ -40,12 +40,12 @@ VIEWS = (
 def write_run_report(folder: Path, recipe: Recipe, corpus: Corpus, devices: int = 1) -> None:
     """Write `report.html` of a run folder from its `metrics.csv` and `errors.csv`; takes a second or two."""
     columns = _read_metrics(folder / "metrics.csv")
-    faults = read_errors(folder)
+    errors = read_errors(folder)
     clips_per_step = recipe.batch_size * recipe.accumulate * devices
     sections = [
         Section("", [_headline(columns, recipe, corpus, clips_per_step), *_health(columns, recipe)]),
         Section("Is it learning?", [Plot(figures.learning(columns), LEARNING)]),
-        Section("What it was fed", [_fed(columns, corpus, faults), *_fault_list(faults)]),
+        Section("What it was fed", [_fed(columns, corpus, errors), *_error_list(errors)]),
         Section("Two views of some clips", [_views(recipe, corpus)]),  # type: ignore[arg-type]  # hashed by identity
         Section("Schedules and speed", [Plot(figures.schedules(columns), SCHEDULES)]),
         Section("Recipe", [_recipe_table(recipe)]),
@@ -88,20 +88,20 @@ def _duration(seconds: float) -> str:
 def _health(columns: Columns, recipe: Recipe) -> list[Part]:
     """In words: collapsed at some step, collapsed still, or not; and pairs that are too alike."""
     parts: list[Part] = []
-    spread, rank = columns["spread_student"], columns["rank_student"]
-    warning = _first_warning(spread, rank)
+    stds, ranks = columns["output_std_student"], columns["rank_student"]
+    warning = _first_warning(stds, ranks)
     if warning is not None:
         step, text = warning
         since = ""
-        if _first_warning(spread[-2 * WINDOW :], rank[-2 * WINDOW :]) is None:
+        if _first_warning(stds[-2 * WINDOW :], ranks[-2 * WINDOW :]) is None:
             since = f" The last {2 * WINDOW} steps show no collapse."
         parts.append(Alert(f"Step {columns['step'][step]:.0f}: {text}{since}"))
-    elif len(spread) >= WINDOW:
-        known = rank[~np.isnan(rank)]
-        shown = f", effective rank {known[-1]:.0f} of {OUTPUT}" if len(known) else ""
+    elif len(stds) >= WINDOW:
+        measured = ranks[~np.isnan(ranks)]
+        rank = f", effective rank {measured[-1]:.0f} of {OUTPUT}" if len(measured) else ""
         parts.append(
-            f"No sign of collapse: spread of the outputs {spread[-WINDOW:].mean():.3f} "
-            f"({UNIFORM_SPREAD:.4f} when uniform){shown}."
+            f"No sign of collapse: output std {stds[-WINDOW:].mean():.3f} "
+            f"({UNIFORM_STD:.4f} when uniform){rank}."
         )
     else:
         parts.append(f"Too early to tell whether it learns: that takes {WINDOW} steps.")
@@ -116,20 +116,20 @@ def _health(columns: Columns, recipe: Recipe) -> list[Part]:
     return parts
 
 
-def _first_warning(spread: NDArray[np.float64], rank: NDArray[np.float64]) -> tuple[int, str] | None:
+def _first_warning(stds: NDArray[np.float64], ranks: NDArray[np.float64]) -> tuple[int, str] | None:
     """Row of the first warning that the run's log would give, and the warning."""
     health = Health()
-    for row, (s, r) in enumerate(zip(spread.tolist(), rank.tolist(), strict=True)):
-        text = health.update(s, None if math.isnan(r) else r)
+    for row, (std, rank) in enumerate(zip(stds.tolist(), ranks.tolist(), strict=True)):
+        text = health.update(std, None if math.isnan(rank) else rank)
         if text is not None:
             return row, text
     return None
 
 
-def _fed(columns: Columns, corpus: Corpus, faults: list[Skipped]) -> Table:
-    partly = sum(reason.startswith(PARTLY) for _, reason in faults)
+def _fed(columns: Columns, corpus: Corpus, errors: list[Skipped]) -> Table:
+    partly = sum(reason.startswith(PARTLY) for _, reason in errors)
     at_start = {name for name, _ in corpus.skipped}
-    replaced = sum(clip not in at_start for clip, _ in faults) - partly
+    replaced = sum(clip not in at_start for clip, _ in errors) - partly
     median, longest = np.median(corpus.seconds), corpus.seconds.max()
     return Table(
         ["", ""],
@@ -144,17 +144,17 @@ def _fed(columns: Columns, corpus: Corpus, faults: list[Skipped]) -> Table:
                 "files left out at the start",
                 f"{len(corpus.skipped):,} (shorter than min_seconds, or unreadable)",
             ],
-            ["faulty clips replaced", f"{replaced:,}"],
+            ["unreadable clips replaced", f"{replaced:,}"],
             ["clips of recordings that were cut short", f"{partly:,}"],
         ],
     )
 
 
-def _fault_list(faults: list[Skipped]) -> list[Part]:
-    if not faults:
+def _error_list(errors: list[Skipped]) -> list[Part]:
+    if not errors:
         return []
-    more = f"The first {FAULTS_SHOWN}; errors.csv has all." if len(faults) > FAULTS_SHOWN else ""
-    rows = [list(fault) for fault in faults[:FAULTS_SHOWN]]
+    more = f"The first {ERRORS_SHOWN}; errors.csv has all." if len(errors) > ERRORS_SHOWN else ""
+    rows = [list(error) for error in errors[:ERRORS_SHOWN]]
     return [part for part in (more, Table(["clip", "reason"], rows)) if part]
 
 

@@ -62,15 +62,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished or stopped run left: its folder, steps done, whether stopped early, faulty clips.
+    """What a finished or stopped run left: folder, steps done, whether it stopped early, counts of clips.
 
-    Neither count has files that were left out at the start.
+    Neither count includes files that were left out at the start.
     """
 
     folder: Path
     steps: int
     stopped: bool
-    faults: int
+    unreadable: int  # clips that were replaced by others
     partly: int = 0  # clips of recordings that were cut short
 
 
@@ -149,7 +149,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
             log.close()
     saver.raise_failure(trainer.global_step)
     at_start = {writable(path) for path, _ in job.corpus.skipped}
-    reasons = [reason for clip, reason in log.faults.items() if clip not in at_start]
+    reasons = [reason for clip, reason in log.listed.items() if clip not in at_start]
     partly = sum(reason.startswith(PARTLY) for reason in reasons)
     return Run(job.folder, trainer.global_step, saver.stopped, len(reasons) - partly, partly)
 

@@ -5,18 +5,18 @@ from pathlib import Path
 from atst.errors import UsageError, unknown
 from atst.tasks.division import drawn
 from atst.tasks.folders import folder_task
-from atst.tasks.published import Figure, published
-from atst.tasks.registry import KNOWN, known_classes, load_known
-from atst.tasks.spec import Known
+from atst.tasks.published import PublishedResult, published
+from atst.tasks.registry import DATASETS, load_registered, registered_classes
+from atst.tasks.spec import DatasetSpec
 from atst.tasks.synthetic import synthetic_task
 from atst.tasks.tables import read_task
 from atst.tasks.task import Metric, Task
 
 __all__ = [
-    "KNOWN",
-    "Figure",
-    "Known",
+    "DATASETS",
+    "DatasetSpec",
     "Metric",
+    "PublishedResult",
     "Task",
     "classes_of",
     "drawn",
@@ -51,8 +51,8 @@ def load_task(
     name = str(task)
     if name == "synthetic":
         return synthetic_task()
-    if name in KNOWN:
-        return load_known(name, data, option, seed)
+    if name in DATASETS:
+        return load_registered(name, data, option, seed)
     path = Path(task)
     if data is not None and (name.endswith(".csv") or path.exists()):
         raise UsageError(f"{option} {data} is for registered tasks; {name} is a path, so leave it out.")
@@ -68,12 +68,12 @@ def classes_of(task: str | Path, data: str | Path | None = None) -> tuple[list[s
 
     Of a registered task the metadata files are enough. Arguments and errors are those of `load_task`.
     """
-    if str(task) in KNOWN:
-        return known_classes(str(task), data)
+    if str(task) in DATASETS:
+        return registered_classes(str(task), data)
     loaded = load_task(task, data)
     return loaded.label_names, loaded.multi_label
 
 
 def task_names() -> list[str]:
     """The registered names."""
-    return sorted([*KNOWN, "synthetic"])
+    return sorted([*DATASETS, "synthetic"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from atst.errors import AtstError, UsageError
 from atst.tasks.listing import SHOWN
-from atst.tasks.registry import KNOWN, official_root, read_official, read_prepared
-from atst.tasks.spec import Known
+from atst.tasks.registry import DATASETS, official_root, read_official, read_prepared
+from atst.tasks.spec import DatasetSpec
 
 TINY = 200  # bytes: no audio of a registered task is so small, but a git-lfs pointer is
 
@@ -35,7 +35,7 @@ class Check:
 
     def lines(self) -> list[str]:
         """The findings, a line each."""
-        known = KNOWN[self.task]
+        spec = DATASETS[self.task]
         lines = [f"{self.task} in {self.folder}, read from {self.layout}"]
         for part in sorted({*self.expected, *self.found}, key=_order):
             wanted = f" of {self.expected[part]}" if part in self.expected else ""
@@ -43,7 +43,7 @@ class Check:
         classes, of = self.classes
         lines.append(f"classes: {classes}" + ("" if of is None else f" of {of}"))
         lines.append(f"labels without a file: {_some(self.missing)}")
-        why = f" ({known.spare})" if self.spare and known.spare else ""
+        why = f" ({spec.spare})" if self.spare and spec.spare else ""
         lines.append(f"files without a label: {_some(self.spare)}{why}")
         if self.tiny:
             lines.append(f"too small to be audio, perhaps pointers of git-lfs: {_some(self.tiny)}")
@@ -51,7 +51,7 @@ class Check:
 
     def verdict(self) -> str:
         """What is missing, in a sentence, and where it comes from."""
-        known = KNOWN[self.task]
+        spec = DATASETS[self.task]
         if self.complete:
             return f"{self.task} is complete."
         lacks = max(self.lacking, len(self.missing))
@@ -59,8 +59,8 @@ class Check:
         reasons += [f"{len(self.tiny)} files are no audio"] if self.tiny else []
         classes, wanted = self.classes
         reasons += [f"{wanted - classes} classes have no clip"] if wanted and classes < wanted else []
-        rest = " The rest can be used." if known.vanishing and any(self.found.values()) else ""
-        return f"{self.task}: {', '.join(reasons)}.{rest} Files: {known.get}."
+        rest = " The rest can be used." if spec.vanishing and any(self.found.values()) else ""
+        return f"{self.task}: {', '.join(reasons)}.{rest} Files: {spec.get}."
 
     @property
     def lacking(self) -> int:
@@ -74,41 +74,41 @@ def check_task(name: str, folder: str | Path) -> Check:
     Raises `AtstError` if the metadata cannot be found or read: the message says what is not there and where
     it comes from.
     """
-    known, folder = KNOWN[name], Path(folder)
+    spec, folder = DATASETS[name], Path(folder)
     if not folder.is_dir():
-        raise UsageError(f"task {name}: {folder} is no folder. Files: {known.get}.")
-    if (folder / known.table).is_file():
-        root, layout = folder, known.table
-        listing, missing, spare = read_prepared(folder / known.table)
+        raise UsageError(f"task {name}: {folder} is no folder. Files: {spec.get}.")
+    if (folder / spec.table).is_file():
+        root, layout = folder, spec.table
+        listing, missing, spare = read_prepared(folder / spec.table)
     else:
         try:
             root = official_root(name, folder)
         except UsageError as error:  # the question is whether it is there: that it is not is no wrong usage
             raise AtstError(str(error)) from error
-        layout = ", ".join(known.layout(root))
-        listing, missing, spare = read_official(known, root)
+        layout = ", ".join(spec.layout(root))
+        listing, missing, spare = read_official(spec, root)
     found = Counter(listing.parts)
-    if "all" in known.clips:
+    if "all" in spec.clips:
         found = Counter({"all": len(listing.parts)})
     return Check(
         name,
         root,
         layout,
-        _expected(known, found),
+        _expected(spec, found),
         dict(found),
-        (len({label for labels in listing.labels for label in labels}), known.classes),
+        (len({label for labels in listing.labels for label in labels}), spec.classes),
         missing,
         spare,
         [file for file in listing.files if (root / file).stat().st_size < TINY],
     )
 
 
-def _expected(known: Known, found: Counter[str]) -> dict[str, int]:
+def _expected(spec: DatasetSpec, found: Counter[str]) -> dict[str, int]:
     """By part, or the total where a prepared table divides the clips in other parts."""
-    if set(found) <= set(known.clips):
-        return known.clips
+    if set(found) <= set(spec.clips):
+        return spec.clips
     found["all"] = sum(found.values())
-    return {"all": known.total}
+    return {"all": spec.total}
 
 
 def _order(part: str) -> tuple[int, int, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from atst.errors import UsageError
 from atst.tasks.listing import Listing, open_table, read_lines
-from atst.tasks.spec import Archive, Known
+from atst.tasks.spec import Archive, DatasetSpec
 
 FAMILIES = ["bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string"]
 FAMILIES += ["synth_lead", "vocal"]
@@ -49,9 +49,9 @@ def read_gtzan(folder: Path, audio: set[str]) -> Listing:
     return listing
 
 
-def _nsynth(about: str, label: str, names: list[str] | None, rates: tuple[float, ...] | None) -> Known:
+def _nsynth(about: str, label: str, names: list[str] | None, rates: tuple[float, ...] | None) -> DatasetSpec:
     parts = ("train", "valid", "test")
-    return Known(
+    return DatasetSpec(
         about,
         "nsynth",
         "NSynth, J. Engel et al. 2017, https://magenta.tensorflow.org/datasets/nsynth",
@@ -68,8 +68,8 @@ def _nsynth(about: str, label: str, names: list[str] | None, rates: tuple[float,
     )
 
 
-def _gmnotes(about: str, clips: dict[str, int], classes: int, table: str) -> Known:
-    return Known(
+def _gmnotes(about: str, clips: dict[str, int], classes: int, table: str) -> DatasetSpec:
+    return DatasetSpec(
         about,
         "gmnotes",
         "notes rendered from the FluidR3 General MIDI sound font",
@@ -81,10 +81,10 @@ def _gmnotes(about: str, clips: dict[str, int], classes: int, table: str) -> Kno
     )
 
 
-MUSIC: dict[str, Known] = {
+MUSIC: dict[str, DatasetSpec] = {
     "nsynth": _nsynth("11 families of instruments", "instrument_family_str", FAMILIES, (2.5e-4, 5e-4, 1e-3)),
     "nsynth-pitch": _nsynth("MIDI pitches of instrument notes", "pitch", None, None),
-    "gtzan": Known(
+    "gtzan": DatasetSpec(
         "10 genres of music, fault-filtered split",
         "gtzan",
         "GTZAN, G. Tzanetakis and P. Cook 2002; split of C. Kereliuk et al. 2015",

@@ -9,7 +9,7 @@ OTHERS = "unknown"  # generation
 
 
 @dataclass(frozen=True)
-class Figure:
+class PublishedResult:
     """One published result."""
 
     task: str
@@ -21,13 +21,13 @@ class Figure:
     source: str  # where the figure was read
 
 
-def published(task: str | None = None) -> list[Figure]:
+def published(task: str | None = None) -> list[PublishedResult]:
     """The published figures of a task, or all of them."""
     return [figure for figure in _table() if task is None or figure.task == task]
 
 
 @cache
-def _table() -> tuple[Figure, ...]:
+def _table() -> tuple[PublishedResult, ...]:
     with Path(__file__).with_name("published.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    return tuple(Figure(**{**row, "value": float(row["value"])}) for row in rows)  # type: ignore[arg-type]
+    return tuple(PublishedResult(**{**row, "value": float(row["value"])}) for row in rows)  # type: ignore[arg-type]

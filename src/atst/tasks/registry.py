@@ -7,58 +7,58 @@ from atst.errors import UsageError
 from atst.tasks.listing import SHOWN, Listing, audio_under, build_task, class_names, with_files
 from atst.tasks.music import MUSIC
 from atst.tasks.sounds import SOUNDS
-from atst.tasks.spec import Known
+from atst.tasks.spec import DatasetSpec
 from atst.tasks.speech import SPEECH
 from atst.tasks.tables import check_segments, read_table, read_task
 from atst.tasks.task import Task
 
-KNOWN: dict[str, Known] = {**SOUNDS, **SPEECH, **MUSIC}
+DATASETS: dict[str, DatasetSpec] = {**SOUNDS, **SPEECH, **MUSIC}
 
 
-def load_known(name: str, data: str | Path | None, option: str = "--data", seed: int = 0) -> Task:
+def load_registered(name: str, data: str | Path | None, option: str = "--data", seed: int = 0) -> Task:
     """The registered task of that name, from a prepared table or the official layout in its folder.
 
     Clips without a file are an error that counts them, but where some can no longer be had (AudioSet):
     there they are left out, and listed in the task's `missing`. A prepared table without parts is divided by
     `seed`. Raises `UsageError`, which calls `data` by the name `option`.
     """
-    known = KNOWN[name]
+    spec = DATASETS[name]
     folder = data_folder(name, data, option)
-    if (folder / known.table).is_file():
-        return read_task(folder / known.table, name, known.rates, known.source, seed)
+    if (folder / spec.table).is_file():
+        return read_task(folder / spec.table, name, spec.rates, spec.source, seed)
     root = official_root(name, folder, option)
-    listing, missing, _ = read_official(known, root)
-    if missing and (not known.vanishing or not listing.files):
+    listing, missing, _ = read_official(spec, root)
+    if missing and (not spec.vanishing or not listing.files):
         shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         count = f"{len(missing)} of {len(missing) + len(listing.files)} clips"
         more = f"atst tasks check {name} --data {folder} says more."
         raise UsageError(f"task {name}: {count} have no file in {root}: {shown}. {more}")
     return build_task(
-        root, root, listing, name=name, rates=known.rates, source=known.source, missing=tuple(missing)
+        root, root, listing, name=name, rates=spec.rates, source=spec.source, missing=tuple(missing)
     )
 
 
-def known_classes(name: str, data: str | Path | None, option: str = "--data") -> tuple[list[str], bool]:
+def registered_classes(name: str, data: str | Path | None, option: str = "--data") -> tuple[list[str], bool]:
     """The names of a registered task's classes, in its order, and whether a clip can have several.
 
-    Its metadata files are enough, whether or not the audio is there. Raises `UsageError` as `load_known`.
+    The metadata files are enough; the audio may be missing. Raises `UsageError` as `load_registered`.
     """
-    known = KNOWN[name]
+    spec = DATASETS[name]
     folder = data_folder(name, data, option)
-    if (folder / known.table).is_file():
-        listing = read_table(folder / known.table)
+    if (folder / spec.table).is_file():
+        listing = read_table(folder / spec.table)
     else:
         root = official_root(name, folder, option)
-        assert known.read is not None, "a task without an official layout has a table"
-        listing = known.read(root, audio_under(root, known.audio))
+        assert spec.read is not None, "a task without an official layout has a table"
+        listing = spec.read(root, audio_under(root, spec.audio))
     return class_names(listing), listing.multi_label
 
 
-def read_official(known: Known, root: Path) -> tuple[Listing, list[str], list[str]]:
+def read_official(spec: DatasetSpec, root: Path) -> tuple[Listing, list[str], list[str]]:
     """The clips with a file, the names of those without, and the audio files without a label."""
-    assert known.read is not None, "a task without an official layout has a table"
-    audio = audio_under(root, known.audio)
-    everything = known.read(root, audio)
+    assert spec.read is not None, "a task without an official layout has a table"
+    audio = audio_under(root, spec.audio)
+    everything = spec.read(root, audio)
     listing, missing = with_files(everything, audio)
     return listing, missing, sorted(audio - set(listing.files))
 
@@ -79,9 +79,9 @@ def official_root(name: str, folder: Path, option: str = "--data") -> Path:
 
     Raises `UsageError` saying what is not there.
     """
-    known = KNOWN[name]
-    if known.read is not None:
-        roots = [folder] if known.lacks(folder) == [] else _unpacked(known, folder)
+    spec = DATASETS[name]
+    if spec.read is not None:
+        roots = [folder] if spec.lacks(folder) == [] else _unpacked(spec, folder)
         if len(roots) == 1:
             return roots[0]
         if roots:
@@ -89,21 +89,21 @@ def official_root(name: str, folder: Path, option: str = "--data") -> Path:
             raise UsageError(
                 f"task {name}: {folder} holds it several times, in {shown}; give one as {option}."
             )
-    absent = known.lacks(folder)
+    absent = spec.lacks(folder)
     rest = f" (official layout: no {', no '.join(absent)})" if absent else ""
     raise UsageError(
-        f"task {name}: {folder} has no {known.table}{rest}; {option} is the folder that holds it. "
-        f"Files: {known.get}."
+        f"task {name}: {folder} has no {spec.table}{rest}; {option} is the folder that holds it. "
+        f"Files: {spec.get}."
     )
 
 
-def _unpacked(known: Known, folder: Path) -> list[Path]:
+def _unpacked(spec: DatasetSpec, folder: Path) -> list[Path]:
     """The folders in `folder` that hold the official layout, whatever they are called."""
     try:
         inside = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     except OSError:
         return []  # it is said below that nothing is there
-    return [path for path in inside if not known.lacks(path)]
+    return [path for path in inside if not spec.lacks(path)]
 
 
 def data_folder(name: str, data: str | Path | None, option: str = "--data") -> Path:
@@ -111,7 +111,7 @@ def data_folder(name: str, data: str | Path | None, option: str = "--data") -> P
     if data is not None:
         return Path(data)
     root = os.environ.get("ATST_DATA")
-    folder = Path(root) / KNOWN[name].folder if root else None
+    folder = Path(root) / DATASETS[name].folder if root else None
     if folder is not None and folder.is_dir():
         return folder
     looked = f" ({folder} does not exist)" if folder else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from atst.errors import UsageError
 from atst.tasks.listing import Listing, open_table, read_rows
-from atst.tasks.spec import Archive, Known
+from atst.tasks.spec import Archive, DatasetSpec
 
 US8K = "UrbanSound8K.csv"
 AUDIOSET_CSV = "https://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/"
@@ -111,9 +111,9 @@ BALANCED, UNBALANCED, EVAL = (
 )
 
 
-def _audioset(about: str, clips: int, *train: str) -> Known:
+def _audioset(about: str, clips: int, *train: str) -> DatasetSpec:
     needs = (*train, EVAL, LABELS)
-    return Known(
+    return DatasetSpec(
         about,
         "audioset",
         "AudioSet, J. F. Gemmeke et al. 2017, https://research.google.com/audioset/",
@@ -133,8 +133,8 @@ def _audioset(about: str, clips: int, *train: str) -> Known:
     )
 
 
-def _esc(about: str, folder: str, each: int, classes: int, license: str, spare: str) -> Known:
-    return Known(
+def _esc(about: str, folder: str, each: int, classes: int, license: str, spare: str) -> DatasetSpec:
+    return DatasetSpec(
         about,
         folder,
         f"ESC-{classes}, K. J. Piczak 2015, https://github.com/karolpiczak/ESC-50",
@@ -152,10 +152,10 @@ def _esc(about: str, folder: str, each: int, classes: int, license: str, spare: 
     )
 
 
-SOUNDS: dict[str, Known] = {
+SOUNDS: dict[str, DatasetSpec] = {
     "audioset20k": _audioset("527 classes of sound, balanced training list", 22160, BALANCED),
     "audioset2m": _audioset("527 classes of sound, both training lists", 2063949, BALANCED, UNBALANCED),
-    "us8k": Known(
+    "us8k": DatasetSpec(
         "10 urban sounds, 10 folds",
         "us8k",
         "UrbanSound8K, J. Salamon et al. 2014, https://urbansounddataset.weebly.com/urbansound8k.html",
@@ -181,7 +181,7 @@ SOUNDS: dict[str, Known] = {
     "esc10": _esc(
         "10 environmental sounds, 5 folds", "esc10", 80, 10, "CC BY 3.0", "the other classes of ESC-50"
     ),
-    "fsd50k": Known(
+    "fsd50k": DatasetSpec(
         "200 classes of sound",
         "fsd50k",
         "FSD50K, E. Fonseca et al. 2020, https://zenodo.org/records/4060432",

@@ -28,7 +28,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Known:
+class DatasetSpec:
     """A data set: where its files and labels are, and what to expect of them."""
 
     about: str

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atst.errors import UsageError
 from atst.tasks.listing import Listing, read_lines
-from atst.tasks.spec import Archive, Known
+from atst.tasks.spec import Archive, DatasetSpec
 
 EMOTIONS = {
     "ANG": "anger",
@@ -79,8 +79,8 @@ def _add(listing: Listing, file: str, label: str, part: str) -> None:
     listing.parts.append(part)
 
 
-def _fsdd(about: str, field: int, classes: int, table: str) -> Known:
-    return Known(
+def _fsdd(about: str, field: int, classes: int, table: str) -> DatasetSpec:
+    return DatasetSpec(
         about,
         "fsdd",
         "Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset",
@@ -98,8 +98,8 @@ def _fsdd(about: str, field: int, classes: int, table: str) -> Known:
     )
 
 
-SPEECH: dict[str, Known] = {
-    "spcv2": Known(
+SPEECH: dict[str, DatasetSpec] = {
+    "spcv2": DatasetSpec(
         "35 spoken words",
         "spcv2",
         "Speech Commands v0.02, P. Warden 2018, https://arxiv.org/abs/1804.03209",
@@ -120,7 +120,7 @@ SPEECH: dict[str, Known] = {
         ),
         rates=(2e-3,),
     ),
-    "voxceleb1": Known(
+    "voxceleb1": DatasetSpec(
         "1251 speakers",
         "voxceleb1",
         "VoxCeleb1, A. Nagrani et al. 2017, https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html",
@@ -135,7 +135,7 @@ SPEECH: dict[str, Known] = {
         archives=(Archive("https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/iden_split.txt"),),
         rates=(0.02, 0.05, 0.1),
     ),
-    "crema-d": Known(
+    "crema-d": DatasetSpec(
         "6 acted emotions, split by actor (ours)",
         "crema-d",
         "CREMA-D, H. Cao et al. 2014, https://github.com/CheyneyComputerScience/CREMA-D",
