@@ -57,7 +57,7 @@ def test_interrupted_it_says_how_to_go_on(calls, tmp_path, monkeypatch):
 def test_a_slow_machine_trains_fewer_steps_and_says_so(calls, tmp_path, monkeypatch, capsys, seconds, steps):
     monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: seconds)
     atst.demo(out=tmp_path)
-    assert f"max_steps={steps}" in calls[0][1]["set"]
+    assert f"max_steps={steps}" in calls[0][1]["overrides"]
     said = capsys.readouterr().err
     assert (f"minutes on this machine: the demo trains {steps}\n" in said) == (steps < 200)
 
@@ -65,7 +65,7 @@ def test_a_slow_machine_trains_fewer_steps_and_says_so(calls, tmp_path, monkeypa
 def test_a_second_call_keeps_the_steps_of_the_first(calls, tmp_path, monkeypatch):
     monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: 27.0)
     atst.demo(out=tmp_path)
-    planned = recipes.resolve("nano", calls[0][1]["set"])
+    planned = recipes.resolve("nano", calls[0][1]["overrides"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.yaml").write_text(planned.dump())  # as the first call's training does
     calls.clear()

@@ -15,7 +15,7 @@ from atst.sound import isolated
 REASONS = ["its decoder crashed", "decoding it took more than", "its decoder failed (MadeUp"]
 KEYS = ["batch_size=2", "segment_seconds=0.3", "min_seconds=0.2", "max_steps=3", "warmup_steps=1"]
 KEYS += ["sampling=uniform", "precision=float32"]
-PRETRAIN = {"recipe": "nano", "set": KEYS, "device": "cpu"}
+PRETRAIN = {"recipe": "nano", "overrides": KEYS, "device": "cpu"}
 TUNE = ["batch_size=2", "max_epochs=1", "warmup_epochs=0", "precision=float32"]
 PARTS = ["train", "train", "valid", "valid", "test", "test", "train", "train"]  # of the good ones
 IN_TWO_PLACES = pytest.mark.parametrize("workers", [1, pytest.param(0, marks=pytest.mark.full)])
@@ -73,7 +73,7 @@ def test_probe_and_predict(folder, tmp_path, capsys):
 @IN_TWO_PLACES
 def test_finetune(folder, tmp_path, monkeypatch, workers):
     monkeypatch.setattr(Clips.__init__, "__defaults__", (0,))  # the loader reads it all
-    options = {"set": [*TUNE, f"workers={workers}"], "device": "cpu"}
+    options = {"overrides": [*TUNE, f"workers={workers}"], "device": "cpu"}
     result = atst.finetune(meta(folder), model="random:nano", out=tmp_path / "run", **options)
     assert result.clips == 8
     assert_listed(tmp_path / "run" / "errors.csv")
@@ -105,7 +105,7 @@ def test_recordings_that_were_cut_short(folder, tmp_path):
     table = meta(folder)
     for number, partial in enumerate((False, True)):
         probed = atst.probe(table, model="logmel", out=tmp_path / f"p{number}", partial=partial)
-        options = {"set": [*TUNE, "workers=0"], "device": "cpu", "partial": partial}
+        options = {"overrides": [*TUNE, "workers=0"], "device": "cpu", "partial": partial}
         tuned = atst.finetune(table, model="random:nano", out=tmp_path / f"f{number}", **options)
         for result, out in ((probed, f"p{number}"), (tuned, f"f{number}")):
             assert (len(result.skipped), len(result.partial)) == ((0, 1) if partial else (1, 0))

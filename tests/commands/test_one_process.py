@@ -43,7 +43,7 @@ def test_two_tasks_of_one_command_are_refused_before_anything_is_written(tmp_pat
 
 def test_what_killed_saves_left_is_removed_by_the_run_that_goes_on(tmp_path):
     keys = ["max_steps=1", "batch_size=4", "segment_seconds=0.3", "warmup_steps=0", "precision=float32"]
-    given = {"out": tmp_path / "run", "recipe": "nano", "set": keys, "workers": 0, "device": "cpu"}
+    given = {"out": tmp_path / "run", "recipe": "nano", "overrides": keys, "workers": 0, "device": "cpu"}
     atst.pretrain(["synthetic:20"], **given)
     left = [tmp_path / "run/checkpoints/.step-00000009.ckpt.123.tmp", tmp_path / "run/.model.123.tmp"]
     left[0].write_bytes(bytes(1000))

@@ -18,7 +18,7 @@ from atst.training import precision
 
 TINY = ["batch_size=4", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=1", "checkpoint_minutes=0"]
 KEYS = [*TINY, "precision=float32", "max_steps=2"]
-OPTIONS = {"recipe": "nano", "set": KEYS, "workers": 0, "device": "cpu"}
+OPTIONS = {"recipe": "nano", "overrides": KEYS, "workers": 0, "device": "cpu"}
 
 
 @pytest.fixture
@@ -57,7 +57,10 @@ def test_paths_may_be_text(sounds):
 
 
 def test_the_faster_precision_is_decided_once_and_kept(sounds, monkeypatch, capsys):
-    out, options = sounds.parent / "run", OPTIONS | {"set": [*TINY, "max_steps=2", "checkpoint_steps=1"]}
+    out, options = (
+        sounds.parent / "run",
+        OPTIONS | {"overrides": [*TINY, "max_steps=2", "checkpoint_steps=1"]},
+    )
     monkeypatch.setattr(precision, "seconds", lambda word, *_: {"float32": 2.0, "bf16": 1.0}[word])
     atst.pretrain([sounds], out=out, **options)
     assert "nano encoder" in (said := capsys.readouterr().err)

@@ -39,7 +39,7 @@ def runs(tmp_path_factory):
     )
 
     def train(out, workers=0, resume=False, **kill):
-        options = {"out": str(out), "recipe": "nano", "set": KEYS, "device": "cpu"}
+        options = {"out": str(out), "recipe": "nano", "overrides": KEYS, "device": "cpu"}
         job = {"sources": [str(sounds)], "options": options | {"workers": workers, "resume": resume}}
         server.stdin.write(json.dumps(job | kill) + "\n")
         server.stdin.flush()

@@ -84,7 +84,7 @@ def test_a_signal_ends_a_validation_which_the_resumed_fine_tuning_does(sounds, t
     keys += ["precision=float32", "drop_path=0"]
 
     def finetune(out, **more):
-        given = {"model": "random:nano", "protocol": "own", "set": keys, "device": "cpu", "out": out}
+        given = {"model": "random:nano", "protocol": "own", "overrides": keys, "device": "cpu", "out": out}
         return atst.finetune(sounds / "meta.csv", **given, **more)
 
     finetune(tmp_path / "whole")
