@@ -1,25 +1,27 @@
-"""`atst evaluate`: models x tasks becomes one table."""
+"""`atst evaluate`: models x tasks x protocols becomes one table."""
 
-import json
+import shutil
 import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
+from cyclopts import Parameter
 
-from atst.errors import AtstError, TrainingError, UsageError, unknown
-from atst.evaluation.hear import hear_probe
-from atst.evaluation.output import write_probe
-from atst.evaluation.probe import linear_probe
-from atst.evaluation.table import Row, finetune_row, markdown, probe_row, published_rows, write_table
-from atst.model import load as models
+from atst.commands.finetune import MAY_CHANGE, finetune
+from atst.errors import TrainingError, UsageError
+from atst.evaluation.cells import RESULTS, Bench, Finetuning, matching
+from atst.evaluation.cross import Crossed, measure, show
+from atst.evaluation.plan import Cell, Plan, read_plan
+from atst.evaluation.table import Row, table_markdown
+from atst.finetuning import recipe as recipes
 from atst.output.text import writable
-from atst.scoring.clips import task_fingerprint
-from atst.tasks import Task, load_task, task_names
-from atst.training.launch import check_processes, hold
+from atst.tasks import Task
+from atst.training.launch import check_processes, hold, stopped
+from atst.training.precision import AUTO
 
-KEYS = ("models", "tasks", "finetuned", "seed", "protocol")
-PROTOCOLS = {"paper": linear_probe, "hear": hear_probe}
+DEVICES = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def evaluate(
@@ -27,10 +29,11 @@ def evaluate(
     /,
     *,
     out: Path | str,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    device: DEVICES = "auto",
     cache: bool = True,
 ) -> list[Row]:
-    """Probe several models on several tasks and put all figures into one table.
+    """Probe and fine-tune several models on several tasks and put all figures into one table.
 
     For example:
 
@@ -40,181 +43,101 @@ def evaluate(
 
         models: {mine: runs/mine, untrained: "random:tiny", log-mel: logmel}
         tasks: {esc50: data/ESC-50, my sounds: labelled/meta.csv}
-        seed: 0
+        protocols: [paper, "finetune:own"]
+        shots: [1, 5, all]
+        seeds: [0, 1, 2]
 
-    Both may also be plain lists; `protocol: hear` probes by HEAR's protocol; `finetuned: {tuned: DIR}` adds
-    what atst finetune has measured on one of the tasks. A probe that is in the folder already, of a model
-    with the same weights, of the same clips, labels and parts, of the same seed and protocol, is not
-    measured again, so an interrupted call goes on where it stopped. A model or task that fails is listed at
-    the end, with exit code 1; the table holds the rest. The files are table.md, table.csv and report.html,
-    and a probe's folder for each pair. Published figures stand beside ours: first those of the same protocol
-    and generation of the authors' code, then others, with a note that says so.
+    Each combination is measured on its own; a figure of several seeds is their mean, with the interval of
+    that mean. Only models and tasks must be given; docs/evaluate.md explains all keys. What is in --out
+    already, of a model with the same weights, of the same clips, labels and splits, seed, protocol and
+    settings, is not measured again, so an interrupted call goes on where it stopped. What fails is listed at
+    the end, with exit code 1; the table holds the rest. The files are table.md, table.csv, table.tex and
+    report.html, and in cells/ a folder for each measurement. Published figures stand beside ours: first those
+    of the same protocol and generation of the authors' code, then others, with a note that says so.
 
     Args:
-        plan: A YAML file with models, tasks and, if not 0, the seed, if not `paper`, the protocol.
-        out: The folder for the table and the probes.
+        plan: A YAML file with models, tasks and what else is to be crossed.
+        out: The folder for the table and the measurements.
+        dry_run: Measure nothing; print all combinations and which of them are done.
         device: Where to compute.
         cache: Keep features on disk and read them back.
 
     Returns:
         The rows of the table.
     """
-    named, tasks, tuned, seed, protocol = _read(Path(plan))
-    folder = Path(out)
+    read = read_plan(Path(plan), tuple(recipes.GENERATIONS))
+    _check_recipes(Path(plan), read)
+    tuned = {name: _finetuned(folder) for name, folder in read.finetuned.items()}
+    bench = Bench(read, Path(out), Finetuning(_expected, _finetuning(device)), device, cache)
+    if dry_run:
+        return _finished(show(bench))
     check_processes()
-    with hold(folder):
-        rows, warnings, faults = _rows(folder, named, tasks, tuned, seed, protocol, device, cache)
-    print(markdown(rows))
-    for warning in warnings:
-        print(f"warning: {writable(warning)}", file=sys.stderr)
-    if faults:
-        some = "\n  ".join(faults)
-        count = len(tasks) * len(named) + len(tuned)
-        raise TrainingError(f"{len(faults)} of {count} could not be measured:\n  {some}")
-    return rows
-
-
-def _rows(
-    folder: Path,
-    named: dict[str, str],
-    tasks: dict[str, str],
-    tuned: dict[str, dict[str, Any]],
-    seed: int,
-    protocol: str,
-    device: str,
-    cache: bool,
-) -> tuple[list[Row], list[str], list[str]]:
-    """The table's rows, warnings, and what could not be measured; the files are written as they come."""
-    rows: list[Row] = []
-    warnings: list[str] = []
-    faults: list[str] = []
-    for title, source in tasks.items():
-        own: list[Row] = []
-        try:
-            task = _task(title, source, seed)
-        except AtstError as error:
-            faults += [f"{name} on {title}: {error}" for name in named]
-        else:
-            for name, model in named.items():
-                where = folder / _plain(title) / _plain(name)
-                try:
-                    result = _measure(title, task, name, model, seed, protocol, where, device, cache)
-                except Exception as error:  # whatever happens to one, the rest of the plan goes on
-                    faults.append(f"{name} on {title}: {_reason(error)}")
-                else:
-                    own.append(probe_row(title, name, result))
-                    warnings += [f"{name} on {title}: {warning}" for warning in result["warnings"]]
-                write_table(folder, rows + own, warnings + faults)
-            own += [
-                finetune_row(title, name, result)
-                for name, result in tuned.items()
-                if result["task_fingerprint"] == task_fingerprint(task)
-            ]
-        rows += own + published_rows(title, own)
-        write_table(folder, rows, warnings + faults)
-    for name, result in tuned.items():
-        if not any(row.model == name and row.source == "here" for row in rows):
-            faults.append(f"{name}: its task {result['task']}, as it was then, is not one of the plan's")
-    return rows, warnings, faults
-
-
-def _read(plan: Path) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, Any]], int, str]:
-    """Models, tasks and results of fine-tunings by name, the seed, the protocol."""
     try:
-        values = yaml.safe_load(plan.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{plan}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{plan}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{plan}: give 'models:' and 'tasks:'.")
-    for key in values:
-        if key not in KEYS:
-            raise unknown(f"key in {plan}", str(key), KEYS)
-    seed = values.get("seed", 0)
-    if not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"{plan}: seed must be a whole number, not '{seed}'.")
-    protocol = str(values.get("protocol", "paper"))
-    if protocol not in PROTOCOLS:
-        raise unknown(f"protocol in {plan}", protocol, PROTOCOLS)
-    probed, tasks = _named(plan, values, "models"), _named(plan, values, "tasks")
-    tuned = _named(plan, values, "finetuned") if "finetuned" in values else {}
-    return probed, tasks, {name: _finetuned(folder) for name, folder in tuned.items()}, seed, protocol
+        with hold(bench.out):
+            table = measure(bench, tuned)
+    except KeyboardInterrupt:
+        raise stopped("The same command goes on where it stopped.") from None
+    print(table_markdown(table.rows))
+    return _finished(table)
 
 
-def _named(plan: Path, values: dict[str, Any], key: str) -> dict[str, str]:
-    """Entries by the name they bear in the table; a list's entries bear their own."""
-    entries = values.get(key)
-    if isinstance(entries, list):
-        entries = {str(entry): entry for entry in entries}
-    if not isinstance(entries, dict) or not entries:
-        raise UsageError(f"{plan}: '{key}' must be a list, or 'name: value' lines, and not empty.")
-    folders: dict[str, object] = {}
-    for name in entries:
-        other = folders.setdefault(_plain(str(name)), name)
-        if other != name:
-            raise UsageError(
-                f"{plan}: {key}: '{other}' and '{name}' would share the folder '{_plain(str(name))}'; "
-                "name one otherwise ('name: value')."
-            )
-    return {str(name): str(value) for name, value in entries.items()}
-
-
-def _task(title: str, source: str, seed: int) -> Task:
-    """A known task's name goes with the folder of its data; else the source is the task itself."""
-    known = title != source and Path(source).is_dir() and title in task_names()
-    return load_task(title, source, seed=seed) if known else load_task(source, seed=seed)
-
-
-def _measure(
-    title: str,
-    task: Task,
-    name: str,
-    model: str,
-    seed: int,
-    protocol: str,
-    where: Path,
-    device: str,
-    cache: bool,
-) -> dict[str, Any]:
-    """The `results.json` of a probe, read back if it is there already."""
-    encoder = models.load(model, device=device, seed=seed)
-    wanted = {
-        "fingerprint": encoder.fingerprint,
-        "task_fingerprint": task_fingerprint(task),
-        "seed": seed,
-        "protocol": protocol,
-    }
-    result = _stored(where / "results.json", wanted)
-    if result is None:
-        print(f"{name} on {title}", file=sys.stderr, flush=True)
-        probed = PROTOCOLS[protocol](encoder, task, seed=seed, cache=cache, device=device)
-        write_probe(probed, encoder, where)
-        result = json.loads((where / "results.json").read_text())
-    return result
-
-
-def _reason(error: Exception) -> str:
-    """What a user's mistake says itself; of a defect also its kind."""
-    return str(error) if isinstance(error, AtstError) else f"{type(error).__name__}: {error}"
+def _finished(table: Crossed) -> list[Row]:
+    """The rows. Raises `TrainingError` that lists what could not be measured, if there is something."""
+    for warning in table.warnings:
+        print(f"warning: {writable(warning)}", file=sys.stderr)
+    if table.failures:
+        counted = table.failures.items()
+        lines = [f"{text} ({times} times)" if times > 1 else text for text, times in counted]
+        some = "\n  ".join(lines)
+        raise TrainingError(f"{table.failures.total()} of {table.count} could not be measured:\n  {some}")
+    return table.rows
 
 
 def _finetuned(path: str) -> dict[str, Any]:
     """The `results.json` of a finished fine-tuning."""
-    result = _stored(Path(path) / "results.json", {})
+    result = matching(Path(path) / RESULTS, {})
     if result is None or not {"protocol", "generation", "task", "task_fingerprint"} <= result.keys():
         raise UsageError(f"{path}: not the --out folder of a finished atst finetune.")
     return result
 
 
-def _stored(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    try:
-        result = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return result if wanted.items() <= {key: result.get(key) for key in wanted}.items() else None
+def _check_recipes(path: Path, plan: Plan) -> None:
+    """Raises `UsageError` for a wrong recipe key, before anything is measured."""
+    for setting in plan.settings:
+        try:
+            recipes.resolve("", recipes.OWN, setting.overrides)
+        except UsageError as error:
+            raise UsageError(f"{path}: {setting.title}: {error}") from None
 
 
-def _plain(name: str) -> str:
-    """A name as a folder's: what could mean a path is replaced."""
-    return "".join(c if c.isalnum() or c in " ._-" else "-" for c in name).strip(" .") or "unnamed"
+def _expected(cell: Cell, task: Task) -> dict[str, Any]:
+    """Protocol and settings of a fine-tuning's result, but for its speed and what is decided at its start."""
+    protocol = recipes.protocol_of(task.name, cell.setting.protocol)
+    recipe = asdict(recipes.resolve(task.name, protocol, [*cell.setting.overrides, f"seed={cell.seed}"]))
+    settings = {key: value for key, value in recipe.items() if key not in MAY_CHANGE}
+    if settings["precision"] == AUTO:
+        del settings["precision"]
+    return {"protocol": protocol, "settings": settings}
+
+
+def _finetuning(device: DEVICES) -> Any:
+    """What fine-tunes one cell."""
+
+    def run(cell: Cell, task: Task, model: str, folder: Path) -> None:
+        few = cell.few
+        with redirect_stdout(sys.stderr):  # the table alone is this command's output
+            finetune(
+                task,
+                model=model,
+                out=folder,
+                protocol=cell.setting.protocol,  # type: ignore[arg-type]
+                overrides=cell.setting.overrides,
+                shots=None if few is None else few.shots,
+                fraction=None if few is None else few.fraction,
+                seed=cell.seed,
+                device=device,
+                resume=True,
+            )
+        shutil.rmtree(folder / "training", ignore_errors=True)
+
+    return run

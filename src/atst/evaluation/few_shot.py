@@ -4,12 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from atst.evaluation.features import extract
 from atst.evaluation.measured import Probe
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import SeedResult
+from atst.scoring.metrics import mean_interval
 from atst.scoring.splits import Few
 from atst.tasks import Task
 
@@ -51,15 +51,9 @@ def few_label_probe(
         first.result = replace(
             first.result,
             value=float(values.mean()),
-            ci=_interval(values),
+            ci=mean_interval(values),
             ci_over=f"{seeds} draws of training clips",
             knn=first.result.knn | {"value": float(np.mean([run.knn for run in runs]))},
             warnings=sorted({warning for probe in probes for warning in probe.result.warnings}),
         )
     return first
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    """95% of the mean of `values` (n,), within 0..1."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(max(0.0, values.mean() - half)), float(min(1.0, values.mean() + half))

@@ -20,6 +20,12 @@ from atst.scoring.splits import Parts
 from atst.tasks import Task
 
 DRAWN = 8  # of the 16 points of the grid
+HEAR_SETTINGS = {
+    "epochs at most": mlp.EPOCHS,
+    "batch": mlp.BATCH,
+    "width": mlp.WIDTH,
+    "dropout": mlp.DROPOUT,
+}
 
 
 def hear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, device: str = "auto") -> Probe:
@@ -58,7 +64,7 @@ def hear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, dev
             for own, head in zip(search.folds, heads, strict=True)
         ],
         (_head_of_all(data, search), [[head] for head in heads]) if parts.folds else None,
-        {"epochs at most": mlp.EPOCHS, "batch": mlp.BATCH, "width": mlp.WIDTH, "dropout": mlp.DROPOUT},
+        HEAR_SETTINGS,
         unseen(task, features.rows, parts.train, parts.test),
         protocol="hear",
         classifier=f"MLP {point.hidden} x {mlp.WIDTH}",

@@ -13,6 +13,7 @@ from atst.scoring.splits import Few, Parts
 from atst.tasks import Task
 
 RATES = tuple(float(f"{rate:.2g}") for rate in np.logspace(-5, 0, 12))  # for a batch of 256
+PAPER_SETTINGS = {"epochs": sweep.EPOCHS, "batch": sweep.BATCH}
 
 
 def linear_probe(
@@ -57,7 +58,7 @@ def linear_probe(
         swept,
         chosen,
         refit,
-        {"epochs": sweep.EPOCHS, "batch": sweep.BATCH},
+        PAPER_SETTINGS,
         _edges(task, [rate for rate, _ in best], grid) + _scarce(data, parts, few),
         protocol="paper",
         chosen_on=_chosen_on(parts, few),

@@ -1,42 +1,23 @@
-"""Measured and published figures as one table."""
+"""Rows of a table of measured and published figures, and the files that hold it."""
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from atst.evaluation.plan import ALL, Cell
 from atst.evaluation.results import protocol_words
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Part, Section, Table, write_report
+from atst.output.markup import latex, markdown
+from atst.scoring.metrics import mean_interval
 from atst.tasks.published import OTHERS, PublishedResult, published
 
-COLUMNS = (
-    "task",
-    "model",
-    "protocol",
-    "generation",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "knn",
-    "source",
-    "note",
-)
-HEADER = (
-    "task",
-    "model",
-    "metric",
-    "value",
-    "95% interval",
-    "kNN",
-    "protocol",
-    "generation",
-    "source",
-    "note",
-)
 PROBED = {"paper": ("linear", "2023")}  # the code that the paper's probe was compared with is of 2023
+MANY_COLUMNS = ("interval over", "validation", "generation", "note")  # not in LaTeX
 
 
 @dataclass(frozen=True)
@@ -45,13 +26,18 @@ class Row:
 
     task: str
     model: str
+    setting: str  # the plan's name of the protocol
     protocol: str
     generation: str  # of the authors' code: 2022, 2023 or unknown; own: not theirs
+    labels: str  # all, shots K or fraction F
+    seeds: str  # with blanks between
     metric: str
     value: float
     low: float | None
     high: float | None
+    interval_over: str
     knn: float | None
+    valid: float | None  # the metric on validation clips, where there are some; mean over folds and seeds
     source: str
     note: str = ""  # of a published one: why it is not to be compared with what was measured
 
@@ -60,33 +46,101 @@ class Row:
         """What was done, as published figures call it: `linear`, `finetune` or else."""
         return self.protocol.split(":")[0].split(" by ")[0]
 
+    @property
+    def cells(self) -> dict[str, str]:
+        """As tables show it, by column."""
+        return {
+            "task": self.task,
+            "model": self.model,
+            "setting": self.setting,
+            "labels": self.labels,
+            "metric": self.metric,
+            "value": f"{self.value:.3f}",
+            "95% interval": "" if self.low is None else f"{self.low:.3f} to {self.high:.3f}",
+            "interval over": self.interval_over,
+            "kNN": "" if self.knn is None else f"{self.knn:.3f}",
+            "validation": "" if self.valid is None else f"{self.valid:.3f}",
+            "protocol": self.protocol,
+            "generation": self.generation,
+            "source": self.source,
+            "note": self.note,
+        }
 
-def probe_row(title: str, name: str, result: Mapping[str, Any]) -> Row:
-    """A probe's `results.json` as a row."""
+
+HEADER = tuple(Row("", "", "", "", "", "", "", "", 0.0, None, None, "", None, None, "").cells)
+
+
+def measured_rows(results: Iterable[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
+    """The rows of cells with their `results.json`: one for all seeds of the same measurement."""
+    groups: dict[Cell, list[tuple[Cell, Mapping[str, Any]]]] = {}
+    for cell, result in results:
+        first = next((known for known in groups if _but_seed(known) == _but_seed(cell)), cell)
+        groups.setdefault(first, []).append((cell, result))
+    return [_measured(group) for group in groups.values()]
+
+
+def finetuned_row(title: str, name: str, result: Mapping[str, Any]) -> Row:
+    """The row of a fine-tuning that no plan made."""
+    labels = result.get("trained_on", "all training clips").replace("all training clips", ALL)
+    return _row(title, name, "", labels, [result])
+
+
+def _but_seed(cell: Cell) -> tuple[object, ...]:
+    return cell.task, cell.model, cell.setting, cell.few
+
+
+def _measured(group: Sequence[tuple[Cell, Mapping[str, Any]]]) -> Row:
+    cell = group[0][0]
+    return _row(cell.task, cell.model, cell.setting.title, cell.labels, [result for _, result in group])
+
+
+def _row(title: str, name: str, setting: str, labels: str, results: Sequence[Mapping[str, Any]]) -> Row:
+    """One result as it is; of several seeds the mean, with the interval of that mean over the seeds."""
+    first = results[0]
+    values = np.array([result["value"] for result in results])
+    (low, high), over = first["ci"], first.get("ci_over", "test clips")
+    if len(results) > 1:
+        (low, high), over = mean_interval(values), f"{len(results)} seeds"
+    protocol, generation = _protocol(first)
+    return Row(
+        task=title,
+        model=name,
+        setting=setting,
+        protocol=protocol,
+        generation=generation,
+        labels=labels,
+        seeds=" ".join(str(result.get("seed", "")) for result in results),
+        metric=first["metric"],
+        value=float(values.mean()),
+        low=low,
+        high=high,
+        interval_over=over,
+        knn=_mean([result["knn"]["value"] for result in results if "knn" in result]),
+        valid=_mean([own["valid"] for result in results for own in result.get("chosen", [])]),
+        source="here",
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None if there are none, or one is none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _protocol(result: Mapping[str, Any]) -> tuple[str, str]:
+    """What was done, in words, and the generation of the authors' code that does it."""
+    if "generation" in result:
+        return f"finetune by {result['protocol']}: {result['pooling']} pooling", result["generation"]
     kind, generation = PROBED.get(result["protocol"], (result["protocol"], "own"))
-    words = protocol_words(dict(result), kind)
-    return _measured(title, name, words, generation, result, result["knn"]["value"])
-
-
-def finetune_row(title: str, name: str, result: Mapping[str, Any]) -> Row:
-    """A fine-tuning's `results.json` as a row."""
-    words = f"finetune by {result['protocol']}: {result['pooling']} pooling"
-    return _measured(title, name, words, result["generation"], result, None)
-
-
-def _measured(
-    title: str, name: str, words: str, generation: str, result: Mapping[str, Any], knn: float | None
-) -> Row:
-    low, high = result["ci"]
-    return Row(title, name, words, generation, result["metric"], result["value"], low, high, knn, "here")
+    return protocol_words(dict(result), kind), generation
 
 
 def published_rows(task: str, measured: Sequence[Row]) -> list[Row]:
     """The published figures of a task; first those of a protocol and generation that was measured.
 
-    The others bear a note that says why not to compare them.
+    The others bear a note that says why not to compare them. All are of all labels.
     """
-    done = {(row.kind, row.generation) for row in measured}
+    done = {(row.kind, row.generation) for row in measured if row.labels == ALL}
     rows = [_published(figure, done) for figure in published(task)]
     return sorted(rows, key=lambda row: row.note != "")
 
@@ -99,31 +153,49 @@ def _published(figure: PublishedResult, done: set[tuple[str, str]]) -> Row:
         note = "generation unknown"
     elif (figure.protocol, figure.generation) not in done:
         note = "another generation"
-    value = figure.value / 100
-    what = (figure.protocol, figure.generation, figure.metric, value)
-    return Row(figure.task, figure.model, *what, None, None, None, figure.source, note)
+    return Row(
+        task=figure.task,
+        model=figure.model,
+        setting="",
+        protocol=figure.protocol,
+        generation=figure.generation,
+        labels=ALL,
+        seeds="",
+        metric=figure.metric,
+        value=figure.value / 100,
+        low=None,
+        high=None,
+        interval_over="",
+        knn=None,
+        valid=None,
+        source=figure.source,
+        note=note,
+    )
+
+
+def table_markdown(rows: Sequence[Row]) -> str:
+    """All columns but those that are empty throughout."""
+    return markdown(*_shown(rows, HEADER))
 
 
 def write_table(folder: Path, rows: Sequence[Row], alerts: Sequence[str]) -> None:
-    """Write `table.md`, `table.csv` and `report.html`."""
-    with new_file(folder / "table.md") as path:
-        path.write_text(markdown(rows), encoding="utf-8")
+    """Write `table.md`, `table.csv`, `table.tex` and `report.html`."""
+    texts = {
+        "table.md": table_markdown(rows),
+        "table.tex": latex(*_shown(rows, [name for name in HEADER if name not in MANY_COLUMNS])),
+    }
+    for name, text in texts.items():
+        with new_file(folder / name) as path:
+            path.write_text(text, encoding="utf-8")
     with new_file(folder / "table.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(["" if (v := getattr(row, c)) is None else v for c in COLUMNS] for row in rows)
-    parts: list[Part] = [Table(HEADER, [_cells(row) for row in rows]), *map(Alert, alerts)]
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)  # nothing is an empty cell
+    parts: list[Part] = [Table(*_shown(rows, HEADER)), *map(Alert, alerts)]
     write_report(folder / "report.html", "Models and tasks", [Section("", parts)])
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The table in Markdown."""
-    lines = [HEADER, ["---"] * len(HEADER), *(_cells(row) for row in rows)]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines) + "\n"
-
-
-def _cells(row: Row) -> list[str]:
-    interval = "" if row.low is None else f"{row.low:.3f} to {row.high:.3f}"
-    knn = "" if row.knn is None else f"{row.knn:.3f}"
-    numbers = [row.metric, f"{row.value:.3f}", interval, knn]
-    return [row.task, row.model, *numbers, row.protocol, row.generation, row.source, row.note]
+def _shown(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    cells = [row.cells for row in rows]
+    header = [name for name in columns if not cells or any(own[name] for own in cells)]
+    return header, [[own[name] for name in header] for own in cells]

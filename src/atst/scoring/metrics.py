@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from atst.output.progress import track
@@ -119,6 +120,12 @@ def resampled_means(values: NDArray, seed: int, resamples: int = RESAMPLES) -> N
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)
     return drawn @ distinct / len(values)
+
+
+def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95% interval of the mean of `values` (n,), two or more, by Student's t; cut to 0..1."""
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(max(0.0, values.mean() - half)), float(min(1.0, values.mean() + half))
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -1,0 +1,139 @@
+"""A cell of a plan: what its result must hold to be used again, and how it is measured."""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atst.errors import TrainingError
+from atst.evaluation.hear import HEAR_SETTINGS, hear_probe
+from atst.evaluation.output import write_probe
+from atst.evaluation.plan import Cell, Plan
+from atst.evaluation.probe import PAPER_SETTINGS, linear_probe
+from atst.model import load as models
+from atst.output.atomic import new_file
+from atst.scoring.clips import CLIP_SECONDS, task_fingerprint
+from atst.tasks import Task, load_task, task_names
+
+START, RESULTS = "cell.json", "results.json"
+PROBE_SETTINGS: dict[str, dict[str, Any]] = {"paper": PAPER_SETTINGS, "hear": HEAR_SETTINGS}
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """What the command knows of fine-tuning: what its result must hold, and how it comes.
+
+    `run` goes on with what is in the folder, where `results.json` is afterwards.
+    """
+
+    expected: Callable[[Cell, Task], dict[str, Any]]  # `protocol` and `settings`
+    run: Callable[[Cell, Task, str, Path], None]
+
+
+class Bench:
+    """Measures the cells of a plan. Tasks, and the weights of models, are looked at once."""
+
+    def __init__(self, plan: Plan, out: Path, finetuning: Finetuning, device: str, cache: bool) -> None:
+        self.plan, self.out, self.finetuning = plan, out, finetuning
+        self.device, self.cache = device, cache
+        self.task = functools.cache(self._task)
+        self._fingerprint = functools.cache(self._read_fingerprint)
+
+    def folder(self, cell: Cell) -> Path:
+        """Where a cell's results are."""
+        return self.out / cell.folder
+
+    def stored(self, cell: Cell) -> dict[str, Any] | None:
+        """The `results.json` of a cell, if it is of these weights, labels, seed, protocol and settings."""
+        return matching(self.folder(cell) / RESULTS, self._wanted(cell))
+
+    def begun(self, cell: Cell) -> bool:
+        """Whether a measurement of just this cell was interrupted."""
+        return _read(self.folder(cell) / START) == self._wanted(cell)
+
+    def measure(self, cell: Cell) -> dict[str, Any]:
+        """Measure a cell and return its `results.json`."""
+        folder, wanted = self.folder(cell), self._wanted(cell)
+        _make_room(folder, wanted)
+        if cell.setting.finetunes:
+            self.finetuning.run(cell, self.task(cell.task, cell.seed), self.plan.models[cell.model], folder)
+        else:
+            self._probe(cell, folder)
+        shutil.rmtree(folder / "model", ignore_errors=True)  # a plan's models would fill the disk
+        result = matching(folder / RESULTS, wanted)
+        if result is None:
+            raise TrainingError("the model or the task changed while it was measured; start again.")
+        return result
+
+    def _probe(self, cell: Cell, folder: Path) -> None:
+        encoder = models.load(self.plan.models[cell.model], device=self.device, seed=cell.seed)
+        task = self.task(cell.task, cell.seed)
+        if cell.setting.protocol == "hear":
+            probe = hear_probe(encoder, task, seed=cell.seed, cache=self.cache, device=self.device)
+        else:
+            probe = linear_probe(
+                encoder, task, seed=cell.seed, cache=self.cache, device=self.device, few=cell.few
+            )
+        write_probe(probe, encoder, folder)
+
+    def _wanted(self, cell: Cell) -> dict[str, Any]:
+        """What the result must hold."""
+        task = self.task(cell.task, cell.seed)
+        if cell.few is not None:
+            cell.few.check(task)
+        if cell.setting.finetunes:
+            expected = self.finetuning.expected(cell, task)
+        else:
+            protocol = str(cell.setting.protocol)
+            settings = {"clip_seconds": CLIP_SECONDS, **PROBE_SETTINGS[protocol]}
+            expected = {"protocol": protocol, "settings": settings}
+        if cell.setting.protocol != "hear":
+            expected["trained_on"] = "all training clips" if cell.few is None else cell.few.words
+        wanted = {
+            "fingerprint": self._fingerprint(cell.model, cell.seed),
+            "task_fingerprint": task_fingerprint(task),
+            "seed": cell.seed,
+            **expected,
+        }
+        return dict(json.loads(json.dumps(wanted)))  # as a file holds it
+
+    def _task(self, title: str, seed: int) -> Task:
+        """A registered task's name goes with the folder of its data; else the source is the task itself."""
+        source = self.plan.tasks[title]
+        registered = title != source and Path(source).is_dir() and title in task_names()
+        return load_task(title, source, seed=seed) if registered else load_task(source, seed=seed)
+
+    def _read_fingerprint(self, model: str, seed: int) -> str:
+        return str(models.load(self.plan.models[model], seed=seed).fingerprint)
+
+
+def matching(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The result in a file if it holds what is wanted; its settings may hold more."""
+    result = _read(path)
+    if result is None or not isinstance(result.get("settings", {}), dict):
+        return None
+    flat = result | {"settings": None}
+    settings = wanted.get("settings", {})
+    held = {key: result.get("settings", {}).get(key) for key in settings}
+    same = all(flat.get(key) == value for key, value in wanted.items() if key != "settings")
+    return result if same and held == settings else None
+
+
+def _make_room(folder: Path, wanted: dict[str, Any]) -> None:
+    """Remove what a measurement of something else left, and say what this one is of."""
+    before = _read(folder / START)
+    if before is not None and (before != wanted or (folder / RESULTS).exists()):
+        shutil.rmtree(folder)
+    with new_file(folder / START) as path:
+        path.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
