@@ -1,13 +1,14 @@
 """Which recording a table or a row means."""
 
+import csv
 import os
 
 import pytest
 
-from atst.errors import CorpusError
 from atst.events.collect import collect
 from atst.events.event import Options
 from atst.events.recordings import Recordings
+from atst.events.summary import summary, write_errors
 
 HEAD = "Begin Time (s)\tEnd Time (s)\tSpecies\n"
 
@@ -94,7 +95,51 @@ def test_one_event_in_two_files_counts_once(audio, tmp_path):
 
 def test_what_is_no_regular_file_is_not_opened(audio, tmp_path):
     os.mkfifo(tmp_path / "a.txt")  # to open it would wait for ever
-    with pytest.raises(CorpusError, match="no annotation files"):
-        collect([tmp_path], Options(), Recordings([audio], beside_first=False))
+    found = collect([tmp_path], Options(), Recordings([audio], beside_first=False))
+    path, refusal = found.refused[0]
+    assert (path, refusal.reason, str(refusal)) == (tmp_path / "a.txt", "not read", "is a pipe, not a file")
     found = collect([tmp_path / "a.txt"], Options(), Recordings([audio], beside_first=False))
     assert found.refused[0][1].reason == "cannot be opened"
+
+
+def test_links_are_followed_and_each_folder_counts_once(audio, tmp_path):
+    field, disk = tmp_path / "field", tmp_path / "disk"
+    field.mkdir()
+    disk.mkdir()
+    (disk / "a.wav").symlink_to(audio / "a.wav")
+    (disk / "a.txt").write_text(HEAD + "1\t2\towl\n")
+    (field / "disk").symlink_to(disk)
+    (field / "again").symlink_to(disk)
+    (disk / "loop").symlink_to(field)
+    found = collect([field], Options(), Recordings([field], beside_first=True))
+    assert (found.read, len(found.events), found.refused) == (1, 1, [])
+
+
+def test_folders_that_cannot_be_read_are_listed(audio, tmp_path, monkeypatch):
+    (tmp_path / "field" / "site").mkdir(parents=True)
+    (tmp_path / "sound" / "disk").mkdir(parents=True)
+    (tmp_path / "sound" / "a.wav").symlink_to(audio / "a.wav")
+    (tmp_path / "field" / "a.txt").write_text(HEAD + "1\t2\towl\n")
+    scandir = os.scandir
+
+    def locked(path):
+        if str(path).endswith(("/site", "/disk")):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    found = collect(
+        [tmp_path / "field"],
+        Options(),
+        Recordings([tmp_path / "sound", tmp_path / "field"], beside_first=False),
+    )
+    assert [path for path, _ in found.refused] == [tmp_path / "field" / "site"]
+    assert found.unsearched == [
+        (str(tmp_path / "sound" / "disk"), "folder cannot be read: Permission denied")
+    ]
+    assert str(tmp_path / "sound" / "disk") in "\n".join(summary(found))
+    write_errors(found, tmp_path / "meta.csv")
+    with (tmp_path / "meta.csv.errors.csv").open() as stream:
+        listed = {row["path"]: row["text"] for row in csv.DictReader(stream)}
+    why = "folder cannot be read: Permission denied"
+    assert listed == {str(tmp_path / "field" / "site"): why, str(tmp_path / "sound" / "disk"): why}

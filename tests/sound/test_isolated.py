@@ -37,6 +37,9 @@ def test_the_same_sound_and_the_same_errors(sounds, tmp_path):
         np.testing.assert_array_equal(isolated.read(path), audio.read(path))  # of 130 s: too long to share
         assert isolated.info(path) == audio.info(path)
     np.testing.assert_array_equal(isolated.read(sounds[1], 100, 0.5), audio.read(sounds[1], 100, 0.5))
+    blocks = list(isolated.stream(sounds[1], 60.0))
+    assert [len(block) // 16000 for block in blocks] == [60, 60, 10]
+    np.testing.assert_array_equal(np.concatenate(blocks), audio.read(sounds[1]))
     isolated.read(sounds[0])[0] = 1.0  # it belongs to the caller
     bad = tmp_path / os.fsdecode(b"caf\xe9.wav")
     for ask in (audio.read, isolated.read):
@@ -64,6 +67,8 @@ def test_a_file_that_its_decoder_does_not_survive(odd_decoder, sounds, kind):
         with pytest.raises(AudioError) as error:
             read(odd)
         assert str(error.value) == f"{odd}: {REASONS[kind]}"
+    with pytest.raises(AudioError, match=r"its decoder|more than 2 s"):
+        list(isolated.stream(odd, 60.0))
     assert len(isolated.read(sounds[0])) == 16000
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 from kinds import KINDS, sweep, write
 
 from atst.errors import AudioError
@@ -55,6 +56,24 @@ def test_nothing_is_kept_of_what_can_be_sought(tmp_path, name):
         expected = audio.read(path, start, duration)
         np.testing.assert_array_equal(reader.read(path, start, duration), expected)
     assert reader.whole is None
+
+
+def test_what_can_be_sought_is_opened_for_each_stretch_and_once_to_decide(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.wav", KINDS["WAV-PCM_16"], 44100, sweep(44100, 4.0))
+    opened = []
+    begin = soundfile.SoundFile.__init__
+
+    def note(self, *arguments, **options):
+        opened.append(arguments)
+        begin(self, *arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", note)
+    audio.read(path, 1.0, 0.5)
+    (each, reader) = len(opened), Recent()
+    opened.clear()
+    for start, duration in PLACES * 5:
+        reader.read(path, start, duration)
+    assert len(opened) <= each * (len(PLACES) * 5 + 1)
 
 
 def test_nothing_is_kept_of_what_is_too_long(tmp_path, monkeypatch):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from atst.errors import CorpusError
 from atst.events.event import Event, Options, Refused, Table
-from atst.events.folders import files_under
 from atst.events.formats import is_annotation, read_table
 from atst.events.place import place
 from atst.events.recordings import Recordings
+from atst.output.skipped import Skipped
+from atst.sound.find import has_other_name, walk
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Annotations:
     recordings: set[Path] = field(default_factory=set)  # that were annotated, with events or not
     read: int = 0  # files
     other: list[Path] = field(default_factory=list)  # in the folders, but no annotation files
+    unsearched: list[Skipped] = field(default_factory=list)  # folders that may hold recordings, pipes
     refused: list[tuple[Path, Refused]] = field(default_factory=list)
     notes: dict[str, list[Path]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)  # merged, cut, swapped, doubled, unlabelled, weak
@@ -51,6 +53,8 @@ def collect(sources: Sequence[Path], options: Options, recordings: Recordings) -
             result.note(text, source)
         for event in placed.events:
             _add(event, options, seen, result)
+    found_already = {os.fspath(path) for path, _ in result.refused}
+    result.unsearched = [entry for entry in recordings.skipped if entry[0] not in found_already]
     if not result.read and not result.refused:
         raise CorpusError(f"no annotation files in {', '.join(map(str, sources))}.")
     return result
@@ -58,12 +62,15 @@ def collect(sources: Sequence[Path], options: Options, recordings: Recordings) -
 
 def _files(sources: Iterable[Path], options: Options, result: Annotations) -> Iterator[Path]:
     seen: set[str] = set()
+    folders: set[str] = set()
     for source in sources:
         if source.is_dir():
             found: list[Path] = []
-            for path in files_under(source, audio=False):
+            skipped: list[Skipped] = []
+            for path in map(Path, walk(source, skipped, folders, has_other_name)):
                 fits = is_annotation(path, layers=options.layer is not None)
                 (found if fits else result.other).append(path)
+            result.refused += [(Path(path), Refused("not read", reason)) for path, reason in skipped]
         else:
             found = [source]
         for path in found:

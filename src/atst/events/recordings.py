@@ -8,10 +8,10 @@ from pathlib import Path
 
 from atst.errors import AudioError
 from atst.events.event import Refused, Table
-from atst.events.folders import files_under
-from atst.sound import audio, isolated
+from atst.output.skipped import Skipped
+from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE, AudioInfo
-from atst.sound.find import AUDIO
+from atst.sound.find import has_audio_name, walk
 
 # What programs put behind a recording's name when they name its table.
 TAIL = re.compile(
@@ -33,9 +33,10 @@ class Recordings:
         self._beside_first = beside_first
         self._by_name: dict[str, list[Path]] = {}
         self._by_stem: dict[str, list[Path]] = {}
+        self.skipped: list[Skipped] = []  # folders and files that could not be looked at
         self._infos: dict[Path, AudioInfo] = {}
         self._measured: dict[Path, float] = {}  # s
-        for path in _audio(self.folders):
+        for path in _audio(self.folders, self.skipped):
             self._by_name.setdefault(_without_case(path.name), []).append(path)
             self._by_stem.setdefault(path.stem, []).append(path)
 
@@ -86,7 +87,7 @@ class Recordings:
             return header.seconds
         if path not in self._measured:
             try:
-                samples = sum(map(len, audio.stream(path, MINUTE)))
+                samples = sum(map(len, isolated.stream(path, MINUTE)))
             except AudioError as error:
                 raise Refused("recording not readable", f"its recording cannot be read: {error}") from error
             self._measured[path] = samples / SAMPLE_RATE
@@ -94,7 +95,7 @@ class Recordings:
 
     def _search(self, name: str, source: Path) -> list[Path]:
         found = self._by_name.get(_without_case(name), [])
-        if not found and Path(name).suffix.lower() not in AUDIO:
+        if not found and not has_audio_name(name):
             found = self._by_stem.get(name, [])
         if len(found) > 1 and self._beside_first:
             beside = [path for path in found if path.parent == source.parent]
@@ -108,12 +109,13 @@ def own_names(source: Path) -> list[str]:
     return [source.stem] if without_tail == source.name else [without_tail, source.stem]
 
 
-def _audio(folders: list[Path]) -> list[Path]:
+def _audio(folders: list[Path], skipped: list[Skipped]) -> list[Path]:
     """The audio files under the folders, each once."""
     found: dict[str, Path] = {}
+    seen: set[str] = set()
     for folder in folders:
-        for path in files_under(folder, audio=True):
-            found.setdefault(os.path.realpath(path), path)
+        for path in walk(folder, skipped, seen):
+            found.setdefault(os.path.realpath(path), Path(path))
     return list(found.values())
 
 

@@ -28,6 +28,7 @@ def summary(read: Annotations) -> list[str]:
     lines += [f"  {WORDS[name]}: {read.counts[name]}" for name in WORDS if read.counts[name]]
     lines += [f"  note: {text} ({_files(sources)})" for text, sources in read.notes.items()]
     lines += [f"  note: {text}" for text in _odd_labels(classes)]
+    lines += [f"  note: no recordings from {path}: {reason}" for path, reason in read.unsearched[:SHOWN]]
     if read.other:
         lines.append(f"  files that are no annotation tables: {len(read.other)} ({_files(read.other)})")
     reasons = Counter(refusal.reason for _, refusal in read.refused)
@@ -50,10 +51,11 @@ def window_summary(found: Windows, background: str | None) -> list[str]:
 
 
 def write_errors(read: Annotations, out: Path) -> None:
-    """Write a row for each refused file and each event left out beside the output; without any, no list."""
+    """List what was refused, not searched, and each event left out beside the output; nothing, no list."""
     rows: list[list[object]] = [
         [path_text(p), one.line or "", one.reason, str(one)] for p, one in read.refused
     ]
+    rows += [[name, "", "not read", reason] for name, reason in read.unsearched]
     for event in read.doubtful:
         row = [
             path_text(event.source),

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,24 @@ def find_audio(sources: Iterable[str | os.PathLike[str]]) -> Found:
     return Found(list(found.values()), skipped)
 
 
-def walk(folder: Path, skipped: list[Skipped], seen: set[str] | None = None) -> Iterator[str]:
-    """The audio files under a folder, by the endings of their names; hidden files and folders are left out.
+def has_audio_name(name: str) -> bool:
+    """Whether a folder is searched for files of such a name."""
+    dot = name.rfind(".")
+    return dot > 0 and name[dot:].lower() in AUDIO
+
+
+def has_other_name(name: str) -> bool:
+    """Whether a file of such a name may be a table, not sound."""
+    return not has_audio_name(name)
+
+
+def walk(
+    folder: Path,
+    skipped: list[Skipped],
+    seen: set[str] | None = None,
+    wanted: Callable[[str], bool] = has_audio_name,
+) -> Iterator[str]:
+    """The files under a folder whose names are `wanted`; hidden files and folders are left out.
 
     Links are followed, each real folder counts once, so that loops end; `seen` holds those of walks before.
     What cannot be read and what is no regular file (a pipe would be waited for) goes to `skipped`.
@@ -103,18 +119,12 @@ def walk(folder: Path, skipped: list[Skipped], seen: set[str] | None = None) -> 
                 continue
             if _is_folder(entry):
                 below.append(entry.path)
-            elif has_audio_name(entry.name):
+            elif wanted(entry.name):
                 if entry.is_file():
                     yield entry.path.removeprefix("./")
                 else:
                     skipped.append((entry.path, irregular(entry.path) or "no such file"))
         folders += reversed(below)
-
-
-def has_audio_name(name: str) -> bool:
-    """Whether a folder is searched for files of such a name."""
-    dot = name.rfind(".")
-    return dot > 0 and name[dot:].lower() in AUDIO
 
 
 def irregular(path: str | os.PathLike[str]) -> str | None:

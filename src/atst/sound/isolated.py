@@ -2,8 +2,8 @@
 
 A decoding process knows NumPy and the decoders, no PyTorch, and ends by itself when its owner is gone. It has
 a limit of time for each step (a header, a stretch, a window), which the system's timer enforces whatever the
-decoder does, and of memory. `read`, `clip` and `info` use one that belongs to the calling thread; `pool` has
-several, for many files in order.
+decoder does, and of memory. `read`, `clip`, `stream` and `info` use one that belongs to the calling thread;
+`pool` has several, for many files in order.
 """
 
 import json
@@ -66,12 +66,7 @@ def read(
     path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, **how: Any
 ) -> np.ndarray:
     """As `audio.read`, which see, in this thread's decoding process."""
-    remarks = how.pop("remarks", None)
-    request = Request("read", os.fspath(path), {"start": start, "duration": duration, **how})
-    (reply,) = _own().ask(request)
-    if remarks is not None:
-        remarks += reply.remarks
-    return reply.waveform
+    return _waveform("read", path, {"start": start, "duration": duration}, **how)
 
 
 def clip(
@@ -85,20 +80,35 @@ def clip(
 
     `how` is what `audio.read` takes besides; `high` gets the share of the energy above 8 kHz.
     """
-    remarks, high = how.pop("remarks", None), how.pop("high", None)
-    stretch = {"start": start, "end": end, "seconds": seconds}
-    (reply,) = _own().ask(Request("clip", os.fspath(path), {**stretch, **how}))
-    if remarks is not None:
-        remarks += reply.remarks
-    if high is not None:
-        high.append(reply.high)
-    return reply.waveform
+    return _waveform("clip", path, {"start": start, "end": end, "seconds": seconds}, **how)
+
+
+def stream(path: str | os.PathLike[str], seconds: float, **how: Any) -> Iterator[np.ndarray]:
+    """As `audio.stream`, in this thread's decoding process, which reads nothing else until this has ended."""
+    for reply in _own().ask(Request("stretch", os.fspath(path), {"seconds": seconds, **how})):
+        yield reply.waveform
 
 
 def info(path: str | os.PathLike[str]) -> audio.AudioInfo:
     """As `audio.info`, in this thread's decoding process."""
     (reply,) = _own().ask(Request("info", os.fspath(path)))
     return audio.AudioInfo(**reply.about)
+
+
+def _waveform(
+    what: str,
+    path: str | os.PathLike[str],
+    stretch: dict[str, Any],
+    remarks: list[str] | None = None,
+    high: list[float] | None = None,
+    **how: Any,
+) -> np.ndarray:
+    (reply,) = _own().ask(Request(what, os.fspath(path), {**stretch, **how}))
+    if remarks is not None:
+        remarks += reply.remarks
+    if high is not None:
+        high.append(reply.high)
+    return reply.waveform
 
 
 class Decoder:

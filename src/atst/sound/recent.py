@@ -17,12 +17,13 @@ class Recent:
     """Reads stretches as `audio.read`, and keeps the sound of the file that is being read.
 
     Only of files whose decoder must begin at their start, from the second stretch in a row on, and of bounded
-    length. `key` says which file that is, as it was.
+    length: decided once a file. `key` says which file that is, as it was.
     """
 
     def __init__(self) -> None:
         self.key: tuple[object, ...] | None = None
         self.whole: np.ndarray | None = None
+        self.decided = False  # whether it is to be kept
 
     def read(
         self,
@@ -37,9 +38,10 @@ class Recent:
         """As `audio.read`."""
         key = _identity(path, channel, partial)
         if key is None or key != self.key:
-            self.key, self.whole = key, None
-        elif self.whole is None and _is_worth_keeping(path):
-            self.whole = _all_of(path, channel, partial)
+            self.key, self.whole, self.decided = key, None, False
+        elif not self.decided:
+            self.decided = True
+            self.whole = _all_of(path, channel, partial) if _is_worth_keeping(path) else None
         first = round(start * SAMPLE_RATE)
         if duration and self.whole is not None and 0 <= first < len(self.whole):
             last = max(first + 1, round((start + duration) * SAMPLE_RATE))

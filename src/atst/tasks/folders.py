@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atst.errors import UsageError
-from atst.events.folders import files_under
 from atst.events.formats import is_annotation
 from atst.events.recordings import own_names
+from atst.sound.find import has_other_name, walk
 from atst.sound.names import same_form
 from atst.tasks.listing import SHOWN, Listing, audio_under, build_task
 from atst.tasks.task import Task
@@ -63,7 +63,7 @@ def _check_annotations(folder: Path, audio: set[str]) -> None:
     """Raises `UsageError` where a table of an annotation program lies beside audio or is named after it."""
     folders = {(folder / file).parent for file in audio}
     names = {name for file in audio for name in (Path(file).name, Path(file).stem)}
-    for path in files_under(folder, audio=False):
+    for path in map(Path, walk(folder, [], wanted=has_other_name)):
         if (path.parent in folders or names.intersection(own_names(path))) and is_annotation(path):
             command = f"atst annotations {folder} --window SECONDS --out meta.csv"
             raise UsageError(
