@@ -17,7 +17,7 @@ from atst.scoring.metrics import mean_interval
 from atst.tasks.published import OTHERS, PublishedResult, published
 
 PROBED = {"paper": ("linear", "2023")}  # the code that the paper's probe was compared with is of 2023
-MANY_COLUMNS = ("interval over", "validation", "generation", "note")  # not in LaTeX
+NOT_IN_LATEX = ("interval over", "validation", "generation", "note")
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def write_table(folder: Path, rows: Sequence[Row], alerts: Sequence[str]) -> Non
     """Write `table.md`, `table.csv`, `table.tex` and `report.html`."""
     texts = {
         "table.md": table_markdown(rows),
-        "table.tex": latex(*_shown(rows, [name for name in HEADER if name not in MANY_COLUMNS])),
+        "table.tex": latex(*_shown(rows, [name for name in HEADER if name not in NOT_IN_LATEX])),
     }
     for name, text in texts.items():
         with new_file(folder / name) as path:
