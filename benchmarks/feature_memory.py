@@ -91,7 +91,7 @@ def probe(folder: Path, in_memory: bool, options: argparse.Namespace) -> tuple[f
         labels=labels(clips),
         label_names=[str(label) for label in range(CLASSES)],
         splits=np.array(["train"] * 8 + ["valid", "test"])[np.arange(clips) % 10],
-        rates=RATES[first : first + options.rates],
+        learning_rates=RATES[first : first + options.rates],
     )
     sweep.train = partial(sweep.train, epochs=options.epochs)
     store.IN_MEMORY = 2**60 if in_memory else 0

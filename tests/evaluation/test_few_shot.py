@@ -9,55 +9,55 @@ from tones import SpectrumModel, tone_files, tone_task
 
 import atst
 from atst.errors import UsageError
-from atst.evaluation.few_shot import few_label_probe
+from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.output import write_probe
-from atst.scoring.splits import Few, divide
+from atst.scoring.splits import FewShot, make_splits
 
 
-def run(task, few, **options):
-    return few_label_probe(SpectrumModel(), task, few, cache=False, device="cpu", **options)
+def run(task, few_shot, **options):
+    return few_shot_probe(SpectrumModel(), task, few_shot, cache=False, device="cpu", **options)
 
 
 @pytest.mark.parametrize("folds", [0, 2, 4])
 @pytest.mark.parametrize("shots", [1, 2, 5])
 def test_no_more_labels_than_shots_are_used(folds, shots):
     task = tone_task(120, folds=folds)
-    parts = divide(task, np.arange(120), seed=3, few=Few(shots=shots))
-    used = parts.train | parts.valid
+    splits = make_splits(task, np.arange(120), seed=3, few_shot=FewShot(shots=shots))
+    used = splits.train | splits.valid
     for column in used.T:
         assert np.bincount(task.labels[column], minlength=3).tolist() == [shots] * 3
-    assert not (parts.train & parts.valid).any()
-    assert not (used & parts.test).any()
-    assert parts.valid.any() == (shots > 1)
+    assert not (splits.train & splits.valid).any()
+    assert not (used & splits.test).any()
+    assert splits.valid.any() == (shots > 1)
     if shots > 1:  # every drawn clip chooses in its turn
-        assert (parts.turns.sum(2) == used).all()
+        assert (splits.holdouts.sum(2) == used).all()
     if not folds:
         assert (task.splits[used.any(1)] == "train").all()  # the validation split is not looked at
-    other = divide(task, np.arange(120), seed=4, few=Few(shots=shots))
-    assert (other.train != parts.train).any()
+    other = make_splits(task, np.arange(120), seed=4, few_shot=FewShot(shots=shots))
+    assert (other.train != splits.train).any()
 
 
 def test_a_fraction_is_of_each_class_and_keeps_one():
     task = tone_task(120)
     for fraction, expected in ((0.25, [5, 5, 5]), (0.001, [1, 1, 1]), (1.0, [20, 20, 20])):
         task = dataclasses.replace(task, labels=np.arange(120) // 4 % 3)
-        parts = divide(task, np.arange(120), seed=0, few=Few(fraction=fraction))
-        assert np.bincount(task.labels[(parts.train | parts.valid)[:, 0]]).tolist() == expected
+        splits = make_splits(task, np.arange(120), seed=0, few_shot=FewShot(fraction=fraction))
+        assert np.bincount(task.labels[(splits.train | splits.valid)[:, 0]]).tolist() == expected
 
 
 def test_labels_of_the_validation_split_do_not_matter():
     task = tone_task(120)
     labels = np.where(task.splits == "valid", (task.labels + 1) % 3, task.labels)
-    one = run(task, Few(shots=4), seeds=1)
-    other = run(dataclasses.replace(task, labels=labels), Few(shots=4), seeds=1)
+    one = run(task, FewShot(shots=4), seeds=1)
+    other = run(dataclasses.replace(task, labels=labels), FewShot(shots=4), seeds=1)
     assert torch.equal(one.head.weight, other.head.weight)
-    assert one.result.chosen == other.result.chosen
+    assert one.result.selected == other.result.selected
     assert one.result.value > 0.9
 
 
 @pytest.mark.parametrize("folds", [0, 4])
 def test_mean_and_interval_are_over_draws(folds, tmp_path):
-    probe = run(tone_task(folds=folds), Few(shots=2), seeds=3, seed=7)
+    probe = run(tone_task(folds=folds), FewShot(shots=2), seeds=3, seed=7)
     result = probe.result
     values = [one.value for one in result.seeds]
     assert [one.seed for one in result.seeds] == [7, 8, 9]
@@ -72,7 +72,7 @@ def test_mean_and_interval_are_over_draws(folds, tmp_path):
 
 
 def test_the_interval_is_students_of_the_mean():
-    probe = run(tone_task(), Few(shots=1), seeds=2)
+    probe = run(tone_task(), FewShot(shots=1), seeds=2)
     low, high = (one.value for one in probe.result.seeds)
     half = 12.706 * abs(high - low) / 2
     middle = (low + high) / 2
@@ -80,13 +80,13 @@ def test_the_interval_is_students_of_the_mean():
 
 
 def test_one_shot_chooses_nothing(tmp_path):
-    probe = run(tone_task(), Few(shots=1), seeds=1)
-    [choice] = probe.result.chosen
+    probe = run(tone_task(), FewShot(shots=1), seeds=1)
+    [choice] = probe.result.selected
     assert choice.clips["train"] == 3
     assert choice.valid is None
     assert choice.epoch == 100
-    assert len(probe.result.rates) == 1
-    assert probe.result.chosen_on.startswith("nothing")
+    assert len(probe.result.learning_rates) == 1
+    assert probe.result.selected_on.startswith("nothing")
     assert probe.result.calibration["temperature"] == pytest.approx(1)
     assert probe.result.ci_over == "test clips"
     assert probe.result.value > 0.6
@@ -96,14 +96,14 @@ def test_one_shot_chooses_nothing(tmp_path):
 
 def test_with_folds_the_kept_head_has_seen_few_labels_too():
     task = tone_task(folds=4)
-    probe = run(task, Few(shots=2), seeds=1)
+    probe = run(task, FewShot(shots=2), seeds=1)
     logits = torch.from_numpy(probe.features.values[task.folds == 1]) @ probe.head.weight.T + probe.head.bias
     torch.testing.assert_close(logits, probe.logits[: len(logits)], rtol=1e-4, atol=1e-4)
     assert "2 training clips of each class" in probe.head.trained_on
 
 
 def test_a_class_with_fewer_clips_is_warned_of():
-    assert "fewer than 50" in run(tone_task(), Few(shots=50), seeds=1).result.warnings[0]
+    assert "fewer than 50" in run(tone_task(), FewShot(shots=50), seeds=1).result.warnings[0]
 
 
 def test_multi_label_tasks_take_fractions():
@@ -112,8 +112,8 @@ def test_multi_label_tasks_take_fractions():
     labels[np.arange(len(task)), task.labels] = 1
     task = dataclasses.replace(task, labels=labels)
     with pytest.raises(UsageError, match="--fraction"):
-        run(task, Few(shots=1))
-    assert run(task, Few(fraction=0.5), seeds=1).result.value > 0.9
+        run(task, FewShot(shots=1))
+    assert run(task, FewShot(fraction=0.5), seeds=1).result.value > 0.9
 
 
 @pytest.mark.parametrize(

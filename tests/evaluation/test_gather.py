@@ -11,19 +11,19 @@ import torch
 from tones import SpectrumModel, tone_task
 
 from atst.evaluation import features, gather, mlp, store, sweep
-from atst.evaluation.few_shot import few_label_probe
+from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.heads import kept_head, prepare
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.scoring import metrics
-from atst.scoring.splits import Few
+from atst.scoring.splits import FewShot
 from atst.tasks import Task
 
 
 @pytest.fixture
 def on_disk(tmp_path, monkeypatch):
-    """Makes every task too large for memory, and passes over it take several parts."""
+    """Makes every task too large for memory, and passes over it take several splits."""
     monkeypatch.setenv("ATST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "IN_MEMORY", 0)
     monkeypatch.setattr(gather, "PART", 17 * 16 * 4)
@@ -38,7 +38,9 @@ def two_labels(task):
 
 def same(one, other):
     assert not isinstance(one.features.values, np.ndarray)
-    assert [choice.rate for choice in one.result.chosen] == [choice.rate for choice in other.result.chosen]
+    assert [choice.learning_rate for choice in one.result.selected] == [
+        choice.learning_rate for choice in other.result.selected
+    ]
     assert one.result.value == pytest.approx(other.result.value, abs=1e-6)
     assert one.result.knn == other.result.knn
     torch.testing.assert_close(one.logits, other.logits, atol=1e-3, rtol=1e-3)
@@ -63,9 +65,9 @@ def test_a_shallow_network_from_disk_equals_one_in_memory(on_disk, monkeypatch):
 
 
 def test_few_labels_from_disk_equal_those_in_memory(on_disk, tmp_path):
-    task, few = tone_task(60), Few(shots=4)
-    probe = few_label_probe(SpectrumModel(), task, few, seeds=2, device="cpu")
-    same(probe, few_label_probe(SpectrumModel(), task, few, seeds=2, cache=False, device="cpu"))
+    task, few_shot = tone_task(60), FewShot(shots=4)
+    probe = few_shot_probe(SpectrumModel(), task, few_shot, seeds=2, device="cpu")
+    same(probe, few_shot_probe(SpectrumModel(), task, few_shot, seeds=2, cache=False, device="cpu"))
     write_probe(probe, SpectrumModel(), tmp_path / "out")
     assert (tmp_path / "out" / "results.json").is_file()
 
@@ -98,13 +100,13 @@ def test_features_on_disk_take_little_memory(tmp_path, monkeypatch):
     in_use = int(Path("/proc/self/status").read_text().partition("VmData:")[2].split()[0]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (in_use + room, limits[1]))
     try:
-        data, parts, _ = prepare(Wide(), task, 0, cache=True, device="cpu")
-        train, valid = torch.from_numpy(parts.train), torch.from_numpy(parts.turns[:, :, 0])
+        data, splits, _ = prepare(Wide(), task, 0, cache=True, device="cpu")
+        train, valid = torch.from_numpy(splits.train), torch.from_numpy(splits.holdouts[:, :, 0])
         swept = sweep.train(
             data.features, data.labels, 2, train, torch.tensor([[0.01]]), valid_rows=valid, epochs=2, batch=64
         )
-        test = parts.test[:, 0]
+        test = splits.test[:, 0]
         assert data.score(data.logits(kept_head(swept.heads, 0, 0, ""), test), test) > 0.95
-        assert data.knn(parts.train[:, 0], test) > 0.95
+        assert data.knn(splits.train[:, 0], test) > 0.95
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, limits)

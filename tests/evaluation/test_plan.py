@@ -6,7 +6,7 @@ import pytest
 
 from atst.errors import UsageError
 from atst.evaluation.plan import read_plan
-from atst.scoring.splits import Few
+from atst.scoring.splits import FewShot
 
 FINETUNINGS = ("paper", "own")
 START = "models: [runs/a]\ntasks: [x]\n"
@@ -20,7 +20,7 @@ def read(tmp_path, text):
 def test_a_plan_of_models_and_tasks_is_the_papers_probe_with_all_labels(tmp_path):
     cells = list(read(tmp_path, "models: [runs/a, logmel]\ntasks: {mine: data/meta.csv}").cells())
     assert [(cell.task, cell.model) for cell in cells] == [("mine", "runs/a"), ("mine", "logmel")]
-    assert {(cell.setting.protocol, cell.few, cell.seed) for cell in cells} == {("paper", None, 0)}
+    assert {(cell.setting.protocol, cell.few_shot, cell.seed) for cell in cells} == {("paper", None, 0)}
 
 
 def test_all_are_crossed_and_each_has_its_own_folder(tmp_path):
@@ -32,7 +32,7 @@ def test_all_are_crossed_and_each_has_its_own_folder(tmp_path):
     cells = list(read(tmp_path, text).cells())
     assert len(cells) == 2 * 2 * 2 * 4 * 3
     assert len({cell.folder for cell in cells}) == len(cells)
-    assert {cell.few for cell in cells} == {Few(1), Few(5), None, Few(fraction=0.1)}
+    assert {cell.few_shot for cell in cells} == {FewShot(1), FewShot(5), None, FewShot(fraction=0.1)}
     assert {cell.labels for cell in cells} == {"shots 1", "shots 5", "all", "fraction 0.1"}
     [slow] = {cell.setting for cell in cells if cell.setting.finetunes}
     assert (slow.title, slow.protocol) == ("slow", "own")

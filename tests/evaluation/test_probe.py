@@ -12,7 +12,7 @@ from atst.evaluation.knn import knn_accuracy, knn_scores
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
 from atst.scoring.metrics import accuracy
-from atst.scoring.splits import divide
+from atst.scoring.splits import make_splits
 from atst.tasks import load_task
 
 
@@ -27,8 +27,8 @@ def test_a_learnable_task_is_learned_and_random_labels_are_not(folds, valid):
     assert result.value > 0.95
     assert result.knn["value"] > 0.95
     assert result.ci[0] <= result.value <= result.ci[1]
-    assert len(result.chosen) == (folds or 1)
-    assert result.value == pytest.approx(np.mean([choice.value for choice in result.chosen]))
+    assert len(result.selected) == (folds or 1)
+    assert result.value == pytest.approx(np.mean([choice.value for choice in result.selected]))
     shuffled = dataclasses.replace(task, labels=np.random.default_rng(9).permutation(task.labels))
     assert run(shuffled).result.value < 0.65
 
@@ -40,9 +40,9 @@ def test_test_labels_do_not_touch_what_is_chosen_or_trained(valid):
     labels = task.labels.copy()
     labels[test] = (labels[test] + 1) % 3
     one, other = run(task), run(dataclasses.replace(task, labels=labels))
-    assert one.result.chosen[0].rate == other.result.chosen[0].rate
-    assert one.result.chosen[0].epoch == other.result.chosen[0].epoch
-    assert one.result.chosen[0].valid == other.result.chosen[0].valid
+    assert one.result.selected[0].learning_rate == other.result.selected[0].learning_rate
+    assert one.result.selected[0].epoch == other.result.selected[0].epoch
+    assert one.result.selected[0].valid == other.result.selected[0].valid
     assert torch.equal(one.logits, other.logits)
     assert torch.equal(one.head.weight, other.head.weight)
     assert other.result.value < 0.1
@@ -54,53 +54,53 @@ def test_labels_of_a_fold_do_not_touch_the_head_tested_on_it():
     labels = np.where(first, (task.labels + 1) % 3, task.labels)
     one, other = run(task), run(dataclasses.replace(task, labels=labels))
     assert torch.equal(one.logits[: first.sum()], other.logits[: first.sum()])
-    assert one.result.chosen[0].rate == other.result.chosen[0].rate
+    assert one.result.selected[0].learning_rate == other.result.selected[0].learning_rate
 
 
 @pytest.mark.parametrize(("folds", "valid"), [(0, True), (0, False), (5, True), (3, True), (2, True)])
-def test_parts_are_disjoint_and_every_fold_is_tested_once(folds, valid):
+def test_splits_are_disjoint_and_every_fold_is_tested_once(folds, valid):
     task = tone_task(60, folds=folds, valid=valid)
-    parts = divide(task, np.arange(60), seed=0)
-    total = parts.train.astype(int) + parts.valid + parts.test
+    splits = make_splits(task, np.arange(60), seed=0)
+    total = splits.train.astype(int) + splits.valid + splits.test
     assert (total == 1).all()
-    assert parts.train.any(0).all()
-    assert parts.valid.any(0).all()
+    assert splits.train.any(0).all()
+    assert splits.valid.any(0).all()
     if folds:
-        assert (parts.test.sum(1) == 1).all()
-        assert (parts.held_out is None) == (not folds and valid)
+        assert (splits.test.sum(1) == 1).all()
+        assert (splits.held_out is None) == (not folds and valid)
 
 
 @pytest.mark.parametrize("folds", [0, 2, 4])
 @pytest.mark.parametrize("enough", [1, 8, 1000])
-def test_held_out_clips_take_turns_until_enough_have_chosen(folds, enough, monkeypatch):
-    monkeypatch.setattr("atst.scoring.splits.ENOUGH", enough)
+def test_held_out_clips_are_repeated_until_enough_clips_are_held_out(folds, enough, monkeypatch):
+    monkeypatch.setattr("atst.scoring.splits.MIN_VALID_CLIPS", enough)
     task = tone_task(60, folds=folds, valid=False)
-    parts = divide(task, np.arange(60), seed=0)
-    chosen = parts.turns.sum(2)  # how often a clip is held out of a classifier's training
+    splits = make_splits(task, np.arange(60), seed=0)
+    chosen = splits.holdouts.sum(2)  # how often a clip is held out of a classifier's training
     assert chosen.max() == 1
-    assert not (chosen & ~parts.known).any()
-    assert (parts.turns[:, :, 0] == parts.valid).all()
-    assert (parts.turns.any(0)).all()
+    assert not (chosen & ~splits.train_and_valid).any()
+    assert (splits.holdouts[:, :, 0] == splits.valid).all()
+    assert (splits.holdouts.any(0)).all()
     if enough == 1:
-        assert parts.turns.shape[2] == 1
+        assert splits.holdouts.shape[2] == 1
     elif enough == 8:
         assert (chosen.sum(0) >= 8).all()
-        assert (parts.turns[:, :, :-1].sum((0, 2)) < 8).any()
+        assert (splits.holdouts[:, :, :-1].sum((0, 2)) < 8).any()
     elif folds > 2:
-        assert (chosen == parts.known).all()
+        assert (chosen == splits.train_and_valid).all()
 
 
-def test_a_validation_split_takes_no_turns(monkeypatch):
-    monkeypatch.setattr("atst.scoring.splits.ENOUGH", 1000)
-    parts = divide(tone_task(60), np.arange(60), seed=0)
-    assert parts.turns.shape[2] == 1
-    assert parts.chosen_on == "the validation split"
+def test_a_validation_split_is_not_repeated(monkeypatch):
+    monkeypatch.setattr("atst.scoring.splits.MIN_VALID_CLIPS", 1000)
+    splits = make_splits(tone_task(60), np.arange(60), seed=0)
+    assert splits.holdouts.shape[2] == 1
+    assert splits.selected_on == "the validation split"
 
 
-def test_all_turns_choose_one_rate_and_epoch_and_all_their_clips_train_the_tested_head():
+def test_all_hold_outs_select_one_learning_rate_and_epoch_and_all_their_clips_train_the_tested_head():
     probe = run(tone_task(folds=4))
-    assert "then others in its place, 3 in all" in probe.result.chosen_on
-    for choice in probe.result.chosen:
+    assert "the fold after the test fold (3 hold-outs of different clips)" in probe.result.selected_on
+    for choice in probe.result.selected:
         assert choice.clips["train"] + choice.clips["test"] < len(probe.task)
         assert choice.clips["valid"] + choice.clips["test"] == len(probe.task)
 
@@ -142,7 +142,7 @@ def test_files_of_a_probe(tmp_path):
         "skipped",
     } <= results.keys()
     assert results["value"] == 1
-    assert results["chosen"][0]["clips"] == {"train": 20, "valid": 10, "test": 10}
+    assert results["selected"][0]["clips"] == {"train": 20, "valid": 10, "test": 10}
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert rows[0] == "path,split,label,prediction,score,correct"
     assert rows[1].startswith("6.wav,test,low,low,")
@@ -241,8 +241,8 @@ def test_a_split_without_readable_clips_is_an_error(tmp_path):
 def test_a_best_rate_at_the_edge_is_warned_of_and_known_grids_are_kept(monkeypatch):
     monkeypatch.setattr("atst.evaluation.probe.RATES", (1e-7, 1e-6))
     assert "edge" in run(tone_task()).result.warnings[0]
-    result = run(dataclasses.replace(tone_task(), rates=(0.01, 0.02))).result
-    assert result.rates == [0.01, 0.02]
+    result = run(dataclasses.replace(tone_task(), learning_rates=(0.01, 0.02))).result
+    assert result.learning_rates == [0.01, 0.02]
     assert result.warnings == []
 
 
@@ -270,7 +270,7 @@ def test_the_probe_of_log_mel_statistics_on_real_sounds(shared_data, tmp_path, m
     monkeypatch.setenv("ATST_CACHE", str(tmp_path))
     result = probe("esc10", model="logmel", data=shared_data / "tasks" / "esc10", device="cpu")
     assert result.value > 0.6
-    assert len(result.chosen) == 5
+    assert len(result.selected) == 5
     assert all("edge" in warning for warning in result.warnings)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from atst.evaluation.plan import Cell, Setting
 from atst.evaluation.table import finetuned_row, measured_rows, table_markdown, write_table
-from atst.scoring.splits import Few
+from atst.scoring.splits import FewShot
 
 PROBE = {
     "protocol": "paper",
@@ -17,7 +17,7 @@ PROBE = {
     "ci": [0.4, 0.6],
     "ci_over": "test clips",
     "knn": {"value": 0.3},
-    "chosen": [{"valid": 0.7}],
+    "selected": [{"valid": 0.7}],
 }
 
 
@@ -44,7 +44,7 @@ def test_several_seeds_are_a_mean_with_students_interval_of_it():
 
 
 def test_numbers_of_labels_and_models_are_not_mixed():
-    results = [*measured([0.4, 0.6]), *measured([0.2], Few(5)), *measured([0.9], model="b")]
+    results = [*measured([0.4, 0.6]), *measured([0.2], FewShot(5)), *measured([0.9], model="b")]
     rows = measured_rows(sorted(results, key=lambda pair: pair[0].seed))
     assert [(row.model, row.labels, row.value) for row in rows] == [
         ("a", "all", 0.5),

@@ -72,7 +72,7 @@ def test_every_test_clip_is_predicted_once_and_one_process_writes_and_speaks(run
     with (folder / "two" / "predictions.csv").open(newline="") as file:
         assert sorted(row["path"] for row in csv.DictReader(file)) == sorted(f"{i}.wav" for i in range(24))
     result = json.loads((folder / "two" / "results.json").read_text())
-    assert [choice["clips"] for choice in result["chosen"]] == [{"train": 12, "valid": 0, "test": 12}] * 2
+    assert [choice["clips"] for choice in result["selected"]] == [{"train": 12, "valid": 0, "test": 12}] * 2
     assert found["two"].stdout.count("meta.csv: accuracy ") == 1
     assert found["two"].stderr.count("all: epoch 2/2") == 1
     assert found["two"].stderr.count("reading ") <= found["one"].stderr.count("reading ")

@@ -20,7 +20,7 @@ from atst.finetuning.module import FinetuningModule
 from atst.finetuning.output import write_finetuned
 from atst.finetuning.run import finetune
 from atst.model import load as models
-from atst.scoring.splits import Few
+from atst.scoring.splits import FewShot
 from atst.training import precision
 
 SHORT = ("batch_size=16", "max_epochs=4", "warmup_epochs=1", "checkpoint_minutes=0", "precision=float32")
@@ -53,7 +53,7 @@ def test_a_separable_task_is_learned_and_files_are_left(table, whole):
     result, out = whole
     assert result.value == 1
     assert result.protocol == "own"
-    assert result.chosen[0].clips == {"train": 20, "valid": 10, "test": 10}
+    assert result.selected[0].clips == {"train": 20, "valid": 10, "test": 10}
     results = json.loads((out / "results.json").read_text())
     assert {"task", "model", "protocol", "pooling", "metric", "value", "ci", "calibration"} <= results.keys()
     assert (results["generation"], results["precision"]) == ("own", "float32")
@@ -96,7 +96,7 @@ def test_a_resumed_fine_tuning_ends_in_the_same_weights(table, whole, tmp_path, 
     resumed = atst.finetune(table, model="random:nano", out=tmp_path / "out", resume=True, device="cpu")
     for name in ("model.safetensors", "head.safetensors"):
         assert (tmp_path / "out" / "model" / name).read_bytes() == (expected / "model" / name).read_bytes()
-    assert (resumed.chosen, resumed.calibration) == (result.chosen, result.calibration)
+    assert (resumed.selected, resumed.calibration) == (result.selected, result.calibration)
 
 
 @pytest.mark.parametrize("stopped", ["fit.predict", "output._report"])
@@ -112,7 +112,7 @@ def test_a_fine_tuning_stopped_after_its_training_goes_on(table, whole, tmp_path
     monkeypatch.undo()
     monkeypatch.setattr(FinetuningModule, "training_step", interrupted)
     resumed = run(table, tmp_path / "out", resume=True)
-    assert (resumed.chosen, resumed.calibration) == (result.chosen, result.calibration)
+    assert (resumed.selected, resumed.calibration) == (result.selected, result.calibration)
     assert (tmp_path / "out" / "report.html").is_file()
 
 
@@ -157,21 +157,23 @@ def test_test_clips_are_used_once_after_everything_else(tmp_path):
 def test_every_fold_is_tested_by_its_own_training_and_the_kept_model_has_seen_all(tmp_path, capsys):
     task = tone_task(36, folds=3, classes=2)
     finished = finetune(job(task, tmp_path, "mixup=0"), "own")
-    assert [choice.fold for choice in finished.result.chosen] == [1, 2, 3]
-    assert [choice.clips for choice in finished.result.chosen] == [{"train": 12, "valid": 12, "test": 12}] * 3
+    assert [choice.fold for choice in finished.result.selected] == [1, 2, 3]
+    assert [choice.clips for choice in finished.result.selected] == [
+        {"train": 12, "valid": 12, "test": 12}
+    ] * 3
     assert sorted(finished.tested) == list(range(36))
     assert "all labelled clips" in finished.result.kept
     assert "all: epoch" in capsys.readouterr().err
     write_finetuned(finished, tmp_path)
     assert json.loads((tmp_path / "model" / "labels.json").read_text())["temperature"] > 0
     alone = finetune(job(task, tmp_path / "alone", "mixup=0"), "own", fold=2)
-    assert alone.result.chosen[0] == finished.result.chosen[1]
+    assert alone.result.selected[0] == finished.result.selected[1]
     assert alone.result.kept == "all training clips, none of them in fold 2"
 
 
 def test_the_last_epoch_needs_nothing_held_out(tmp_path):
     finished = finetune(job(tone_task(36, folds=3), tmp_path, "select=last", "max_epochs=1"), "paper", fold=1)
-    [choice] = finished.result.chosen
+    [choice] = finished.result.selected
     assert choice.clips == {"train": 24, "valid": 0, "test": 12}
     assert choice.valid is None
     assert finished.result.calibration["temperature"] == 1
@@ -179,17 +181,17 @@ def test_the_last_epoch_needs_nothing_held_out(tmp_path):
 
 @pytest.mark.parametrize(("shots", "clips"), [(1, (3, 0)), (5, (12, 3))])
 def test_few_labels(tmp_path, shots, clips):
-    work = dataclasses.replace(job(tone_task(48), tmp_path, "max_epochs=1"), few=Few(shots=shots))
+    work = dataclasses.replace(job(tone_task(48), tmp_path, "max_epochs=1"), few_shot=FewShot(shots=shots))
     result = finetune(work, "own").result
-    assert (result.chosen[0].clips["train"], result.chosen[0].clips["valid"]) == clips
-    assert result.chosen_on.startswith("nothing" if shots == 1 else "a fifth of the 5 training clips")
+    assert (result.selected[0].clips["train"], result.selected[0].clips["valid"]) == clips
+    assert result.selected_on.startswith("nothing" if shots == 1 else "a fifth of the 5 training clips")
     assert result.trained_on == result.kept
     assert result.trained_on.startswith(f"{shots} training clip")
 
 
 def test_early_stop_keeps_the_best_epoch(tmp_path):
     options = ("max_epochs=40", "warmup_epochs=0", "patience=1", "mixup=0", "resize_crop=false")
-    [choice] = finetune(job(tone_task(36), tmp_path, *options), "own").result.chosen
+    [choice] = finetune(job(tone_task(36), tmp_path, *options), "own").result.selected
     assert choice.epochs == choice.epoch + 1 < 40
 
 
@@ -240,7 +242,7 @@ def test_unreadable_clips_are_counted_and_a_whole_part_is_an_error(tmp_path):
         (tmp_path / f"{number}.wav").write_bytes(b"not audio")
     result = run(table, tmp_path / "out", "max_epochs=1")
     assert sorted(clip for clip, _ in result.skipped) == ["0.wav", "6.wav"]
-    assert result.chosen[0].clips == {"train": 19, "valid": 10, "test": 9}
+    assert result.selected[0].clips == {"train": 19, "valid": 10, "test": 9}
     assert "2 of 40 clips" in result.warnings[0]
 
     def waveform(index):
@@ -268,7 +270,7 @@ def test_what_one_training_finds_broken_does_not_change_the_clips_of_the_next(tm
     result = finetune(job(broken, tmp_path, *options, memory=0), "own").result  # nothing is read ahead
     assert [len(own) for own in rows] == [12, 12, 24]
     assert [clip for clip, _ in result.skipped] == ["tone 5"]
-    assert sorted(choice.clips["train"] + choice.clips["test"] for choice in result.chosen) == [23, 23]
+    assert sorted(choice.clips["train"] + choice.clips["test"] for choice in result.selected) == [23, 23]
 
 
 def test_an_unreadable_test_split_is_tested_by_resume_once_it_is_repaired(tmp_path, monkeypatch):
@@ -286,7 +288,7 @@ def test_an_unreadable_test_split_is_tested_by_resume_once_it_is_repaired(tmp_pa
         raise AssertionError("it was trained")
 
     monkeypatch.setattr(FinetuningModule, "training_step", no_training)
-    assert run(table, tmp_path / "out", "max_epochs=2", resume=True).chosen[0].clips["test"] == len(tests)
+    assert run(table, tmp_path / "out", "max_epochs=2", resume=True).selected[0].clips["test"] == len(tests)
 
 
 @pytest.mark.parametrize(

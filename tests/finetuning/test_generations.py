@@ -45,11 +45,11 @@ def run(task, tree, out, protocol, **options):
 def check(result, protocol, task, out):
     assert (result.protocol, result.generation) == (protocol, recipes.GENERATIONS[protocol])
     assert (result.pooling, result.settings["drop_path"], result.precision) == ("published", 0.1, "float32")
-    [choice] = result.chosen
+    [choice] = result.selected
     assert choice.epochs == 3
     if protocol == "authors2023":
         assert choice.epoch == 3
-        assert result.chosen_on.startswith("nothing")
+        assert result.selected_on.startswith("nothing")
     assert result.metric == ("mAP" if task.startswith(("audioset", "fsd50k")) else "accuracy")
     assert 0 <= result.value <= 1
     classifier = atst.load_classifier(out)
@@ -87,7 +87,7 @@ def test_a_generation_is_stopped_and_goes_on(protocol, task, tmp_path, monkeypat
         run(task, tree, tmp_path / "out", protocol)
     monkeypatch.undo()
     resumed = run(task, tree, tmp_path / "out", protocol, resume=True)
-    assert resumed.chosen == whole.chosen
+    assert resumed.selected == whole.selected
     same_model(tmp_path / "whole", tmp_path / "out")
 
 
@@ -111,5 +111,5 @@ def test_every_task_of_a_generation_is_killed_and_goes_on(protocol, task, tmp_pa
     assert process.returncode == -signal.SIGKILL
     assert not (out / "results.json").exists()
     resumed = run(task, tree, out, protocol, resume=True)
-    assert (resumed.chosen, resumed.calibration) == (whole.chosen, whole.calibration)
+    assert (resumed.selected, resumed.calibration) == (whole.selected, whole.calibration)
     same_model(tmp_path / "whole", out)

@@ -10,7 +10,7 @@ from atst.evaluation.hear import hear_probe
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.report import _map
 from atst.scoring.per_class import unseen
-from atst.scoring.splits import Few
+from atst.scoring.splits import FewShot
 
 ONE = "1 class has test clips but no training clip, for example 'pitch 2': it cannot be predicted."
 
@@ -29,11 +29,11 @@ def several(task):
     return dataclasses.replace(task, labels=labels)
 
 
-@pytest.mark.parametrize("few", [None, Few(shots=2)])
+@pytest.mark.parametrize("few_shot", [None, FewShot(shots=2)])
 @pytest.mark.parametrize("valid", [True, False])
-def test_a_class_without_training_clips_is_warned_of(few, valid):
+def test_a_class_without_training_clips_is_warned_of(few_shot, valid):
     task = tone_task(valid=valid)
-    options = {"cache": False, "device": "cpu", "few": few}
+    options = {"cache": False, "device": "cpu", "few_shot": few_shot}
     assert ONE in linear_probe(SpectrumModel(), without_training_clips(task), **options).result.warnings
     warnings = linear_probe(SpectrumModel(), task, **options).result.warnings
     assert not [text for text in warnings if "no training clip" in text]

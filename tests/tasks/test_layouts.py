@@ -49,7 +49,7 @@ def test_the_official_files_become_a_task_that_can_be_probed(name, tmp_path):
     assert Counter((task.splits if task.folds is None else task.folds).tolist()) == parts
     assert task.label_names[: len(classes)] == classes
     assert task.metric == DATASETS[name].metric
-    assert task.rates == DATASETS[name].rates
+    assert task.learning_rates == DATASETS[name].learning_rates
     assert task.missing == ()
     assert all(task.path(index).is_file() for index in range(len(task)))
     if name in ("audioset2m", "esc10", "nsynth-pitch"):

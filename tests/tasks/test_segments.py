@@ -13,15 +13,15 @@ import atst
 from atst import cli
 from atst.errors import UsageError
 from atst.evaluation.features import extract
-from atst.evaluation.few_shot import few_label_probe
+from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.knn import knn_accuracy
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
-from atst.scoring.splits import Few, divide
+from atst.scoring.splits import FewShot, make_splits
 from atst.tasks import drawn, load_task
 from atst.tasks.check import check_task
-from atst.tasks.division import grouped_fifths
+from atst.tasks.division import grouped_folds
 
 SECOND = 16000
 PITCHES = {"low": 500, "high": 3000}
@@ -64,7 +64,7 @@ def test_segments_are_told_apart_everywhere(tmp_path, columns):
     options = {"cache": False, "device": "cpu"}
     assert linear_probe(SpectrumModel(), task, **options).result.value == 1.0
     assert knn_accuracy(SpectrumModel(), task) == 1.0
-    assert few_label_probe(SpectrumModel(), task, Few(shots=8), seeds=2, **options).result.value > 0.9
+    assert few_shot_probe(SpectrumModel(), task, FewShot(shots=8), seeds=2, **options).result.value > 0.9
     assert not task.warnings
 
 
@@ -267,22 +267,22 @@ def test_hold_outs_keep_recordings_together(tmp_path, columns):
     table = recordings(tmp_path, columns=columns)
     table.write_text(table.read_text().replace(",valid\n", ",train\n").replace(",2\n", ",1\n"))  # two folds
     task = load_task(table)
-    parts = divide(task, np.arange(len(task)), seed=0)
-    assert "a fifth of the training recordings" in parts.chosen_on
-    for fold in range(parts.count):
-        for turn in range(parts.turns.shape[2]):
-            held = parts.turns[:, fold, turn]
+    splits = make_splits(task, np.arange(len(task)), seed=0)
+    assert "a fifth of the training recordings" in splits.selected_on
+    for fold in range(splits.count):
+        for turn in range(splits.holdouts.shape[2]):
+            held = splits.holdouts[:, fold, turn]
             assert held.any()
-            rest = parts.known[:, fold] & ~held
+            rest = splits.known[:, fold] & ~held
             assert not set(task.groups[held]) & set(task.groups[rest])
-        assert (parts.turns[:, fold].sum(1) <= 1).all()
+        assert (splits.holdouts[:, fold].sum(1) <= 1).all()
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 12), st.integers(1, 5))
 def test_grouped_fifths_never_divide_a_group(seed, clips, groups, classes):
     rng = np.random.default_rng(seed)
     own, label = rng.integers(0, groups, clips), rng.integers(0, classes, clips)
-    numbers = grouped_fifths(label, own, seed)
+    numbers = grouped_folds(label, own, seed)
     present = len(np.unique(own))
     if numbers is None:
         assert present == 1 or np.bincount(label).max() == 1

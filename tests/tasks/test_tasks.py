@@ -190,7 +190,7 @@ def test_presence_of_one_class_is_probed_and_fine_tuned(tmp_path):
     task = load_task(tmp_path)
     result = linear_probe(SpectrumModel(), task, cache=False, device="cpu").result
     assert (result.metric, result.value) == ("mAP", 1.0)
-    assert all(choice.clips["valid"] for choice in result.chosen)
+    assert all(choice.clips["valid"] for choice in result.selected)
     changes = [
         "max_epochs=1",
         "warmup_epochs=0",

@@ -103,7 +103,7 @@ def test_a_signal_ends_a_validation_which_the_resumed_fine_tuning_does(sounds, t
         finetune(tmp_path / "out")
     result = finetune(tmp_path / "out", resume=True)
     assert calls == [0, 1, 1, 2]
-    assert [choice.epochs for choice in result.chosen] == [3]
+    assert [choice.epochs for choice in result.selected] == [3]
     for name in ("model", "head"):
         one, two = (load_file(tmp_path / d / "model" / f"{name}.safetensors") for d in ("whole", "out"))
         assert all(torch.equal(one[key], two[key]) for key in one)

@@ -124,7 +124,7 @@ def _finetuning(device: DEVICES) -> Any:
     """What fine-tunes one cell."""
 
     def run(cell: Cell, task: Task, model: str, folder: Path) -> None:
-        few = cell.few
+        few_shot = cell.few_shot
         with redirect_stdout(sys.stderr):  # the table alone is this command's output
             finetune(
                 task,
@@ -132,8 +132,8 @@ def _finetuning(device: DEVICES) -> Any:
                 out=folder,
                 protocol=cell.setting.protocol,  # type: ignore[arg-type]
                 overrides=cell.setting.overrides,
-                shots=None if few is None else few.shots,
-                fraction=None if few is None else few.fraction,
+                shots=None if few_shot is None else few_shot.shots,
+                fraction=None if few_shot is None else few_shot.fraction,
                 seed=cell.seed,
                 device=device,
                 resume=True,

@@ -27,7 +27,7 @@ from atst.output.lock import is_new
 from atst.output.skipped import summary, with_partial
 from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
-from atst.scoring.splits import few_labels
+from atst.scoring.splits import FewShot
 from atst.sound.channel import channel_number
 from atst.tasks import Task, drawn, load_task
 from atst.training import precision
@@ -105,9 +105,9 @@ def finetune(
         heard = channel_number(channel)
         labelled = load_task(task, data).heard(heard, partial)
         runs.check_fold(labelled, fold)
-        few = few_labels(shots, fraction)
-        if few is not None:
-            few.check(labelled)
+        few_shot = FewShot.from_options(shots, fraction)
+        if few_shot is not None:
+            few_shot.check(labelled)
         before = _stored(folder) if resume else None
         chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
         recipe = _recipe(labelled.name, chosen, [*overrides, *shorthand(workers=workers, seed=seed)], before)
@@ -123,7 +123,7 @@ def finetune(
             "channel": heard,
             "partial": partial,
         }
-        about["labels"] = "all" if few is None else few.words
+        about["labels"] = "all" if few_shot is None else few_shot.description
         if before is not None:
             if is_first_process():
                 remove_leftovers(folder)
@@ -135,7 +135,7 @@ def finetune(
             _write_start(folder, recipe, about)
             computing = resources(recipe.precision, recipe.workers, devices)
             print(f"fine-tuning on {labelled.name}: {computing}", file=sys.stderr, flush=True)
-        job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few)
+        job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few_shot)
         with progress.quiet(quiet):
             return _run(job, chosen, fold, resume)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from atst.errors import UsageError
-from atst.evaluation.few_shot import SEEDS, few_label_probe
+from atst.evaluation.few_shot import SEEDS, few_shot_probe
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.output import write_probe
 from atst.evaluation.probe import linear_probe
@@ -16,7 +16,7 @@ from atst.output import progress
 from atst.output.progress import say
 from atst.output.skipped import summary, with_partial
 from atst.output.text import print_table, writable
-from atst.scoring.splits import Few, few_labels
+from atst.scoring.splits import FewShot
 from atst.sound.channel import channel_number
 from atst.tasks import Task, load_task, published
 
@@ -90,19 +90,19 @@ def probe(
     """
     if seed < 0:
         raise UsageError(f"--seed must be 0 or more, not {seed}.")
-    few = _few(shots, fraction, seeds)
-    if protocol == "hear" and few is not None:
-        raise UsageError("--shots and --fraction go with --protocol paper: HEAR has no few-label setting.")
+    few_shot = _few_shot(shots, fraction, seeds)
+    if protocol == "hear" and few_shot is not None:
+        raise UsageError("--shots and --fraction go with --protocol paper: HEAR has no few-shot setting.")
     labelled = load_task(task, data, seed=seed).heard(channel_number(channel), partial)
     encoder = models.load(model, device=device, seed=seed)
     with progress.quiet(quiet):
         if protocol == "hear":
             finished = hear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
-        elif few is None:
+        elif few_shot is None:
             finished = linear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
         else:
-            finished = few_label_probe(
-                encoder, labelled, few, seeds=seeds or SEEDS, seed=seed, cache=cache, device=device
+            finished = few_shot_probe(
+                encoder, labelled, few_shot, seeds=seeds or SEEDS, seed=seed, cache=cache, device=device
             )
     if out is not None:
         write_probe(finished, encoder, out)
@@ -110,20 +110,22 @@ def probe(
     return finished.result
 
 
-def _few(shots: int | None, fraction: float | None, seeds: int | None) -> Few | None:
-    few = few_labels(shots, fraction)
-    if seeds is not None and few is None:
+def _few_shot(shots: int | None, fraction: float | None, seeds: int | None) -> FewShot | None:
+    few_shot = FewShot.from_options(shots, fraction)
+    if seeds is not None and few_shot is None:
         raise UsageError("--seeds counts the draws of --shots or --fraction; for another seed give --seed.")
     if seeds is not None and seeds < 1:
         raise UsageError(f"--seeds must be 1 or more, not {seeds}.")
-    return few
+    return few_shot
 
 
 def _show(result: ProbeResult, out: Path | None) -> None:
     header = ("task", "model", "metric", "value", "95% interval", f"kNN, k = {result.knn['k']}", "protocol")
     low, high = result.ci
     interval, knn = f"{low:.3f} to {high:.3f}", f"{result.knn['value']:.3f}"
-    rows = [[result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn, result.words]]
+    rows = [
+        [result.task, result.model, result.metric, f"{result.value:.3f}", interval, knn, result.description]
+    ]
     for figure in published(result.task):
         cells = (
             f"{figure.value / 100:.3f}",

@@ -75,15 +75,15 @@ class Bench:
             probe = hear_probe(encoder, task, seed=cell.seed, cache=self.cache, device=self.device)
         else:
             probe = linear_probe(
-                encoder, task, seed=cell.seed, cache=self.cache, device=self.device, few=cell.few
+                encoder, task, seed=cell.seed, cache=self.cache, device=self.device, few_shot=cell.few_shot
             )
         write_probe(probe, encoder, folder)
 
     def _wanted(self, cell: Cell) -> dict[str, Any]:
         """What the result must hold."""
         task = self.task(cell.task, cell.seed)
-        if cell.few is not None:
-            cell.few.check(task)
+        if cell.few_shot is not None:
+            cell.few_shot.check(task)
         if cell.setting.finetunes:
             expected = self.finetuning.expected(cell, task)
         else:
@@ -91,7 +91,9 @@ class Bench:
             settings = {"clip_seconds": CLIP_SECONDS, **PROBE_SETTINGS[protocol]}
             expected = {"protocol": protocol, "settings": settings}
         if cell.setting.protocol != "hear":
-            expected["trained_on"] = "all training clips" if cell.few is None else cell.few.words
+            expected["trained_on"] = (
+                "all training clips" if cell.few_shot is None else cell.few_shot.description
+            )
         wanted = {
             "fingerprint": self._fingerprint(cell.model, cell.seed),
             "task_fingerprint": task_fingerprint(task),

@@ -10,16 +10,16 @@ from atst.evaluation.measured import Probe
 from atst.evaluation.probe import linear_probe
 from atst.evaluation.results import SeedResult
 from atst.scoring.metrics import mean_interval
-from atst.scoring.splits import Few
+from atst.scoring.splits import FewShot
 from atst.tasks import Task
 
 SEEDS = 5
 
 
-def few_label_probe(
+def few_shot_probe(
     model: Any,
     task: Task,
-    few: Few,
+    few_shot: FewShot,
     *,
     seeds: int = SEEDS,
     seed: int = 0,
@@ -34,15 +34,15 @@ def few_label_probe(
     result (logits, curves, head) is that of the first seed. Raises `UsageError` for shots of a multi-label
     task, whose clips belong to no one class.
     """
-    few.check(task)
+    few_shot.check(task)
     features = extract(model, task, cache)
     probes = [
-        linear_probe(model, task, seed=seed + more, device=device, few=few, features=features)
+        linear_probe(model, task, seed=seed + more, device=device, few_shot=few_shot, features=features)
         for more in range(seeds)
     ]
     first = probes[0]
     runs = [
-        SeedResult(probe.result.seed, probe.result.value, probe.result.knn["value"], probe.result.chosen)
+        SeedResult(probe.result.seed, probe.result.value, probe.result.knn["value"], probe.result.selected)
         for probe in probes
     ]
     first.result = replace(first.result, seeds=runs)

@@ -14,7 +14,7 @@ from atst.evaluation.gather import Embeddings, applied, on_device, picked
 from atst.evaluation.knn import knn_scores
 from atst.model import device as devices
 from atst.scoring.metrics import bootstrap_values, score
-from atst.scoring.splits import Few, Parts, divide
+from atst.scoring.splits import FewShot, Splits, make_splits
 from atst.tasks import Task
 
 
@@ -125,15 +125,15 @@ def prepare(
     seed: int,
     cache: bool,
     device: str,
-    few: Few | None = None,
+    few_shot: FewShot | None = None,
     features: Features | None = None,
-) -> tuple[Labelled, Parts, Features]:
+) -> tuple[Labelled, Splits, Features]:
     """A task's features on the device, and what to do with which; `features` if they are there already."""
     where = devices.resolve(device)
     features = features or extract(model, task, cache)
     labels = torch.from_numpy(task.labels[features.rows]).to(where)
     data = Labelled(on_device(features.values, where), labels, task, seed)
-    return data, divide(task, features.rows, seed, few), features
+    return data, make_splits(task, features.rows, seed, few_shot), features
 
 
 def kept_head(heads: sweep.Heads, fold: int, rate: int, trained_on: str) -> Head:

@@ -16,7 +16,7 @@ from atst.evaluation.mlp import Point, Trained
 from atst.evaluation.results import Tried
 from atst.output.progress import track
 from atst.scoring.per_class import unseen
-from atst.scoring.splits import Parts
+from atst.scoring.splits import Splits
 from atst.tasks import Task
 
 DRAWN = 8  # of the 16 points of the grid
@@ -46,32 +46,37 @@ def hear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, dev
     Raises:
         TrainingError: there is only one training clip.
     """
-    data, parts, features = prepare(model, task, seed, cache, device)
-    search = _search(data, parts)
-    on = "training clips, without those held out to choose" if parts.held_out else "all training clips"
+    data, splits, features = prepare(model, task, seed, cache, device)
+    search = _search(data, splits)
+    on = "training clips, without those held out to choose" if splits.held_out else "all training clips"
     heads = [_head(trained, on) for trained in search.folds]
     point = search.folds[0].point
     return measure(
         model,
         data,
-        parts,
+        splits,
         features,
         search,
         [
             Chosen(
-                point.rate, own.epoch, own.metric, [head], head, {"hidden": point.hidden, "init": point.init}
+                point.learning_rate,
+                own.epoch,
+                own.metric,
+                [head],
+                head,
+                {"hidden": point.hidden, "init": point.init},
             )
             for own, head in zip(search.folds, heads, strict=True)
         ],
-        (_head_of_all(data, search), [[head] for head in heads]) if parts.folds else None,
+        (_head_of_all(data, search), [[head] for head in heads]) if splits.folds else None,
         HEAR_SETTINGS,
-        unseen(task, features.rows, parts.train, parts.test),
+        unseen(task, features.rows, splits.train, splits.test),
         protocol="hear",
         classifier=f"MLP {point.hidden} x {mlp.WIDTH}",
-        chosen_on=_chosen_on(parts),
-        rates=sorted({own.point.rate for own in search.tried}),
+        selected_on=_selected_on(splits),
+        learning_rates=sorted({own.point.learning_rate for own in search.tried}),
         tried=[
-            Tried(own.point.hidden, own.point.rate, own.point.init, own.epoch, round(own.metric, 6))
+            Tried(own.point.hidden, own.point.learning_rate, own.point.init, own.epoch, round(own.metric, 6))
             for own in search.tried
         ],
         trained_on=on,
@@ -83,19 +88,19 @@ def drawn_points(seed: int) -> list[Point]:
     return [mlp.GRID[i] for i in np.sort(np.random.default_rng(seed).permutation(len(mlp.GRID))[:DRAWN])]
 
 
-def _search(data: Labelled, parts: Parts) -> Search:
+def _search(data: Labelled, splits: Splits) -> Search:
     points = drawn_points(data.seed)
-    tried = [_train(data, point, parts, 0) for point in track(points, f"grid of {data.task.name}")]
+    tried = [_train(data, point, splits, 0) for point in track(points, f"grid of {data.task.name}")]
     best = max(tried, key=lambda own: own.rank)
     for own in tried:
         if own is not best:
             own.layers.clear()  # nobody needs their weights any more
-    others = track(range(1, parts.count), f"other folds of {data.task.name}")
-    return Search(tried, [best, *[_train(data, best.point, parts, fold) for fold in others]])
+    others = track(range(1, splits.count), f"other folds of {data.task.name}")
+    return Search(tried, [best, *[_train(data, best.point, splits, fold) for fold in others]])
 
 
-def _train(data: Labelled, point: Point, parts: Parts, fold: int) -> Trained:
-    rows = (torch.from_numpy(part[:, fold]) for part in (parts.train, parts.valid))
+def _train(data: Labelled, point: Point, splits: Splits, fold: int) -> Trained:
+    rows = (torch.from_numpy(part[:, fold]) for part in (splits.train, splits.valid))
     return mlp.train(data.features, data.labels, data.classes, point, *rows, seed=data.seed)
 
 
@@ -119,7 +124,7 @@ def _head_of_all(data: Labelled, search: Search) -> Head:
     )
 
 
-def _chosen_on(parts: Parts) -> str:
-    if not parts.held_out:
+def _selected_on(splits: Splits) -> str:
+    if not splits.held_out:
         return "the validation split"
-    return parts.held_out + (", the grid's point with the first test fold only" if parts.folds else "")
+    return splits.held_out + (", the grid's point with the first test fold only" if splits.folds else "")

@@ -14,7 +14,7 @@ from atst.scoring.clips import CLIP_SECONDS
 from atst.scoring.metrics import score
 from atst.sound.audio import SAMPLE_RATE
 from atst.tasks import Task
-from atst.tasks.division import first_label, grouped_fifths
+from atst.tasks.division import first_label, grouped_folds
 
 NEIGHBOURS = 10
 AT_ONCE = 1024  # clips that are compared with all others
@@ -101,7 +101,7 @@ def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.
     train, valid = (np.flatnonzero(task.splits == part) for part in ("train", "valid"))
     if len(valid) == 0 and task.groups is not None:
         seed = int(rng.integers(2**31))
-        fifths = grouped_fifths(first_label(task.labels[train]), task.groups[train], seed)
+        fifths = grouped_folds(first_label(task.labels[train]), task.groups[train], seed)
         if fifths is not None:
             return {"train": train[fifths > 0], "valid": train[fifths == 0]}
     if len(valid) == 0:

@@ -32,7 +32,7 @@ class Point:
     """What is searched for: a point of the grid."""
 
     hidden: int  # layers of WIDTH
-    rate: float  # of Adam
+    learning_rate: float  # of Adam
     init: Literal["xavier_uniform", "xavier_normal"]
 
 
@@ -98,7 +98,7 @@ def train(
     steps = math.ceil(len(rows) / BATCH)
     with _seeded(seed, features.device):
         network = _network(features.shape[1], classes, point).to(features.device)
-        optimiser = torch.optim.Adam(network.parameters(), lr=point.rate)
+        optimiser = torch.optim.Adam(network.parameters(), lr=point.learning_rate)
         best = Trained(point, [], 0, -math.inf, math.nan, [], [])
         since = 0  # validations without a better metric
         for epoch in range(1, (epochs or EPOCHS) + 1):

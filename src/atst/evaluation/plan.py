@@ -11,7 +11,7 @@ import yaml
 
 from atst.errors import UsageError, unknown
 from atst.model.baselines import BASELINES
-from atst.scoring.splits import Few, few_labels
+from atst.scoring.splits import FewShot
 
 KEYS = ("models", "tasks", "protocols", "shots", "fraction", "seeds", "finetuned")
 PROBES = ("paper", "hear")
@@ -36,7 +36,7 @@ class Cell:
     task: str
     model: str
     setting: Setting
-    few: Few | None  # None: all labels
+    few_shot: FewShot | None  # None: all labels
     seed: int
 
     def __str__(self) -> str:
@@ -45,9 +45,13 @@ class Cell:
     @property
     def labels(self) -> str:
         """How many labels are used: `all`, `shots K` or `fraction F`."""
-        if self.few is None:
+        if self.few_shot is None:
             return ALL
-        return f"shots {self.few.shots}" if self.few.shots is not None else f"fraction {self.few.fraction}"
+        return (
+            f"shots {self.few_shot.shots}"
+            if self.few_shot.shots is not None
+            else f"fraction {self.few_shot.fraction}"
+        )
 
     @property
     def folder(self) -> Path:
@@ -63,7 +67,7 @@ class Plan:
     models: dict[str, str]
     tasks: dict[str, str]
     settings: list[Setting]
-    labels: list[Few | None]
+    labels: list[FewShot | None]
     seeds: list[int]
     finetuned: dict[str, str]
 
@@ -103,7 +107,7 @@ def read_plan(path: Path, finetunings: Sequence[str]) -> Plan:
         finetuned=_named(path, values, "finetuned") if "finetuned" in values else {},
     )
     if plan.labels != [None] and any(setting.protocol == "hear" for setting in plan.settings):
-        raise UsageError(f"{path}: shots and fraction do not go with hear, which has no few-label setting.")
+        raise UsageError(f"{path}: shots and fraction do not go with hear, which has no few-shot setting.")
     if not any(True for _ in plan.cells()):
         raise UsageError(f"{path}: nothing to measure: no model has weights to fine-tune.")
     return plan
@@ -176,8 +180,8 @@ def _setting(path: Path, title: str, entry: Any, finetunings: Sequence[str]) -> 
     return Setting(title, name.partition(":")[2] or None, True, overrides)
 
 
-def _labels(path: Path, values: dict[str, Any]) -> list[Few | None]:
-    labels: list[Few | None] = []
+def _labels(path: Path, values: dict[str, Any]) -> list[FewShot | None]:
+    labels: list[FewShot | None] = []
     for key, kinds in (("shots", int), ("fraction", int | float)):
         entries = values.get(key, [])
         for entry in entries if isinstance(entries, list) else [entries]:
@@ -188,9 +192,13 @@ def _labels(path: Path, values: dict[str, Any]) -> list[Few | None]:
     return list(dict.fromkeys(labels)) or [None]
 
 
-def _few(path: Path, key: str, number: Any) -> Few | None:
+def _few(path: Path, key: str, number: Any) -> FewShot | None:
     try:
-        return few_labels(number, None) if key == "shots" else few_labels(None, float(number))
+        return (
+            FewShot.from_options(number, None)
+            if key == "shots"
+            else FewShot.from_options(None, float(number))
+        )
     except UsageError as error:
         raise UsageError(f"{path}: {str(error).removeprefix('--')}") from None
 

@@ -43,7 +43,7 @@ def probe_report(probe: Probe, path: str | Path) -> None:
     """Write the report of a probe as one HTML file."""
     result = probe.result
     grid = f"Of the grid's points {len(result.tried)} were tried. Layers, rate, initialisation"
-    chosen = f"{grid if result.tried else 'Learning rate'} and epoch were chosen on {result.chosen_on}."
+    chosen = f"{grid if result.tried else 'Learning rate'} and epoch were chosen on {result.selected_on}."
     sections = [
         Section("", [_headline(probe), *[Alert(text) for text in result.warnings]]),
         *([Section("Draws of training clips", [DRAWS, _draws(probe)])] if result.seeds else []),
@@ -62,7 +62,7 @@ def probe_report(probe: Probe, path: str | Path) -> None:
 def _headline(probe: Probe) -> Headline:
     result = probe.result
     low, high = result.ci
-    over = f"Mean over {len(result.chosen)} folds" if probe.parts.folds else "On the test split"
+    over = f"Mean over {len(result.selected)} folds" if probe.splits.folds else "On the test split"
     over += f" and {len(result.seeds)} draws" if len(result.seeds) > 1 else ""
     return Headline(
         f"{result.metric} {result.value:.3f}",
@@ -76,13 +76,13 @@ def _headline(probe: Probe) -> Headline:
 def _choices(probe: Probe) -> Table:
     header = ["rate", "epoch", "validation", "test", "train clips", "valid clips", "test clips"]
     rows: list[list[object]] = [
-        [f"{c.rate:g}", c.epoch, _number(c.valid), f"{c.value:.3f}", *c.clips.values()]
-        for c in probe.result.chosen
+        [f"{c.learning_rate:g}", c.epoch, _number(c.valid), f"{c.value:.3f}", *c.clips.values()]
+        for c in probe.result.selected
     ]
-    if not probe.parts.folds:
+    if not probe.splits.folds:
         return Table(header, rows)
     return Table(
-        ["fold", *header], [[c.fold, *row] for c, row in zip(probe.result.chosen, rows, strict=True)]
+        ["fold", *header], [[c.fold, *row] for c, row in zip(probe.result.selected, rows, strict=True)]
     )
 
 
@@ -90,7 +90,13 @@ def _tried(result: ProbeResult) -> list[Table]:
     """The points of the grid, best first; none where only rates were swept."""
     order = sorted(result.tried, key=lambda own: -own.valid)
     rows: list[list[object]] = [
-        [own.hidden, f"{own.rate:g}", own.init, own.epoch, _number(own.valid if own.valid >= 0 else None)]
+        [
+            own.hidden,
+            f"{own.learning_rate:g}",
+            own.init,
+            own.epoch,
+            _number(own.valid if own.valid >= 0 else None),
+        ]
         for own in order
     ]
     return [Table(["hidden layers", "rate", "initialisation", "epoch", "validation"], rows)] if rows else []
@@ -129,12 +135,12 @@ def _learning(learning: Sweep | Search, result: ProbeResult) -> Plot:
 def _learned_sweep(left: Axes, right: Axes, loss: Axes, swept: Sweep, result: ProbeResult) -> None:
     at = (swept.epochs - 1)[None]
     metric = swept.valid_metric.gather(0, at)[0].numpy()  # (F, R)
-    _lines(left, np.array(result.rates), metric, "C0")
-    for choice in result.chosen:
+    _lines(left, np.array(result.learning_rates), metric, "C0")
+    for choice in result.selected:
         if choice.valid is not None:
-            left.plot(choice.rate, choice.valid, "o", color="C1", markersize=5)
+            left.plot(choice.learning_rate, choice.valid, "o", color="C1", markersize=5)
     left.set(xscale="log", xlabel="learning rate (batch of 256)")
-    best = np.array([result.rates.index(choice.rate) for choice in result.chosen])
+    best = np.array([result.learning_rates.index(choice.learning_rate) for choice in result.selected])
     folds = np.arange(len(best))
     epochs = np.arange(1, len(swept.train_loss) + 1)
     _lines(right, epochs, swept.valid_metric.numpy()[:, folds, best].T, "C0")
@@ -144,7 +150,7 @@ def _learned_sweep(left: Axes, right: Axes, loss: Axes, swept: Sweep, result: Pr
 def _learned_search(left: Axes, right: Axes, loss: Axes, search: Search) -> None:
     for colour, trained in enumerate(search.tried):
         point = trained.point
-        name = f"{point.hidden} x {point.rate:g} {point.init.removeprefix('xavier_')}"
+        name = f"{point.hidden} x {point.learning_rate:g} {point.init.removeprefix('xavier_')}"
         width = 2.2 if trained is search.folds[0] else 0.9
         left.plot(*_metric(trained), color=f"C{colour}", linewidth=width, label=name)
         left.plot(trained.epoch, trained.metric, "o", color=f"C{colour}", markersize=5)

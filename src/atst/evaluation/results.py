@@ -7,11 +7,11 @@ from atst.scoring.computed import Computed
 
 
 @dataclass
-class Choice:
+class Selection:
     """What validation chose for one classifier, and how it then did on its test clips."""
 
     fold: int | None
-    rate: float  # of a linear head for a batch of 256
+    learning_rate: float  # of a linear head for a batch of 256
     epoch: int
     valid: float | None  # the metric on the validation clips; None if there were none
     value: float  # the metric on the test clips
@@ -26,7 +26,7 @@ class Tried:
     """A point of a grid, and what validation said of it."""
 
     hidden: int
-    rate: float
+    learning_rate: float
     init: str
     epoch: int  # with the best metric
     valid: float  # that metric; -1 if it diverged
@@ -39,7 +39,7 @@ class SeedResult:
     seed: int
     value: float
     knn: float
-    chosen: list[Choice]
+    selected: list[Selection]
 
 
 @dataclass
@@ -55,9 +55,11 @@ class ProbeResult(Computed):
     value: float  # on the test clips; with folds the mean over them
     ci: tuple[float, float]  # 95% interval over what `ci_over` says
     seed: int
-    chosen_on: str  # what rate, epoch and the like were chosen on, and what was trained afterwards, in words
-    rates: list[float]  # swept
-    chosen: list[Choice]  # one for each fold
+    selected_on: (
+        str  # what rate, epoch and the like were chosen on, and what was trained afterwards, in words
+    )
+    learning_rates: list[float]  # swept
+    selected: list[Selection]  # one for each fold
     knn: dict[str, Any]
     clips: int
     skipped: list[tuple[str, str]]  # (clip, reason)
@@ -71,17 +73,17 @@ class ProbeResult(Computed):
     )  # the kept head's temperature; errors of others
     ci_over: str = "test clips"
     trained_on: str = "all training clips"  # or how many labels were used at most
-    seeds: list[SeedResult] = field(default_factory=list)  # of few labels; `chosen` is that of the first
+    seeds: list[SeedResult] = field(default_factory=list)  # of few labels; `selected` is that of the first
     task_fingerprint: str = ""
     partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """How it was measured, for tables."""
-        return protocol_words(asdict(self), self.protocol)
+        return protocol_description(asdict(self), self.protocol)
 
 
-def protocol_words(result: dict[str, Any], name: str) -> str:
+def protocol_description(result: dict[str, Any], name: str) -> str:
     """How a result, as `results.json` holds it, was measured; `name` of the protocol comes first."""
     words = f"{name}: {result['layers']} blocks, {result['pooling']} pooling"
     return words if result["protocol"] == "paper" else f"{words}, {result['classifier']}"

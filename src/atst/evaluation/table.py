@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from atst.evaluation.plan import ALL, Cell
-from atst.evaluation.results import protocol_words
+from atst.evaluation.results import protocol_description
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Part, Section, Table, write_report
 from atst.output.markup import latex, markdown
@@ -86,7 +86,7 @@ def finetuned_row(title: str, name: str, result: Mapping[str, Any]) -> Row:
 
 
 def _but_seed(cell: Cell) -> tuple[object, ...]:
-    return cell.task, cell.model, cell.setting, cell.few
+    return cell.task, cell.model, cell.setting, cell.few_shot
 
 
 def _measured(group: Sequence[tuple[Cell, Mapping[str, Any]]]) -> Row:
@@ -116,7 +116,7 @@ def _row(title: str, name: str, setting: str, labels: str, results: Sequence[Map
         high=high,
         interval_over=over,
         knn=_mean([result["knn"]["value"] for result in results if "knn" in result]),
-        valid=_mean([own["valid"] for result in results for own in result.get("chosen", [])]),
+        valid=_mean([own["valid"] for result in results for own in result.get("selected", [])]),
         source="here",
     )
 
@@ -132,7 +132,7 @@ def _protocol(result: Mapping[str, Any]) -> tuple[str, str]:
     if "generation" in result:
         return f"finetune by {result['protocol']}: {result['pooling']} pooling", result["generation"]
     kind, generation = PROBED.get(result["protocol"], (result["protocol"], "own"))
-    return protocol_words(dict(result), kind), generation
+    return protocol_description(dict(result), kind), generation
 
 
 def published_rows(task: str, measured: Sequence[Row]) -> list[Row]:

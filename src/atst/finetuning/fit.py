@@ -25,7 +25,7 @@ from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
 from atst.model.device import described
 from atst.output.atomic import new_file
-from atst.scoring.splits import Few
+from atst.scoring.splits import FewShot
 from atst.tasks import Task
 from atst.training import checkpoints, schedules, signals
 from atst.training.launch import is_first_process
@@ -46,7 +46,7 @@ class Job:
     folder: Path
     device: torch.device
     devices: int = 1
-    few: Few | None = None  # how many labels may be used, drawn by the recipe's seed
+    few_shot: FewShot | None = None  # how many labels may be used, drawn by the recipe's seed
 
     def conditions(self) -> dict[str, Any]:
         """What a bit-exact resumption needs to stay as it was, besides recipe, model and task."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from atst.finetuning.result import Choice, FinetuneResult
+from atst.finetuning.result import FinetuneResult, Selection
 from atst.finetuning.run import Finetuned
 from atst.model import classifier
 from atst.output.atomic import new_file
@@ -37,7 +37,7 @@ def read_result(folder: Path) -> FinetuneResult | None:
     if not (folder / "results.json").is_file() or not (folder / "report.html").is_file():
         return None
     values = json.loads((folder / "results.json").read_text())
-    values["chosen"] = [Choice(**choice) for choice in values["chosen"]]
+    values["selected"] = [Selection(**choice) for choice in values["selected"]]
     return FinetuneResult(**values)
 
 
@@ -71,7 +71,7 @@ def _report(finetuned: Finetuned, path: Path) -> None:
     sections = [
         Section("", [_headline(finetuned), *[Alert(text) for text in result.warnings]]),
         Section(
-            "Epochs", [f"The epoch was chosen on {result.chosen_on}.", _choices(result), _curves(finetuned)]
+            "Epochs", [f"The epoch was chosen on {result.selected_on}.", _choices(result), _curves(finetuned)]
         ),
         Section("Classes", class_parts(finetuned.task, finetuned.tested, finetuned.logits)),
         Section("Settings", [_settings(finetuned)]),
@@ -84,7 +84,7 @@ def _report(finetuned: Finetuned, path: Path) -> None:
 def _headline(finetuned: Finetuned) -> Headline:
     result, calibration = finetuned.result, finetuned.result.calibration
     low, high = result.ci
-    folds = [choice.fold for choice in result.chosen]
+    folds = [choice.fold for choice in result.selected]
     over = f"Mean over {len(folds)} folds" if len(folds) > 1 else "On the test split"
     if len(folds) == 1 and folds[0] is not None:
         over = f"Fold {folds[0]} alone"
@@ -113,7 +113,7 @@ def _choices(result: FinetuneResult) -> Table:
             f"{choice.value:.3f}",
             *choice.clips.values(),
         ]
-        for choice in result.chosen
+        for choice in result.selected
     ]
     return Table(header, rows)
 

@@ -24,7 +24,7 @@ LAYERS = 1
 
 
 @dataclass
-class Choice:
+class Selection:
     """How one training went: the epoch that was kept, and how it did."""
 
     fold: int | None
@@ -49,8 +49,8 @@ class FinetuneResult(Computed):
     value: float  # on the test clips; with folds the mean over them
     ci: tuple[float, float]  # 95% bootstrap interval over test clips
     seed: int
-    chosen_on: str  # which epoch is tested, in words
-    chosen: list[Choice]  # one for each fold
+    selected_on: str  # which epoch is tested, in words
+    selected: list[Selection]  # one for each fold
     calibration: dict[str, float]  # temperature; expected calibration error of test clips before and after it
     trained_on: str  # how many labels were used at most, in words
     kept: str  # what the kept model was trained on, in words
@@ -82,7 +82,7 @@ def result_of(
     protocol: str,
     parts: Sequence[Part],
     outcomes: Sequence[Outcome],
-    chosen_on: str,
+    selected_on: str,
     kept: str,
     calibration: dict[str, float],
 ) -> FinetuneResult:
@@ -105,10 +105,10 @@ def result_of(
         value=value,
         ci=_interval(task, outcomes, recipe.seed, value),
         seed=recipe.seed,
-        chosen_on=chosen_on,
-        chosen=chosen,
+        selected_on=selected_on,
+        selected=chosen,
         calibration=calibration,
-        trained_on="all training clips" if job.few is None else job.few.words,
+        trained_on="all training clips" if job.few_shot is None else job.few_shot.description,
         kept=kept,
         clips=len(task) - len(unreadable),
         skipped=[(task.title(index), task.reason(index, reason)) for index, reason in unreadable],
@@ -137,13 +137,13 @@ def _warnings(job: Job, parts: Sequence[Part], outcomes: Sequence[Outcome]) -> l
     return left_out(task, len(job.clips.unreadable)) + unseen(task, rows, train, test)
 
 
-def _choice(job: Job, part: Part, outcome: Outcome) -> Choice:
+def _choice(job: Job, part: Part, outcome: Outcome) -> Selection:
     if not outcome.test_rows:
         raise AtstError(f"task {job.task.name}: no test clip can be read.")
     logs, kept = outcome.history.rows, outcome.epoch
     valid = logs[kept - 1].get("valid", math.nan)
     labels = _labels(job.task, outcome.test_rows)
-    return Choice(
+    return Selection(
         fold=part.fold,
         epoch=kept,
         epochs=len(logs),

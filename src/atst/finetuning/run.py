@@ -13,7 +13,7 @@ from atst.errors import AtstError, UsageError, unknown
 from atst.finetuning.fit import Job, Outcome, Part, fit
 from atst.finetuning.network import Network
 from atst.finetuning.result import FinetuneResult, calibrate, result_of
-from atst.scoring.splits import divide
+from atst.scoring.splits import make_splits
 from atst.tasks import Task
 from atst.training.launch import is_first_process
 
@@ -39,7 +39,7 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
     the network to keep is trained again on all labelled clips, for the median of the folds' epochs; with few
     labels it is the first fold's. Raises `AtstError` when a part of the task has no readable clip.
     """
-    parts, chosen_on = _parts(job, fold)
+    parts, selected_on = _parts(job, fold)
     _read_ahead(job, parts)
     # Later findings differ between processes, and a resumed fine-tuning has others.
     everything = job.clips.readable(np.arange(len(job.task)))
@@ -50,8 +50,8 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
         if outcome is None:
             return None
         outcomes.append(outcome)
-    kept, kept_on = parts[0], "all training clips" if job.few is None else job.few.words
-    if len(parts) > 1 and job.few is None:
+    kept, kept_on = parts[0], "all training clips" if job.few_shot is None else job.few_shot.description
+    if len(parts) > 1 and job.few_shot is None:
         kept = _refit(everything, outcomes)
         kept_on = "all labelled clips, test folds included: the metric was measured on other networks"
         if fit(job, kept, resume) is None:
@@ -64,7 +64,7 @@ def finetune(job: Job, protocol: str, fold: int | None = None, resume: bool = Fa
     network = Network(job.model, classes, job.recipe).eval()
     network.load_state_dict(load_file(job.folder / "training" / kept.name / "network.safetensors"))
     calibration = calibrate(job.task, outcomes)
-    result = result_of(job, protocol, parts, outcomes, chosen_on, kept_on, calibration)
+    result = result_of(job, protocol, parts, outcomes, selected_on, kept_on, calibration)
     rows = np.concatenate([np.array(outcome.test_rows, dtype=np.int64) for outcome in outcomes])
     logits = torch.cat([outcome.test for outcome in outcomes]) / calibration["temperature"]
     return Finetuned(result, job.task, outcomes, rows, logits, network)
@@ -85,7 +85,7 @@ def _parts(job: Job, fold: int | None) -> tuple[list[Part], str]:
     """
     task, last = job.task, job.recipe.select == "last"
     rows = np.arange(len(task))
-    divided = divide(task, rows, job.recipe.seed, job.few)
+    divided = make_splits(task, rows, job.recipe.seed, job.few_shot)
     train, valid = divided.train, divided.valid
     if last and divided.held_out:
         train, valid = train | valid, np.zeros_like(valid)

@@ -1,4 +1,4 @@
-"""Which clips train, choose and test: each fold of a task, or its one split."""
+"""Which clips train, validate and test: each fold of a task, or its one split."""
 
 from dataclasses import dataclass
 
@@ -7,28 +7,39 @@ from numpy.typing import NDArray
 
 from atst.errors import UsageError
 from atst.tasks import Task
-from atst.tasks.division import FIFTHS, first_label, grouped_fifths
+from atst.tasks.division import HOLD_OUT_FRACTION, HOLDOUTS, first_label, grouped_folds
 
-ENOUGH = 300  # validation clips; with fewer, other training clips are held out in turn
-SPLIT_BY_FOLDS = 3  # folds from which on a whole one can be held out
+MIN_VALID_CLIPS = 300  # with fewer, the hold-out is repeated with other training clips
+WHOLE_FOLDS = 3  # folds from which on a whole one can be held out
 
 
 @dataclass(frozen=True)
-class Few:
-    """How many labels a classifier may see, to choose and to train: one of the two is given."""
+class FewShot:
+    """How many labels a classifier may see, validation included: one of the two is given."""
 
     shots: int | None = None  # training clips of each class
     fraction: float | None = None  # of the training clips of each class, one at least
 
+    @classmethod
+    def from_options(cls, shots: int | None, fraction: float | None) -> "FewShot | None":
+        """What `--shots` and `--fraction` ask for; None if neither is given. Raises `UsageError`."""
+        if shots is not None and fraction is not None:
+            raise UsageError("--shots and --fraction both say how many labels are used; give one.")
+        if shots is not None and shots < 1:
+            raise UsageError(f"--shots must be 1 or more, not {shots}.")
+        if fraction is not None and not 0 < fraction <= 1:
+            raise UsageError(f"--fraction must be more than 0 and at most 1, not {fraction:g}.")
+        return None if shots is None and fraction is None else cls(shots, fraction)
+
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """For tables and reports."""
         if self.shots is not None:
             return f"{self.shots} training clip{'s' if self.shots > 1 else ''} of each class"
         return f"{self.fraction:.3g} of the training clips of each class"
 
     def check(self, task: Task) -> None:
-        """Raises `UsageError` for shots of a multi-label task: its clips belong to no one class."""
+        """Raises `UsageError` for shots of a multi-label task, whose clips belong to no one class."""
         if self.shots is not None and task.multi_label:
             raise UsageError(
                 f"--shots counts clips of one class; {task.name} is multi-label: give --fraction."
@@ -40,151 +51,135 @@ class Few:
         drawn = np.zeros(len(pool), dtype=bool)
         classes = first_label(labels)
         for label in np.unique(classes[pool]):
-            own = rng.permutation(np.flatnonzero(pool & (classes == label)))
-            drawn[own[: self.shots or max(1, round((self.fraction or 0) * len(own)))]] = True
+            clips = rng.permutation(np.flatnonzero(pool & (classes == label)))
+            drawn[clips[: self.shots or max(1, round((self.fraction or 0) * len(clips)))]] = True
         return drawn
 
 
-def few_labels(shots: int | None, fraction: float | None) -> Few | None:
-    """What `--shots` and `--fraction` ask for; None if neither is given. Raises `UsageError`."""
-    if shots is not None and fraction is not None:
-        raise UsageError("--shots and --fraction both say how many labels are used; give one.")
-    if shots is not None and shots < 1:
-        raise UsageError(f"--shots must be 1 or more, not {shots}.")
-    if fraction is not None and not 0 < fraction <= 1:
-        raise UsageError(f"--fraction must be more than 0 and at most 1, not {fraction:g}.")
-    return None if shots is None and fraction is None else Few(shots, fraction)
-
-
 @dataclass
-class Parts:
-    """Masks over n clips for each of F classifiers; no clip is in two parts of one classifier."""
+class Splits:
+    """Masks over n clips for each of F classifiers; no clip is in two splits of one classifier."""
 
     train: NDArray[np.bool_]  # (n, F)
     valid: NDArray[np.bool_]  # (n, F)
     test: NDArray[np.bool_]  # (n, F)
     folds: list[int] | None  # the fold that each classifier is tested on
-    held_out: str | None  # what `valid` is if it was cut from the training clips, in words
-    turns: NDArray[np.bool_]  # (n, F, K): `valid`, then others held out in its place
+    held_out: str | None  # description of `valid` if it was held out of the training clips
+    holdouts: NDArray[np.bool_]  # (n, F, K): `valid`, then other clips for repeated hold-out
 
     @property
     def count(self) -> int:
-        """How many classifiers are trained: F."""
+        """The number of classifiers: F."""
         return self.train.shape[1]
 
     @property
-    def known(self) -> NDArray[np.bool_]:
-        """(n, F): the training clips, with those held out of them."""
+    def train_and_valid(self) -> NDArray[np.bool_]:
+        """(n, F): the training clips, including those held out of them."""
         return self.train | self.valid if self.held_out else self.train
 
     @property
-    def chosen_on(self) -> str:
-        """What the clips of all turns are, in words."""
+    def selected_on(self) -> str:
+        """A description of all validation clips."""
         if self.held_out is None:
             return "the validation split"
-        turns = self.turns.shape[2]
-        return self.held_out if turns == 1 else f"{self.held_out}, then others in its place, {turns} in all"
+        repeats = self.holdouts.shape[2]
+        return self.held_out if repeats == 1 else f"{self.held_out} ({repeats} hold-outs of different clips)"
 
 
-def divide(task: Task, rows: NDArray[np.int64], seed: int, few: Few | None = None) -> Parts:
-    """The parts of the clips `rows` of a task.
+def make_splits(task: Task, rows: NDArray[np.int64], seed: int, few_shot: FewShot | None = None) -> Splits:
+    """The splits of the clips `rows` of a task.
 
-    Where the task has no validation split, part of the training clips is held out for choosing: with three
-    or more folds the next one (it shares no recording with the others), else a fifth of each class, of whole
-    recordings where clips share them. With
-    `few`, both are cut from the drawn training clips, and a validation split is not looked at. A few clips
-    choose by chance; a classifier that is quickly trained can take turns: the next fold or the next fifth is
-    held out instead, until `ENOUGH` clips or all have had theirs.
+    Where the task has no validation split, some training clips are held out: with three or more folds the
+    fold after the test fold (it shares no recording with the others), else a fifth of each class, or of the
+    recordings where clips share them. With `few_shot`, training and validation clips are both taken from the
+    drawn training clips, and a validation split is not used. A few validation clips select by chance, so the
+    hold-out can be repeated: `holdouts` holds the next fold or fifth, until there are `MIN_VALID_CLIPS` or
+    every clip has been held out once.
     """
-    if few is not None:
-        return _few_parts(task, rows, seed, few)
-    groups = None if task.groups is None else task.groups[rows]
-    fifth = "the training clips of each class" if groups is None else "the training recordings"
-    if task.folds is None:
-        assert task.splits is not None, "a task has splits or folds"
-        train, valid, test = ((task.splits[rows] == part)[:, None] for part in ("train", "valid", "test"))
-        if valid.any():
-            return Parts(train, valid, test, None, None, valid[:, :, None])
-        turns = _fifths(task.labels[rows], train, seed, groups)
-        return _held_out(train, turns, test, None, f"a fifth of {fifth}")
-    own = task.folds[rows]
-    folds = np.unique(own).tolist()
-    test = np.stack([own == fold for fold in folds], axis=1)  # (n, F)
-    if len(folds) >= SPLIT_BY_FOLDS:
-        turns = np.stack([np.roll(test, -turn, axis=1) for turn in range(1, len(folds))], axis=2)
-        how = "the fold after the test fold"
-    else:
-        turns = _fifths(task.labels[rows], ~test, seed, groups)
-        how = f"a fifth of {fifth}"
-    return _held_out(~test, turns, test, folds, how)
-
-
-def _few_parts(task: Task, rows: NDArray[np.int64], seed: int, few: Few) -> Parts:
-    """Trained on a few clips; a fifth of them is held out, none where every class has only one."""
     labels, groups = task.labels[rows], None if task.groups is None else task.groups[rows]
     if task.folds is None:
         assert task.splits is not None, "a task has splits or folds"
-        folds, test = None, (task.splits[rows] == "test")[:, None]  # (n, F)
-        pool = (task.splits[rows] == "train")[:, None]
+        folds = None
+        train, valid, test = ((task.splits[rows] == name)[:, None] for name in ("train", "valid", "test"))
+        if few_shot is None and valid.any():
+            return Splits(train, valid, test, None, None, valid[:, :, None])
     else:
         folds = np.unique(task.folds[rows]).tolist()
-        test = np.stack([task.folds[rows] == fold for fold in folds], axis=1)
-        pool = ~test
-    drawn = np.stack([few.draw(labels, column, seed) for column in pool.T], axis=1)
+        test = np.stack([task.folds[rows] == fold for fold in folds], axis=1)  # (n, F)
+        train = ~test
+    if few_shot is not None:
+        drawn = np.stack([few_shot.draw(labels, column, seed) for column in train.T], axis=1)
+        return _few_shot_splits(labels, groups, drawn, test, folds, seed, few_shot.description)
+    if folds is not None and len(folds) >= WHOLE_FOLDS:
+        holdouts = np.stack([np.roll(test, -shift, axis=1) for shift in range(1, len(folds))], axis=2)
+        return _held_out(train, holdouts, test, folds, "the fold after the test fold")
+    fifth = "the training clips of each class" if groups is None else "the training recordings"
+    return _held_out(train, _fifths(labels, train, seed, groups), test, folds, f"a fifth of {fifth}")
+
+
+def _few_shot_splits(
+    labels: NDArray,
+    groups: NDArray[np.int64] | None,
+    drawn: NDArray[np.bool_],
+    test: NDArray[np.bool_],
+    folds: list[int] | None,
+    seed: int,
+    description: str,
+) -> Splits:
+    """A fifth of the drawn clips (n, F) is held out, none if every class has only one."""
     if not all(np.bincount(first_label(labels[column])).max() > 1 for column in drawn.T):
         nothing = np.zeros_like(drawn)
-        return Parts(drawn, nothing, test, folds, None, nothing[:, :, None])
-    how = f"a fifth of the {few.words} that were drawn"
-    turns = _fifths(labels, drawn, seed, groups)
-    if groups is not None and not _all_classes_stay(labels, drawn, turns):
-        turns = _fifths(labels, drawn, seed, None)  # the few clips are of too few recordings
-    return _held_out(drawn, turns, test, folds, how)
+        return Splits(drawn, nothing, test, folds, None, nothing[:, :, None])
+    holdouts = _fifths(labels, drawn, seed, groups)
+    if groups is not None and not _all_classes_stay(labels, drawn, holdouts):
+        holdouts = _fifths(labels, drawn, seed, None)  # the few clips are of too few recordings
+    return _held_out(drawn, holdouts, test, folds, f"a fifth of the {description} that were drawn")
 
 
 def _held_out(
-    known: NDArray[np.bool_],
-    turns: NDArray[np.bool_],
+    train: NDArray[np.bool_],
+    holdouts: NDArray[np.bool_],
     test: NDArray[np.bool_],
     folds: list[int] | None,
-    how: str,
-) -> Parts:
-    """Parts of the training clips `known` (n, F), from which all of `turns` (n, F, K) could be held out."""
-    seen = turns.sum(0).min(0).cumsum()  # (K,) clips that have been held out after each turn
-    enough = 1 + int(np.searchsorted(seen, min(ENOUGH, seen[-1])))
-    valid = turns[:, :, 0]
-    return Parts(known & ~valid, valid, test, folds, how, turns[:, :, :enough])
+    description: str,
+) -> Splits:
+    """Splits of the training clips (n, F), of which all `holdouts` (n, F, K) could be held out."""
+    clips = holdouts.sum(0).min(0).cumsum()  # (K,) clips held out so far
+    count = 1 + int(np.searchsorted(clips, min(MIN_VALID_CLIPS, clips[-1])))
+    valid = holdouts[:, :, 0]
+    return Splits(train & ~valid, valid, test, folds, description, holdouts[:, :, :count])
 
 
-def _all_classes_stay(labels: NDArray, train: NDArray[np.bool_], turns: NDArray[np.bool_]) -> bool:
-    """Whether training clips (n, F) without those of any turn (n, F, K) still have every class."""
+def _all_classes_stay(labels: NDArray, train: NDArray[np.bool_], holdouts: NDArray[np.bool_]) -> bool:
+    """Whether the training clips (n, F) without those of any hold-out (n, F, K) still have every class."""
     classes = first_label(labels)
     return all(
-        set(classes[own & ~held]) == set(classes[own])
-        for own, fifths in zip(train.T, turns.transpose(1, 2, 0), strict=True)
-        for held in fifths
+        set(classes[column & ~held_out]) == set(classes[column])
+        for column, fifths in zip(train.T, holdouts.transpose(1, 2, 0), strict=True)
+        for held_out in fifths
     )
 
 
 def _fifths(
     labels: NDArray, train: NDArray[np.bool_], seed: int, groups: NDArray[np.int64] | None
 ) -> NDArray[np.bool_]:
-    """Random fifths (n, F, K) of the training clips (n, F), class by class; one at least stays each time.
+    """Random fifths (n, F, K) of the training clips (n, F), class by class; one clip at least always stays.
 
     With `groups` (n,) they are of whole groups, unless all training clips are of one.
     """
-    turns = np.zeros((*train.shape, FIFTHS), dtype=bool)
+    holdouts = np.zeros((*train.shape, HOLDOUTS), dtype=bool)
     classes = first_label(labels)
-    for column, fifths in zip(train.T, turns.transpose(1, 0, 2), strict=True):
-        numbers = None if groups is None else grouped_fifths(classes[column], groups[column], seed)
+    for column, fifths in zip(train.T, holdouts.transpose(1, 0, 2), strict=True):
+        numbers = None if groups is None else grouped_folds(classes[column], groups[column], seed)
         if numbers is not None:
             fifths[np.flatnonzero(column), numbers] = True
             continue
         rng = np.random.default_rng(seed)
         for label in np.unique(classes[column]):
-            own = rng.permutation(np.flatnonzero(column & (classes == label)))
-            size = min(len(own) - 1, max(1, round(len(own) / FIFTHS)))
-            for turn in range(turns.shape[2]):
-                fifths[own[turn * size : (turn + 1) * size], turn] = True
+            clips = rng.permutation(np.flatnonzero(column & (classes == label)))
+            size = min(len(clips) - 1, max(1, round(HOLD_OUT_FRACTION * len(clips))))
+            for repeat in range(HOLDOUTS):
+                fifths[clips[repeat * size : (repeat + 1) * size], repeat] = True
         if not fifths.any():  # one clip a class
             fifths[rng.choice(np.flatnonzero(column)), 0] = True
-    return turns
+    return holdouts

@@ -11,7 +11,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from atst.errors import UsageError
 from atst.tasks.task import SPLITS, Task
 
-FIFTHS = 5
+HOLD_OUT_FRACTION = 0.2  # of the clips of a class, or of the recordings
+HOLDOUTS = 5  # then every clip is held out once
 NEEDED = 3  # clips of a class, or recordings, to divide: one each to train, to choose and to test
 
 
@@ -36,14 +37,14 @@ def first_label(labels: NDArray) -> NDArray[np.int64]:
     return np.where(labels.any(1), labels.argmax(1), labels.shape[1])
 
 
-def grouped_fifths(
+def grouped_folds(
     classes: NDArray[np.int64], groups: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64] | None:
-    """A number, at most 4, for each of n clips, the same for all of a group; classes are spread evenly.
+    """The fold, 0 to 4, of each of n clips, the same for all of a group; classes are spread evenly.
 
-    There are fewer than five different ones where there are fewer groups; None where there is only one.
+    There are fewer folds where there are fewer groups; None if there is only one.
     """
-    count = min(FIFTHS, len(np.unique(groups)), int(np.bincount(classes).max()))
+    count = min(HOLDOUTS, len(np.unique(groups)), int(np.bincount(classes).max()))
     if count < 2:
         return None
     folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
@@ -65,7 +66,7 @@ def _by_class(task: Task, classes: NDArray[np.int64], seed: int) -> NDArray[np.s
                 f"{task.name}: class '{task.label_names[label]}' has {len(own)} clips; without a split 3 are "
                 "needed."
             )
-        fifth = 0 if len(own) < NEEDED else max(1, round(len(own) / FIFTHS))
+        fifth = 0 if len(own) < NEEDED else max(1, round(HOLD_OUT_FRACTION * len(own)))
         parts[own[:fifth]] = "test"
         parts[own[fifth : 2 * fifth]] = "valid"
     return parts
@@ -73,7 +74,7 @@ def _by_class(task: Task, classes: NDArray[np.int64], seed: int) -> NDArray[np.s
 
 def _by_group(task: Task, classes: NDArray[np.int64], seed: int) -> NDArray[np.str_]:
     assert task.groups is not None, "there are groups"
-    numbers = grouped_fifths(classes, task.groups, seed)
+    numbers = grouped_folds(classes, task.groups, seed)
     present = np.unique(task.groups).size if numbers is None else np.unique(numbers).size
     if numbers is None or present < NEEDED:
         raise UsageError(

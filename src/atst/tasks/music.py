@@ -49,7 +49,9 @@ def read_gtzan(folder: Path, audio: set[str]) -> Listing:
     return listing
 
 
-def _nsynth(about: str, label: str, names: list[str] | None, rates: tuple[float, ...] | None) -> DatasetSpec:
+def _nsynth(
+    about: str, label: str, names: list[str] | None, learning_rates: tuple[float, ...] | None
+) -> DatasetSpec:
     parts = ("train", "valid", "test")
     return DatasetSpec(
         about,
@@ -64,7 +66,7 @@ def _nsynth(about: str, label: str, names: list[str] | None, rates: tuple[float,
         needs=tuple(f"nsynth-{part}/examples.json" for part in parts),
         audio=tuple(f"nsynth-{part}/audio" for part in parts),
         archives=tuple(Archive(f"{NSYNTH}{part}.jsonwav.tar.gz") for part in parts),
-        rates=rates,
+        learning_rates=learning_rates,
     )
 
 

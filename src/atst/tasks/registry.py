@@ -25,7 +25,7 @@ def load_registered(name: str, data: str | Path | None, option: str = "--data", 
     spec = DATASETS[name]
     folder = data_folder(name, data, option)
     if (folder / spec.table).is_file():
-        return read_task(folder / spec.table, name, spec.rates, spec.source, seed)
+        return read_task(folder / spec.table, name, spec.learning_rates, spec.source, seed)
     root = official_root(name, folder, option)
     listing, missing, _ = read_official(spec, root)
     if missing and (not spec.vanishing or not listing.files):
@@ -34,7 +34,13 @@ def load_registered(name: str, data: str | Path | None, option: str = "--data", 
         more = f"atst tasks check {name} --data {folder} says more."
         raise UsageError(f"task {name}: {count} have no file in {root}: {shown}. {more}")
     return build_task(
-        root, root, listing, name=name, rates=spec.rates, source=spec.source, missing=tuple(missing)
+        root,
+        root,
+        listing,
+        name=name,
+        learning_rates=spec.learning_rates,
+        source=spec.source,
+        missing=tuple(missing),
     )
 
 

@@ -129,7 +129,7 @@ def _audioset(about: str, clips: int, *train: str) -> DatasetSpec:
         spare="clips of other AudioSet lists",
         vanishing=True,
         archives=tuple(Archive(AUDIOSET_CSV + name) for name in needs),
-        rates=(0.5, 1.0, 2.0, 4.0),
+        learning_rates=(0.5, 1.0, 2.0, 4.0),
     )
 
 
@@ -175,7 +175,7 @@ SOUNDS: dict[str, DatasetSpec] = {
                 "Zenodo",
             ),
         ),
-        rates=(2e-3,),
+        learning_rates=(2e-3,),
     ),
     "esc50": _esc("50 environmental sounds, 5 folds", "esc50", 400, 50, "CC BY-NC 3.0", ""),
     "esc10": _esc(
@@ -209,6 +209,6 @@ SOUNDS: dict[str, DatasetSpec] = {
                 "dev_audio.zip": "c480d119b8f7a7e32fdb58f3ea4d6c5a",
             }.items()
         ),
-        rates=(0.1, 1.0, 2.0, 4.0),
+        learning_rates=(0.1, 1.0, 2.0, 4.0),
     ),
 }

@@ -49,7 +49,9 @@ class DatasetSpec:
     spare: str = ""  # what audio without a label is, where that is normal
     vanishing: bool = False  # whether some of the listed clips can no longer be had
     archives: tuple[Archive, ...] = ()
-    rates: tuple[float, ...] | None = None  # the authors' grid, for a batch of 256, where they have the task
+    learning_rates: tuple[float, ...] | None = (
+        None  # the authors' grid, for a batch of 256, where they have the task
+    )
     # A prepared table, relative to the data set's folder, is used instead of the official layout.
     table: str = "meta.csv"
 

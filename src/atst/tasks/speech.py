@@ -118,7 +118,7 @@ SPEECH: dict[str, DatasetSpec] = {
                 "torchaudio",
             ),
         ),
-        rates=(2e-3,),
+        learning_rates=(2e-3,),
     ),
     "voxceleb1": DatasetSpec(
         "1251 speakers",
@@ -133,7 +133,7 @@ SPEECH: dict[str, DatasetSpec] = {
         page="https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html",
         needs=("iden_split.txt",),
         archives=(Archive("https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/iden_split.txt"),),
-        rates=(0.02, 0.05, 0.1),
+        learning_rates=(0.02, 0.05, 0.1),
     ),
     "crema-d": DatasetSpec(
         "6 acted emotions, split by actor (ours)",

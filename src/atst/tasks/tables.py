@@ -21,7 +21,7 @@ KNOWS = (
 def read_task(
     path: Path,
     name: str | None = None,
-    rates: tuple[float, ...] | None = None,
+    learning_rates: tuple[float, ...] | None = None,
     source: str = "",
     seed: int = 0,
 ) -> Task:
@@ -42,7 +42,9 @@ def read_task(
     _check_files(path, files)
     check_segments(path, listing)
     name = name or f"{path.parent.resolve().name}/{path.name}"
-    return build_task(path, path.parent, listing, seed, name=name, rates=rates, source=source)
+    return build_task(
+        path, path.parent, listing, seed, name=name, learning_rates=learning_rates, source=source
+    )
 
 
 def read_table(path: Path) -> Listing:

@@ -35,7 +35,9 @@ class Task:
     segments: NDArray[np.float64] | None = None  # (n, 2) start and end in s, (0, inf) for a whole file
     groups: NDArray[np.int64] | None = None  # (n,) the recording of each; what is drawn or held out is whole
     waveform: Callable[[int], NDArray[np.float32]] | None = None  # the clip made on the fly, 16 kHz mono
-    rates: tuple[float, ...] | None = None  # learning rates to sweep, for a batch of 256; None: the default
+    learning_rates: tuple[float, ...] | None = (
+        None  # learning rates to sweep, for a batch of 256; None: the default
+    )
     source: str = ""
     missing: tuple[str, ...] = ()  # clips that have labels but no file, left out
     warnings: tuple[str, ...] = ()  # what a result on the task should be read with

@@ -1,6 +1,6 @@
-"""What it brings to hold out several parts of few training clips in turn, against holding out one part.
+"""What repeated hold-out gains with few training clips, against one hold-out.
 
-    python benchmarks/turns.py --data DATA [--model logmel] [--tasks NAME ...] [--shots 2 5 10 20] [--draws 5]
+    python benchmarks/holdouts.py --data DATA [--model logmel] [--tasks NAME ...] [--shots N ...] [--draws 5]
 
 DATA holds tasks/esc10, tasks/fsdd and tasks/gmnotes. The same draws of training clips either way, the same
 features, the same test clips: the linear probe's accuracy, and the difference with a 95% interval over draws.
@@ -15,8 +15,8 @@ from scipy import stats
 from atst.evaluation.features import extract
 from atst.evaluation.probe import linear_probe
 from atst.model import load as models
-from atst.scoring import splits as parts
-from atst.scoring.splits import Few
+from atst.scoring import splits
+from atst.scoring.splits import FewShot
 from atst.tasks import load_task
 
 TASKS = {"esc10": "esc10", "fsdd": "fsdd", "gmnotes": "gmnotes", "gmnotes-pitch": "gmnotes"}
@@ -33,16 +33,16 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     options = parser.parse_args()
     model = models.load(options.model)
-    enough = parts.ENOUGH
-    print("| task | clips a class | one part | in turn | difference |\n|---|---|---|---|---|")
+    minimum = splits.MIN_VALID_CLIPS
+    print("| task | clips a class | one hold-out | repeated | difference |\n|---|---|---|---|---|")
     for name in options.tasks:
         task = load_task(name, options.data / "tasks" / TASKS[name])
         features = extract(model, task)
         for shots in options.shots:
             found = []
-            for parts.ENOUGH in (1, enough):
+            for splits.MIN_VALID_CLIPS in (1, minimum):
                 probes = [
-                    linear_probe(model, task, seed=draw, few=Few(shots), features=features)
+                    linear_probe(model, task, seed=draw, few_shot=FewShot(shots), features=features)
                     for draw in range(options.draws)
                 ]
                 found.append(np.array([probe.result.value for probe in probes]))
