@@ -242,11 +242,11 @@ def test_a_plan_of_evaluate_may_ask_for_it(tmp_path):
     lines = f"models: [logmel]\ntasks: {{tones: '{tmp_path}/meta.csv'}}\n"
     plan.write_text(lines)
     (linear,) = atst.evaluate(plan, out=tmp_path / "out", cache=False)
-    plan.write_text(lines + "protocol: hear\n")
+    plan.write_text(lines + "protocols: hear\n")
     (row,) = atst.evaluate(plan, out=tmp_path / "out", cache=False)
     assert linear.protocol.startswith("linear: ")
     assert row.protocol.startswith("hear: ")
     assert "MLP" in row.protocol
-    plan.write_text(lines + "protocol: here\n")
+    plan.write_text(lines + "protocols: here\n")
     with pytest.raises(atst.UsageError, match="Did you mean 'hear'"):
         atst.evaluate(plan, out=tmp_path / "out")
