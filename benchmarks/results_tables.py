@@ -21,7 +21,7 @@ import numpy as np
 from atst.evaluation.plan import Cell, Setting
 from atst.output.markup import markdown
 from atst.scoring.metrics import paired_bootstrap
-from atst.scoring.splits import Few
+from atst.scoring.splits import FewShot
 
 TABLE = re.compile(
     r"(<!-- begin (?P<plan>\S+) (?P<column>\w+) by (?P<by>task|model)(?:: (?P<models>.+?))? -->\n)"
@@ -121,10 +121,12 @@ def comparable(ours: str, other: str) -> bool:
 def correct(folder: Path, row: Row) -> dict[str, float]:
     """Of each test clip, the share of seeds that were right about it."""
     kind, _, number = row["labels"].partition(" ")
-    few = Few(int(number)) if kind == "shots" else Few(fraction=float(number)) if number else None
+    few_shot = (
+        FewShot(int(number)) if kind == "shots" else FewShot(fraction=float(number)) if number else None
+    )
     seen: dict[str, list[float]] = {}
     for seed in row["seeds"].split():
-        place = Cell(row["task"], row["model"], Setting(row["setting"], None), few, int(seed)).folder
+        place = Cell(row["task"], row["model"], Setting(row["setting"], None), few_shot, int(seed)).folder
         with (folder / place / "predictions.csv").open(newline="") as file:
             for line in csv.DictReader(file):
                 seen.setdefault(line["path"], []).append(float(line["correct"]))

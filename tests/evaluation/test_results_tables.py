@@ -41,7 +41,7 @@ def plan_result(folder, values):
             "value": value,
             "ci": [value - 0.1, value + 0.1],
             "seed": 0,
-            "chosen": [{"valid": valid}],
+            "selected": [{"valid": valid}],
         }
         results.append((cell, result))
         (folder / cell.folder).mkdir(parents=True)
