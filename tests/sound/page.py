@@ -109,10 +109,12 @@ need their names, since little in such a file says what it is.
   and AMR by themselves, MPEG streams, FLV) do not show it.
 - A frame that cannot be decoded is *damage* unless it is the last. What is read with `--partial` keeps what
   follows in its place: the frame, or the page or cluster that is missing, is silence of its length.
-- Without `--partial` cut and damaged files are listed and skipped. Stretches show only the damage inside them, and
-  in FLAC not even that: read whole files to be sure (`atst check`).
-- Of an Ogg file, every page's checksum is compared; chained Ogg files are read link by link, MP3 files that were
-  joined likewise. Whether a frame of PCM, ALAC or WavPack was changed in place, nothing tells.
+- Without `--partial` cut and damaged files are listed and skipped. Stretches show only the damage inside
+  them: read whole files to be sure (`atst check`).
+- The checksums of FLAC's frames and of Ogg's pages are compared. Whether a frame of PCM, ALAC or WavPack was changed
+  in place, nothing tells.
+- Ogg, FLAC and MP3 files that were joined end to end (`cat a.ogg b.ogg`, radio recorders) are read to the end of the
+  last one. All must have one sample rate.
 
 ## What 16 kHz cannot hold
 

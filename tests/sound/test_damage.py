@@ -146,6 +146,83 @@ def test_a_damaged_flac_frame_is_silence_of_its_length(tmp_path):
     np.testing.assert_allclose(got[-32000:], audio.read(path)[-32000:], atol=1e-4)
 
 
+def frame_47(content: bytes) -> tuple[int, int]:
+    """Where a frame of a FLAC file begins and ends that starts at sample 47 x 4096, 4.37 s."""
+    begin = content.index(b"\xff\xf8" + content[content.index(b"\xff\xf8") + 2 :][:2] + b"\x2f")
+    return begin, content.index(b"\xff\xf8" + content[begin + 2 : begin + 4] + b"\x30", begin)
+
+
+@pytest.mark.parametrize("how", ["its header", "one byte", "its checksum", "missing", "two frames' halves"])
+def test_a_stretch_of_a_damaged_flac_is_right_or_refused(tmp_path, how):
+    path = made(tmp_path, "FLAC-PCM_16", 44100, 8.0)
+    content, expected = bytearray(path.read_bytes()), audio.read(path)
+    begin, end = frame_47(content)
+    if how == "its header":
+        content[begin : begin + 4] = bytes(4)
+    elif how == "one byte":
+        content[begin + 100] ^= 255
+    elif how == "its checksum":
+        content[end - 1] ^= 255
+    elif how == "missing":
+        del content[begin:end]
+    else:
+        del content[begin + 100 : end + 100]
+    damaged = changed(path, content)
+    got = partly(damaged, r"\d of \d+ frames (is|are) damaged")
+    assert len(got) == len(expected)
+    np.testing.assert_allclose(got[5 * SAMPLE_RATE :], expected[5 * SAMPLE_RATE :], atol=1e-4)
+    refused = []
+    for start in np.arange(0.2, 7.0, 0.4):
+        span = slice(round(start * SAMPLE_RATE), round((start + 0.5) * SAMPLE_RATE))
+        np.testing.assert_allclose(audio.read(damaged, start, 0.5, partial=True), got[span], atol=1e-4)
+        try:
+            strict = audio.read(damaged, start, 0.5)
+        except AudioError:
+            refused.append(start)
+        else:
+            np.testing.assert_allclose(strict, expected[span], atol=1e-4)
+    assert 0 < len(refused) < 5
+    assert all(3.5 < start < 4.8 for start in refused)
+
+
+def test_the_first_frame_of_a_flac_is_damaged(tmp_path):
+    path = made(tmp_path, "FLAC-PCM_16", 44100, 4.0)
+    content = bytearray(path.read_bytes())
+    first = content.index(b"\xff\xf8")
+    content[first : first + 50] = bytes(50)
+    got = partly(changed(path, content), "damaged")
+    np.testing.assert_allclose(got[8000:], audio.read(path)[8000:], atol=1e-4)
+
+
+def test_flac_files_joined_end_to_end(tmp_path):
+    one, two = made(tmp_path, "FLAC-PCM_16", 44100, 4.0), made(tmp_path / "..", "FLAC-PCM_24", 44100, 3.0)
+    tag = b"ID3\4\0\0\0\0\0\12" + bytes(10)
+    for parts in ((one, one), (one, two), (two, one, one)):
+        expected = np.concatenate([audio.read(part) for part in parts])
+        for between in (b"", tag):
+            joined = changed(one, between.join(part.read_bytes() for part in parts))
+            got = whole(joined)
+            assert len(got) == len(expected)
+            for end in np.cumsum([len(audio.read(part)) for part in parts]):
+                np.testing.assert_allclose(
+                    got[end - 9000 : end - 1000], expected[end - 9000 : end - 1000], atol=1e-4
+                )
+            for start in (0.5, 3.1, 3.8, 5.5):
+                span = got[round(start * SAMPLE_RATE) : round((start + 0.5) * SAMPLE_RATE)]
+                np.testing.assert_allclose(audio.read(joined, start, 0.5), span, atol=1e-4)
+            assert audio.info(joined).seconds == len(got) / SAMPLE_RATE
+    other = made(tmp_path, "flac-flac", 48000, 1.0)
+    with pytest.raises(AudioError, match="its sample rate changes on the way"):
+        audio.read(changed(one, one.read_bytes() + other.read_bytes()))
+
+
+def test_flac_with_tags_around_it(tmp_path):
+    path = made(tmp_path, "FLAC-PCM_16", 44100, 4.0)
+    tagged = changed(path, TAGS[1] + path.read_bytes() + TAGS[0])
+    np.testing.assert_allclose(whole(tagged), audio.read(path), atol=1e-4)
+    np.testing.assert_allclose(audio.read(tagged, 3.0, 0.5), audio.read(path)[48000:56000], atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["matroska-aac", "webm-libopus", "webm-vorbis"])
 def test_what_a_damaged_cluster_takes_along_is_silence(tmp_path, name):
     path = made(tmp_path, name, 48000)

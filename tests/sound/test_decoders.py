@@ -38,6 +38,23 @@ def test_any_exception_of_a_decoder_is_an_error_of_the_file(tmp_path, monkeypatc
         assert str(caught.value) == f"{path}: cannot be decoded (MadeUpError: on fire)"
 
 
+@pytest.mark.parametrize("error", [MadeUpError, RuntimeError, ValueError])
+@pytest.mark.parametrize(
+    "place", ["soxr.resample", "soxr.ResampleStream", "numpy.isfinite", "numpy.concatenate"]
+)
+def test_any_exception_of_resampling_is_an_error_of_the_file(tmp_path, monkeypatch, error, place):
+    path = write(tmp_path / "a.wav", KINDS["WAV-PCM_16"], 44100, sweep(44100, 1.0))
+    monkeypatch.setattr(place, raising(error("on fire")))
+    reasons = []
+    for use in (lambda path: audio.read(path, 0.0, 0.9), lambda path: list(audio.stream(path, 0.3))):
+        try:
+            use(path)
+        except AudioError as caught:
+            reasons.append(str(caught))
+    assert reasons, "each is used in one of them"
+    assert set(reasons) == {f"{path}: cannot be decoded ({error.__name__}: on fire)"}
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
 def test_what_is_not_the_fault_of_the_file_goes_through(tmp_path, monkeypatch, error):
     path = write(tmp_path / "a.wav", KINDS["WAV-PCM_16"], 16000, sweep(16000, 1.0))

@@ -71,7 +71,7 @@ class Recordings:
         """What a recording's header says. Raises `Refused`."""
         if path not in self._infos:
             try:
-                self._infos[path] = isolated.info(path.absolute())  # its process may be in another folder
+                self._infos[path] = isolated.info(path)
             except AudioError as error:
                 raise Refused("recording not readable", f"its recording cannot be read: {error}") from error
         return self._infos[path]

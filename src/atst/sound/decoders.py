@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from atst.errors import AudioError
-from atst.sound import headers, ogg
+from atst.sound import flac, headers, ogg
 from atst.sound.ffmpeg import Container
 from atst.sound.sndfile import Sndfile
 from atst.sound.source import Pathlike, Source
@@ -84,13 +84,17 @@ def _check(source: Source, channel: int | None) -> None:
 def _decoder(name: str, partial: bool) -> Source:
     with Path(name).open("rb") as file:
         head = file.read(4)
-    if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0"):
-        return Container(name)
     links = ogg.pages(name).links if head == ogg.MARK else []
+    stream = flac.stream(name) if head[:3] in (b"fLa", b"ID3") else None
+    links = stream.links if stream else links
     if len(links) > 1:
         return Chain(name, links)
+    if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0"):
+        return Container(name)
     # FFmpeg says where frames are missing, where libsndfile closes the gap, and keeps what comes before zero.
-    if any(link.early or (partial and link.damaged) for link in links) or (partial and head == b"fLaC"):
+    if stream and not stream.is_mixed and (partial or not stream.is_whole):
+        return Container(name)
+    if any(link.early or (partial and link.damaged) for link in links):
         return Container(name)
     samples = headers.samples(name)
     if samples is not None and samples.codec in headers.MPEG:
@@ -102,7 +106,7 @@ def _decoder(name: str, partial: bool) -> Source:
 
 
 class Chain(Source):
-    """Ogg files one behind the other in one file, as radio recorders write them."""
+    """Ogg or FLAC files one behind the other in one file, as radio recorders write them."""
 
     exact = False
 
@@ -118,7 +122,9 @@ class Chain(Source):
         self.current.close()
 
     def length(self) -> tuple[float, str]:
-        """As `Source.length`: as if each link were as long, for its bytes, as the first."""
+        """As `Source.length`; of Ogg as if each link were as long, for its bytes, as the first."""
+        if all(link.total for link in self.links):
+            return sum(link.total for link in self.links) / self.rate, "header"
         first = self.links[0]
         share = (self.links[-1].end - first.begin) / max(1, first.end - first.begin)
         return self.current.length()[0] * share, "size"
@@ -146,6 +152,10 @@ class Chain(Source):
 
 
 def _of_link(path: str, link: ogg.Link) -> Source:
+    with Path(path).open("rb") as file:
+        file.seek(link.begin)
+        if file.read(4) == flac.MARK:
+            return Container(path, link=link)
     try:
         return Sndfile(path, link=link)
     except soundfile.SoundFileError:

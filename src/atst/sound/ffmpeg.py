@@ -54,10 +54,10 @@ class Container(Source):
         self.broken = False  # whether reading ended by an error
         self.last_byte = 0  # after the last packet
 
-    def open_at(self, at: int, kind: str) -> None:
-        """Open anew what stands from byte `at` on, which is of the format `kind`."""
+    def open_at(self, at: int, kind: str, patches: dict[int, bytes] | None = None) -> None:
+        """Open anew what stands from byte `at` on, changed by `patches`, which is of the format `kind`."""
         self.close()
-        self.container, self.view = self._open(View(self.path, at), kind)
+        self.container, self.view = self._open(View(self.path, at, patches=patches), kind)
         self._take_track()
 
     def open_anew(self) -> None:
@@ -97,6 +97,8 @@ class Container(Source):
             self.close()
             raise AudioError(f"{self.path}: no sound track")
         self.stream = self.container.streams.audio[0]
+        if self.container.format.name == "flac":  # frames with a wrong checksum are left out
+            self.stream.codec_context.options = {"err_detect": "crccheck+explode"}
         self.tick = self.stream.time_base or Fraction(1, av.time_base)  # s
         self.packets: Iterator[av.Packet] = self.container.demux(self.stream)
 
@@ -160,7 +162,8 @@ class Container(Source):
                     if lost:
                         if at + lost > begin:
                             damaged += [at] * max(1, round(lost / max(1, self.step)))
-                        yield at, np.zeros((lost, samples.shape[1]), "f4")
+                        if self.partial:
+                            yield at, np.zeros((lost, samples.shape[1]), "f4")
                         at += lost
                     if self.partial or not damaged:
                         yield at, samples

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from atst.sound import mpeg, ogg
+from atst.sound import flac, mpeg, ogg
 
 if TYPE_CHECKING:
     from atst.sound.ffmpeg import Container
@@ -30,6 +30,8 @@ class Holes:
         self.single = "matroska" in source.format and len(source.container.streams) == 1
         self.end: int | None = None  # the byte after the last packet
         self.origin: float | None = None  # the first frame's stamp, in samples, less its position
+        if source.format == "flac" and (stream := flac.stream(source.path, *_part(source))):
+            self.origin = stream.origin
         self.good = [0, 0]  # bytes and number of packets that were decoded
         self.lost_bytes = 0
         self.lost = 0  # samples
@@ -67,7 +69,7 @@ class Holes:
         if frame.pts is not None and (self.origin is None or self.stamped or self.skipped):
             stamp = float(frame.pts * self.source.tick * self.source.rate)
             if self.origin is None:
-                self.origin = stamp - at
+                self.origin = stamp - at - lost
             else:
                 missing = round(stamp - self.origin) - at
                 lost = missing if missing > self.source.step // 2 else lost
@@ -83,6 +85,10 @@ class Holes:
 
     def _is_tag(self, content: bytes) -> bool:
         return self.source.format == "mp3" and content.startswith(TAGS)
+
+
+def _part(source: "Container") -> tuple[int, int] | tuple[()]:
+    return (source.link.begin, source.link.end) if source.link else ()
 
 
 def _is_damaged(source: "Container") -> bool:

@@ -15,7 +15,7 @@ MIRRORED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 @dataclass
 class Link:
-    """One of the Ogg files that a chained file is made of."""
+    """One of the files, of Ogg or FLAC, that a chained file is made of."""
 
     begin: int  # bytes
     end: int = 0
@@ -23,6 +23,7 @@ class Link:
     damaged: list[int] = field(default_factory=list)  # the granules before pages that are not as written
     count: int = 0  # pages
     early: bool = False  # whether it begins before its own time zero
+    total: int = 0  # samples by its header, in FLAC
 
     def damage(self, rate: int, begin: float, end: float) -> str | None:
         """What to say of damaged pages between these samples; `rate` is that of the granules in Hz."""

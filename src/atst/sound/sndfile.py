@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from atst.errors import AudioError
-from atst.sound import lengths, ogg
+from atst.sound import flac, ogg
 from atst.sound.ffmpeg import Container
 from atst.sound.headers import Samples
 from atst.sound.source import BLOCK, SHORT, Source
@@ -31,7 +31,7 @@ class Sndfile(Source):
         self.rate, self.channels = self.file.samplerate, self.file.channels
         self.format, self.codec = self.file.format, self.file.subtype
         self.exact = (self.format, self.codec) in EXACT
-        if self.codec.startswith("MPEG") or not 0 <= self.file.frames < 1 << 60 or self._is_too_long():
+        if self.codec.startswith("MPEG") or not 0 <= self.file.frames < 1 << 60:
             self.close()  # libmpg123 writes to stderr; a length that cannot be meant upsets the others
             raise soundfile.SoundFileRuntimeError("better read by FFmpeg")
 
@@ -66,6 +66,9 @@ class Sndfile(Source):
                 block = self.file.read(wanted, "float32", always_2d=True)
                 if not len(block):
                     self._check_end()
+                    return
+                if self.format == "FLAC" and flac.is_filled(self.path, block, self.end):
+                    yield from self._go_on(begin, last)
                     return
                 drop = min(len(block), max(0, begin - self.end))
                 self.end += len(block)
@@ -110,18 +113,13 @@ class Sndfile(Source):
         """Report samples that should follow the last one decoded."""
         is_cut = self.samples.is_cut if self.samples else self.format == "OGG" and ogg.pages(self.path).is_cut
         end = f"its samples end at {self.end / self.rate:.2f} s"
-        leeway = 0 if self.format == "FLAC" else SHORT * self.rate  # FLAC leaves damaged frames out
+        leeway = 0 if self.format == "FLAC" else SHORT * self.rate  # libsndfile stops at a damaged frame
         if is_cut:
             self.fault(f"truncated, {end}")
         elif self.end < self.file.frames - leeway:
             self.fault(f"truncated or damaged, {end}, not at {self.file.frames / self.rate:.2f} s")
         if self.samples and self.samples.zeros:
             self.remarks.append(f"{self.samples.zeros:.2f} s of zeros at its end left out")
-
-    def _is_too_long(self) -> bool:
-        return self.format == "FLAC" and (
-            not self.file.frames or lengths.is_impossible(self.path, self.file.frames)
-        )
 
     def _go_on(self, begin: int, last: int | None) -> Iterator[np.ndarray]:
         """FFmpeg counts damaged frames, and decodes more: let it go on where libsndfile gave up."""
