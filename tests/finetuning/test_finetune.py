@@ -322,7 +322,7 @@ def test_the_command_line(table, tmp_path, capsys):
     assert exit.value.code == 0
     said = capsys.readouterr()
     assert "/meta.csv: accuracy " in said.out
-    assert "split: epoch 1/1  loss " in said.err
+    assert "split: epoch 1/1, loss " in said.err
     assert json.loads((tmp_path / "out" / "results.json").read_text())["seed"] == 3
 
 

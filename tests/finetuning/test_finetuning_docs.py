@@ -18,7 +18,7 @@ def test_every_key_of_the_own_recipe():
     own = recipes.resolve("mine", "own")
     for field in fields(recipes.Recipe):
         value = cells(f"`{field.name}`")[0]
-        assert recipes.override(own, [f"{field.name}={value}"]) == own, field.name
+        assert own.override([f"{field.name}={value}"]) == own, field.name
 
 
 def test_the_authors_values():

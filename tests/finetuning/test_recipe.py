@@ -83,8 +83,8 @@ def test_protocols():
         ("validate_epochs=0", "at least 1"),
         ("mixup_probability=2", "between 0 and 1"),
         ("segment_seconds=20", "segment_seconds must be"),
-        ("masks=[-1, 0]", "not be negative"),
-        ("freeze=-1", "not be negative"),
+        ("masks=[-1, 0]", "masks must be at least 0"),
+        ("freeze=-1", "freeze must be at least 0"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(override, message):

@@ -37,7 +37,7 @@ def test_the_small_recipes_take_the_faster_precision_and_the_papers_take_float32
         ("max_steps=1.5", "whole number"),
         ("max_steps=0", "at least 1"),
         ("mixup=1", "true or false"),
-        ("size=huge", "unknown encoder size 'huge'"),
+        ("size=huge", "unknown size 'huge'"),
         ("segment_seconds=11", "segment_seconds must be"),
         ("segment_seconds=0.01", "segment_seconds must be"),
         ("ema=1.5", "between 0 and 1"),

@@ -19,7 +19,7 @@ def row(start: str) -> list[str]:
 def test_every_key_of_every_recipe():
     for field in fields(recipes.Recipe):
         for name, cell in zip(NAMES, row(f"`{field.name}`"), strict=True):
-            changed = recipes.override(recipes.resolve(name), [f"{field.name}={cell}"])
+            changed = recipes.resolve(name).override([f"{field.name}={cell}"])
             assert changed == recipes.resolve(name), (field.name, name)
 
 

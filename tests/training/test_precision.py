@@ -67,7 +67,8 @@ def test_a_resumed_run_keeps_its_precision_and_says_where_it_is_slow(
 
 def test_other_processes_take_the_answer_of_the_first(speeds, tmp_path, monkeypatch):
     measured = speeds(6.0)
-    monkeypatch.setenv("RANK", "1")
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
     (tmp_path / "recipe.yaml").write_text(recipe("float32").dump())
     assert precision.settle(recipe("auto"), WIDTH, CPU, tmp_path, resumed=False).precision == "float32"
     assert measured == []

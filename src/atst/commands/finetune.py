@@ -23,7 +23,6 @@ from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.output import progress
 from atst.output.atomic import new_file, remove_leftovers
-from atst.output.lock import is_new
 from atst.output.skipped import summary, with_partial
 from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
@@ -34,6 +33,7 @@ from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
 from atst.training.recipe import shorthand
+from atst.training.start import check_folder, check_same
 
 MAY_CHANGE = ("workers", "checkpoint_minutes")  # recipe keys that do not touch the result
 Flag = Annotated[bool, Parameter(negative="")]
@@ -101,7 +101,7 @@ def finetune(
     folder = Path(out)
     check_processes(devices)
     with hold(folder):
-        _check_folder(folder, resume)
+        check_folder(folder, resume)
         heard = channel_number(channel)
         labelled = load_task(task, data).heard(heard, partial)
         runs.check_fold(labelled, fold)
@@ -127,7 +127,7 @@ def finetune(
         if before is not None:
             if is_first_process():
                 remove_leftovers(folder)
-            _check_same(before, about | asdict(recipe))
+            check_same(before, about | asdict(recipe), MAY_CHANGE)
             if (finished := read_result(folder)) is not None:
                 _show(finished, folder)
                 return finished
@@ -154,13 +154,6 @@ def _run(job: Job, protocol: str, fold: int | None, resume: bool) -> FinetuneRes
     write_finetuned(finished, job.folder)
     _show(finished.result, job.folder)
     return finished.result
-
-
-def _check_folder(folder: Path, resume: bool) -> None:
-    if not resume and is_first_process() and not is_new(folder):
-        raise UsageError(
-            f"--out {folder}: exists and is not an empty folder; use --resume to continue what is in it."
-        )
 
 
 def _encoder(name: str | Path, recipe: Recipe, devices: int) -> AudioModel:
@@ -191,7 +184,7 @@ def _stored(folder: Path) -> dict[str, Any] | None:
     if not (folder / "recipe.yaml").is_file() or not (folder / "start.json").is_file():
         return None
     try:
-        recipe = recipes.from_mapping(yaml.safe_load((folder / "recipe.yaml").read_text()))
+        recipe = Recipe.from_mapping(yaml.safe_load((folder / "recipe.yaml").read_text()))
         return asdict(recipe) | dict(json.loads((folder / "start.json").read_text()))
     except (yaml.YAMLError, ValueError, UsageError, TypeError, AttributeError) as error:
         raise TrainingError(f"{folder}: not the folder of a fine-tuning: {error}") from None
@@ -202,16 +195,8 @@ def _recipe(task: str, protocol: str, overrides: list[str], before: dict[str, An
     if before is None or before["protocol"] != protocol:
         return recipes.resolve(task, protocol, overrides)
     stored = {field.name: before[field.name] for field in fields(Recipe)}
-    asked = recipes.override(recipes.from_mapping(stored), overrides)
+    asked = Recipe.from_mapping(stored).override(overrides)
     return replace(asked, precision=before["precision"]) if asked.precision == precision.AUTO else asked
-
-
-def _check_same(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises `UsageError` naming what a resumed fine-tuning would do otherwise than at its start."""
-    keys = [key for key in now if key not in MAY_CHANGE and before.get(key) != now[key]]
-    if keys:
-        changed = ", ".join(f"{key} ({before.get(key)} -> {now[key]})" for key in keys)
-        raise UsageError(f"--resume cannot change {changed}; give the same options, or a new --out.")
 
 
 def _show(result: FinetuneResult, folder: Path) -> None:

@@ -4,7 +4,7 @@ import errno
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,6 @@ from atst.model.audio_model import AudioModel
 from atst.model.device import resolve
 from atst.model.encoder import SIZES
 from atst.output import progress
-from atst.output.lock import is_new
 from atst.output.progress import track
 from atst.output.skipped import kinds
 from atst.pretraining import recipe as recipes
@@ -29,7 +28,9 @@ from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
 from atst.training.recipe import shorthand
+from atst.training.start import check_folder, check_same
 
+MAY_CHANGE = ("workers", "keep_checkpoints")  # recipe keys that do not touch the result
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -119,17 +120,14 @@ def _train(job: runs.Job, resume: bool, init: AudioModel | None) -> runs.Run:
 
 def _plan(recipe: str | Path | None, overrides: list[str], out: Path, resume: bool) -> Recipe:
     """The run's recipe: as asked, or as stored when a resumed run is asked for nothing else."""
-    if not resume and is_first_process() and not is_new(out):
-        raise UsageError(
-            f"--out {out}: exists and is not an empty folder; use --resume to continue a run in it."
-        )
+    check_folder(out, resume)
     stored = runs.stored_recipe(out) if resume else None
     if stored is None:
         return recipes.resolve(recipe or recipes.DEFAULT, overrides)
-    asked = recipes.override(stored, overrides) if recipe is None else recipes.resolve(recipe, overrides)
+    asked = stored.override(overrides) if recipe is None else recipes.resolve(recipe, overrides)
     if asked.precision == precision.AUTO:
         asked = replace(asked, precision=stored.precision)
-    runs.check_same(stored, asked)
+    check_same(asdict(stored), asdict(asked), MAY_CHANGE)
     return asked
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import math
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,14 +19,12 @@ from atst.finetuning.clips import Clips
 from atst.finetuning.module import FinetuningModule, clip_losses, predict
 from atst.finetuning.recipe import Recipe
 from atst.output.atomic import new_file
-from atst.output.progress import clock
+from atst.output.progress import Display, Progress
 from atst.scoring.metrics import score
 from atst.tasks import Task
 from atst.training.checkpoints import Checkpoints
 from atst.training.launch import is_first_process
 
-LINE_SECONDS = 10.0  # between two lines of progress
-FIRST_LINE = 5.0  # s after the start, so that a time left is known within 10 s of the first step
 COLUMNS = ("epoch", "train_loss", "valid_loss", "valid", "learning_rate", "clips_per_second")
 
 
@@ -45,7 +42,7 @@ class History:
 
 
 class Epochs(lightning.Callback):
-    """Fills a `History` and `metrics.csv`; an epoch is `steps` of `total` optimiser steps."""
+    """Fills a `History` and `metrics.csv`; an epoch is `steps` of `total` steps, `first` are done."""
 
     def __init__(
         self,
@@ -58,30 +55,23 @@ class Epochs(lightning.Callback):
         folder: Path,
         history: History,
         saver: Checkpoints,
+        first: int,
     ) -> None:
         self.task, self.clips, self.valid = task, clips, valid
         self.recipe, self.steps, self.total = recipe, steps, total
         self.folder, self.history, self.saver = folder, history, saver
-        self.begin = self.epoch_begin = self.line = time.monotonic()
-        self.first = self.last = -1
+        self.display = Display(folder.name, first)
+        self.epoch_begin = time.monotonic()
+        self.last = first
 
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self.begin = self.epoch_begin = time.monotonic()
-        self.line = self.begin - LINE_SECONDS + FIRST_LINE
-        self.first = self.last = trainer.global_step
-        if self.first and self.first % self.steps == 0 and len(self.history.rows) < self.first // self.steps:
-            assert isinstance(pl_module, FinetuningModule)
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.epoch_begin = time.monotonic()
+        if self.last and self.last % self.steps == 0 and len(self.history.rows) < self.last // self.steps:
             self._end_epoch(trainer, pl_module, None)
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, FinetuningModule)
         self.clips.unreadable |= batch["unreadable"]
         self.clips.partial |= batch["partial"]
         step = trainer.global_step
@@ -90,8 +80,8 @@ class Epochs(lightning.Callback):
         self.last = step
         if step % self.steps == 0:
             self._end_epoch(trainer, pl_module, len(batch["labels"]))
-        elif time.monotonic() - self.line > LINE_SECONDS:
-            self._line(step, f"epoch {step / self.steps:.2f}/{self.total // self.steps}")
+        elif self.display.due:
+            self._show(step, f"epoch {step / self.steps:.2f}/{self.total // self.steps}")
 
     def _end_epoch(self, trainer: lightning.Trainer, module: FinetuningModule, micro: int | None) -> None:
         """Add a row to the history, unless a signal keeps the validation from it: the resumed training does.
@@ -163,23 +153,17 @@ class Epochs(lightning.Callback):
                 )
 
     def _tell(self, row: dict[str, float], step: int) -> None:
-        last = self.history.finished or step >= self.total
-        if last or time.monotonic() - self.line > LINE_SECONDS:
-            text = f"epoch {row['epoch']}/{self.total // self.steps}  loss {row['train_loss']:.4f}"
+        if self.history.finished or step >= self.total or self.display.due:
+            text = f"epoch {row['epoch']}/{self.total // self.steps}, loss {row['train_loss']:.4f}"
             if "valid" in row:
-                text += f"  validation {self.task.metric} {row['valid']:.3f}"
+                text += f", validation {self.task.metric} {row['valid']:.3f}"
             if self.history.finished:
-                text += f"  no better one since epoch {self.history.best_epoch}: stopped"
-            self._line(step, text)
+                text += f", stopped: no better one since epoch {self.history.best_epoch}"
+            self._show(step, text)
 
-    def _line(self, step: int, text: str) -> None:
-        now = self.line = time.monotonic()
-        left = (now - self.begin) / max(step - self.first, 1) * (self.total - step)
-        self._say(f"{self.folder.name}: {text}" + ("" if self.history.finished else f"  {clock(left)} left"))
-
-    def _say(self, text: str) -> None:
+    def _show(self, step: int, text: str) -> None:
         if is_first_process():
-            print(text, file=sys.stderr, flush=True)
+            self.display.show(Progress(step, step if self.history.finished else self.total, text))
 
 
 def _merit(row: dict[str, float]) -> tuple[float, float]:

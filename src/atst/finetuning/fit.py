@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -23,14 +21,13 @@ from atst.finetuning.module import FinetuningModule, balancing_weights, predict
 from atst.finetuning.network import Network
 from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
-from atst.model.device import described
 from atst.output.atomic import new_file
 from atst.scoring.splits import FewShot
 from atst.tasks import Task
-from atst.training import checkpoints, schedules, signals
+from atst.training import checkpoints, loop, schedules
 from atst.training.launch import is_first_process
-from atst.training.loader import BatchPositions
-from atst.training.loop import new_trainer, quiet_lightning
+from atst.training.loader import Batches, BatchPositions
+from atst.training.start import conditions
 
 KEEP = 2  # checkpoints
 
@@ -47,14 +44,6 @@ class Job:
     device: torch.device
     devices: int = 1
     few_shot: FewShot | None = None  # how many labels may be used, drawn by the recipe's seed
-
-    def conditions(self) -> dict[str, Any]:
-        """What a bit-exact resumption needs to stay as it was, besides recipe, model and task."""
-        return {
-            "devices": described(self.device, self.devices),
-            "torch": str(torch.__version__),
-            "threads": torch.get_num_threads(),
-        }
 
 
 @dataclass(frozen=True)
@@ -174,61 +163,51 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
     size = sizes(job.recipe, len(part.train), job.devices)
     total = size.steps_per_epoch * (part.epochs or job.recipe.max_epochs)
     module = _module(job, part, network, size)
-    checkpoint = checkpoints.newest(folder) if resume else None
-    history, done = History(), 0
-    if checkpoint is not None:
-        state = checkpoints.read_state(checkpoint)
-        history, done = History(**state["history"]), state["step"]
-        module.loss_sum.fill_(state["loss_sum"])
-        _warn_changes(state["conditions"], job.conditions())
+    checkpoint, history, done = None, History(), 0
+    if resume:
+        checkpoint, state = checkpoints.to_resume(folder, conditions(job.device, job.devices))
+        history, done = History(**state.get("history", {})), state["step"]
+        module.loss_sum.fill_(state.get("loss_sum", 0.0))
     if checkpoint is not None and (done >= total or history.finished):  # stopped between training and test
         weights = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(weights)
         return history
     saver = _saver(job, history, folder, size)
-    epochs = Epochs(
-        job.task, job.clips, part.valid, job.recipe, size.steps_per_epoch, total, folder, history, saver
-    )
-    stream = data.Stream(
-        job.clips, job.task.labels, part.train, job.recipe, size.steps_per_epoch * size.batch
-    )
-    with quiet_lightning(), signals.restored():
-        trainer = new_trainer(
+    steps = size.steps_per_epoch
+    epochs = Epochs(job.task, job.clips, part.valid, job.recipe, steps, total, folder, history, saver, done)
+    stream = data.Stream(job.clips, job.task.labels, part.train, job.recipe, steps * size.batch)
+
+    def batches(rank: int) -> Batches:
+        start = BatchPositions(size.micro, done * size.accumulate, rank, job.devices)
+        return data.loader(stream, start, job.recipe.workers, saver.fail)
+
+    with epochs.display:
+        trained = loop.fit(
+            module,
+            batches,
+            [epochs, saver],
             job.device,
             job.devices,
-            [epochs, saver],
             precision=job.recipe.precision,
             accumulate=size.accumulate,
             max_steps=total,
+            checkpoint=checkpoint,
         )
-        start = BatchPositions(size.micro, done * size.accumulate, trainer.global_rank, job.devices)
-        batches = data.loader(stream, start, job.recipe.workers, saver.fail)
-        try:
-            trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
-    saver.raise_failure(trainer.global_step)
-    return history if history.finished or trainer.global_step >= total else None
+    saver.raise_failure(trained)
+    return history if history.finished or trained >= total else None
 
 
 def _saver(job: Job, history: History, folder: Path, size: Sizes) -> checkpoints.Checkpoints:
     def save(trainer: lightning.Trainer, module: FinetuningModule) -> None:
         module.checkpoint_extra = {
             "step": trainer.global_step,
-            "conditions": job.conditions(),
+            "conditions": conditions(job.device, job.devices),
             "history": asdict(history),
             "loss_sum": module.mean_loss_sum(),
         }
         checkpoints.write(trainer, folder / "checkpoints", KEEP)
 
     return checkpoints.Checkpoints(save, size.steps_per_epoch, job.recipe.checkpoint_minutes)
-
-
-def _warn_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    for key, value in before.items():
-        if now.get(key) != value:
-            text = f"{key} changed from {value} to {now.get(key)}: the training goes on, but not bit for bit"
-            print(f"warning: {text}", file=sys.stderr)
 
 
 def _module(job: Job, part: Part, network: Network, size: Sizes) -> FinetuningModule:

@@ -1,12 +1,10 @@
 """What a fine-tuning does: flat typed keys, the authors' (of either generation) for their tasks, or `own`."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import yaml
-
-from atst.errors import UsageError, unknown
+from atst.errors import UsageError
 from atst.model.audio_model import POOLINGS
 from atst.model.folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
 from atst.training import recipe as settings
@@ -24,7 +22,7 @@ GENERATIONS = {"paper": "2022", "authors2023": "2023", OWN: "own"}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(settings.Settings):
     """Values of one fine-tuning. `learning_rate` is for 256 clips a step."""
 
     max_epochs: int
@@ -57,32 +55,17 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for key, valid in CHOICES.items():
-            if getattr(self, key) not in valid:
-                raise unknown(key, getattr(self, key), valid)
-        for key in ("max_epochs", "accumulate", "epoch_steps", "validate_epochs"):
-            if getattr(self, key) < 1:
-                raise UsageError(f"{key} must be at least 1, not {getattr(self, key)}.")
+            self.check_choice(key, valid)
+        self.check_range(2, math.inf, "batch_size")  # the head normalises over the batch
+        self.check_range(1, math.inf, "max_epochs", "accumulate", "epoch_steps", "validate_epochs")
+        self.check_range(0, math.inf, "warmup_epochs", "freeze", "mixup", "mixup_bank", "masks", "patience")
+        self.check_range(0, math.inf, "clip_norm", "checkpoint_minutes", "seed")
+        self.check_range(-1, math.inf, "workers")
+        self.check_range(0, 1, "layer_decay", "mixup_probability", "drop_path")
         if self.learning_rate <= 0:
             raise UsageError(f"learning_rate must be more than 0, not {self.learning_rate}.")
-        if self.batch_size < 2:
-            raise UsageError("batch_size must be at least 2: the head normalises over the batch.")
-        for key in ("warmup_epochs", "freeze", "mixup", "mixup_bank", "patience", "clip_norm", "seed"):
-            if getattr(self, key) < 0:
-                raise UsageError(f"{key} must not be negative, not {getattr(self, key)}.")
-        for key in ("layer_decay", "mixup_probability", "drop_path"):
-            if not 0.0 <= getattr(self, key) <= 1.0:
-                raise UsageError(f"{key} must be between 0 and 1, not {getattr(self, key)}.")
-        if self.segment_seconds and not SHORTEST_SEGMENT <= self.segment_seconds <= LONGEST_SEGMENT:
-            allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT}, or 0 for the model's own"
-            raise UsageError(f"segment_seconds must be {allowed}, not {self.segment_seconds}.")
-        if min(self.masks) < 0 or self.checkpoint_minutes < 0:
-            raise UsageError("masks and checkpoint_minutes must not be negative.")
-        if self.workers < -1:
-            raise UsageError(f"workers must be -1 (automatic), 0 or more, not {self.workers}.")
-
-    def dump(self) -> str:
-        """The recipe as YAML, every key."""
-        return yaml.safe_dump(asdict(self) | {"masks": list(self.masks)}, sort_keys=False)
+        if self.segment_seconds:  # else the model's own
+            self.check_range(SHORTEST_SEGMENT, LONGEST_SEGMENT, "segment_seconds")
 
 
 def known_tasks(protocol: str) -> list[str]:
@@ -108,14 +91,4 @@ def protocol_of(task: str, asked: str | None) -> str:
 def resolve(task: str, protocol: str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a task's protocol with `key=value` changes. Raises `UsageError` naming a wrong one."""
     name = OWN if protocol == OWN else f"{protocol}-{task}"
-    return from_mapping(settings.load(name, __package__, OWN) | settings.parse(overrides))
-
-
-def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """A recipe with `key=value` changes."""
-    return from_mapping(asdict(recipe) | settings.parse(overrides))
-
-
-def from_mapping(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from its keys; every key must be there."""
-    return settings.from_mapping(Recipe, values)
+    return Recipe.from_mapping(settings.load(name, __package__, OWN) | settings.parse(overrides))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 LINE_SECONDS = 10.0  # between two plain lines: a log of an hour stays readable
+FIRST_SECONDS = 5.0  # to the first line: so the time left is known soon
 SEARCH_SECONDS = 2.0  # a search that takes less says nothing
 
 _shown: ContextVar[bool] = ContextVar("shown", default=True)
@@ -77,9 +78,19 @@ def track(iterable: Iterable[Item], description: str, total: int | None = None) 
 
 def watch(iterable: Iterable[Item], description: str, progress: Callable[[], Progress]) -> Iterator[Item]:
     """The items of `iterable`, while stderr shows what `progress` says and the time left."""
-    if not _shown.get():
-        return iter(iterable)
-    return (_bar if sys.stderr.isatty() else _lines)(iterable, description, progress)
+    return _watched(iterable, description, progress) if _shown.get() else iter(iterable)
+
+
+def _watched(iterable: Iterable[Item], description: str, progress: Callable[[], Progress]) -> Iterator[Item]:
+    some = False
+    with Display(description) as display:
+        for item in iterable:
+            yield item
+            some = True
+            if display.due and (state := progress()).done != state.total:
+                display.show(state)
+        if some:
+            display.show(progress())
 
 
 def counted(iterable: Iterable[Item], text: str) -> Iterator[Item]:
@@ -105,46 +116,61 @@ def _say_over(text: str, end: str = "") -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _bar(iterable: Iterable[Item], description: str, progress: Callable[[], Progress]) -> Iterator[Item]:
-    columns = (
-        TextColumn("{task.description}", markup=False),  # a file's name may hold [brackets]
-        BarColumn(),
-        TextColumn("{task.fields[words]}"),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        now = progress()
-        task = bar.add_task(description, total=now.total, words=now.words)
-        for item in iterable:
-            yield item
-            now = progress()
-            bar.update(task, completed=now.done, total=now.total, words=now.words)
-        now = progress()
-        bar.update(task, completed=now.done, total=now.total, words=now.words)
+class Display:
+    """Shows on stderr how far some work is: a bar on a terminal, else a line now and then.
 
+    `first` is what was done before it began, in work that was resumed. To be used as a context.
+    """
 
-def _lines(iterable: Iterable[Item], description: str, progress: Callable[[], Progress]) -> Iterator[Item]:
-    """A line every LINE_SECONDS and one at the end; none at all for an empty iterable."""
-    start = last = time.monotonic()
-    some = False
-    for item in iterable:
-        yield item
-        some = True
+    def __init__(self, description: str, first: float = 0) -> None:
+        self.description, self.first = description, first
+        self.bar: Bar | None = None
+        self.begin = self.next_line = 0.0
+
+    def __enter__(self) -> Self:
+        self.begin = time.monotonic()
+        self.next_line = self.begin + min(FIRST_SECONDS, LINE_SECONDS)
+        if sys.stderr.isatty():
+            self.bar = Bar(
+                TextColumn("{task.description}", markup=False),  # a file's name may hold [brackets]
+                BarColumn(),
+                TextColumn("{task.fields[words]}", markup=False),
+                TaskProgressColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self.task = self.bar.add_task(self.description, total=None, words="")
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    @property
+    def due(self) -> bool:
+        """Whether something is to be shown again."""
+        return self.bar is not None or time.monotonic() >= self.next_line
+
+    def show(self, state: Progress) -> None:
+        """Show how much is done, the time that it took and, if the total is known, the time left."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=state.done, total=state.total, words=state.words)
+            return
         now = time.monotonic()
-        if now - last >= LINE_SECONDS and (state := progress()).done != state.total:
-            _print_line(description, state, now - start)
-            last = now
-    if some:
-        _print_line(description, progress(), time.monotonic() - start)
+        self.next_line = now + LINE_SECONDS
+        times, done = clock(now - self.begin), state.done - self.first
+        if state.total is not None and done > 0 and state.done < state.total:
+            times += f", {clock((now - self.begin) / done * (state.total - state.done))} left"
+        self.say(f"{self.description}: {state.words} ({times})")
 
-
-def _print_line(description: str, state: Progress, seconds: float) -> None:
-    rest = clock(seconds)
-    if state.total is not None and 0 < state.done < state.total:
-        rest += f", {clock(seconds / state.done * (state.total - state.done))} left"
-    print(f"{description}: {state.words} ({rest})", file=sys.stderr, flush=True)
+    def say(self, text: str) -> None:
+        """A line that does not disturb the bar."""
+        if self.bar is not None:
+            self.bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:

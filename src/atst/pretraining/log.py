@@ -3,7 +3,6 @@
 import csv
 import math
 import os
-import sys
 import time
 from collections.abc import Iterable
 from itertools import chain
@@ -12,31 +11,21 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch.distributed as dist
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch.utils.tensorboard import SummaryWriter
 
 from atst.errors import TrainingError
 from atst.output import lock
 from atst.output.atomic import new_file
-from atst.output.progress import clock
+from atst.output.progress import Display, Progress, clock
 from atst.output.skipped import Skipped, append_errors, read_errors
 from atst.output.text import writable
 from atst.pretraining.health import Health
-from atst.pretraining.module import RANK_EVERY, PretrainingModule
+from atst.pretraining.module import RANK_EVERY
 
 COLUMNS = (
     "step", "loss", "output_std_student", "output_std_teacher", "rank_student", "rank_teacher", "padding",
     "differing", "learning_rate", "weight_decay", "ema", "clips_per_second", "watch",
 )  # fmt: skip
-LINE_SECONDS = 15.0
 ESTIMATE_SECONDS = 5.0  # of steps that an early estimate needs; it then comes within 10 s of the first step
 
 Row = dict[str, Any]
@@ -53,7 +42,8 @@ class RunLog(lightning.Callback):
         self.folder, self.clips_per_step, self.total = folder, clips_per_step, total
         self.writes = writes
         self.health = Health()
-        self.progress = _Progress(first_step, total, clips_per_step)
+        self.display = Display("pre-training", first_step)
+        self.first, self.estimated = first_step, not writes
         self.rows: list[Row] = []
         self.unlisted: list[tuple[str, str]] = []  # unreadable clips of this process since the last flush
         self.newest = first_step  # step of the newest row that is written
@@ -65,23 +55,17 @@ class RunLog(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.writes:
-            self.progress.start()
+            self.display.__enter__()
 
     def on_train_batch_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx == 0:  # the start of the loader processes is not the speed of a step
             self.last = self.flushed = time.monotonic()
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, PretrainingModule)
         self.unlisted += batch["errors"]
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
@@ -92,7 +76,7 @@ class RunLog(lightning.Callback):
             {"step": step, **pl_module.statistics, **pl_module.values(step), "clips_per_second": speed}
         )
         self.last = now
-        early = self.writes and not self.progress.estimated and now - self.flushed >= ESTIMATE_SECONDS
+        early = not self.estimated and now - self.flushed >= ESTIMATE_SECONDS
         if step % RANK_EVERY == 0 or early:
             self.flush()
 
@@ -127,21 +111,36 @@ class RunLog(lightning.Callback):
     def close(self) -> None:
         """End the progress display and the TensorBoard file."""
         if self.writes:
-            self.progress.stop()
+            self.display.__exit__()
             self.tensorboard.close()
 
     def _write(self, rows: list[Row]) -> None:
         for row in rows:
             warning = self.health.update(row["output_std_student"], row.get("rank_student"))
             if warning:
-                self.progress.say(f"warning: step {row['step']}: {warning}")
+                self.display.say(f"warning: step {row['step']}: {warning}")
             for key, value in row.items():
                 if key != "step":
                     self.tensorboard.add_scalar(key, value, row["step"])
         _append(self.folder / "metrics.csv", rows)
         self.newest = rows[-1]["step"]
-        self.progress.update(rows)
+        self._show(rows)
         self.tensorboard.flush()
+
+    def _show(self, rows: list[Row]) -> None:
+        """Show how far the run is; once, from the first steps or a long first one, the expected time."""
+        seconds = sum(self.clips_per_step / row["clips_per_second"] for row in rows)
+        if not self.estimated and (len(rows) > 1 or seconds >= ESTIMATE_SECONDS):
+            expected = clock(seconds / len(rows) * (self.total - self.first))
+            self.display.say(f"expected: {expected} in all, at the speed of the first steps")
+            self.estimated = True
+        last = rows[-1]
+        done = last["step"] + 1
+        if self.display.due or done >= self.total:
+            speed = len(rows) * self.clips_per_step / seconds
+            losses = f"loss {last['loss']:.3f}, output std {last['output_std_student']:.4f}"
+            words = f"step {done}/{self.total}, {losses}, {speed:.0f} clips/s"
+            self.display.show(Progress(done, self.total, words))
 
     def _list_errors(self) -> None:
         """Append the clips that any process could not use, or only partly, to `errors.csv`, each once."""
@@ -159,53 +158,6 @@ class RunLog(lightning.Callback):
         self.listed |= new
         if new and self.writes:
             append_errors(self.folder, new.items())
-
-
-class _Progress:
-    """A bar on a terminal, else a line now and then: step, loss, output std, speed, time left."""
-
-    def __init__(self, first: int, total: int, clips_per_step: int) -> None:
-        self.first, self.total, self.clips_per_step = first, total, clips_per_step
-        self.bar: Progress | None = None
-        self.begin = self.line = 0.0
-        self.estimated = False
-
-    def start(self) -> None:
-        self.begin = time.monotonic()
-        if sys.stderr.isatty():
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-            self.bar = Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))
-            self.task = self.bar.add_task("pre-training", total=self.total, completed=self.first)
-            self.bar.start()
-
-    def update(self, rows: list[Row]) -> None:
-        """Show the state after `rows`; the expected time once, from the first steps or a long first one."""
-        last = rows[-1]
-        done = last["step"] + 1
-        now = time.monotonic()
-        seconds = sum(self.clips_per_step / row["clips_per_second"] for row in rows)
-        speed = len(rows) * self.clips_per_step / seconds
-        if not self.estimated and (len(rows) > 1 or seconds >= ESTIMATE_SECONDS):
-            expected = clock(seconds / len(rows) * (self.total - self.first))
-            self.say(f"expected: {expected} in all, at the speed of the first steps")
-            self.estimated = True
-        text = f"loss {last['loss']:.3f}  output std {last['output_std_student']:.4f}  {speed:.0f} clips/s"
-        if self.bar is not None:
-            self.bar.update(self.task, completed=done, description=text)
-        elif now - self.line >= LINE_SECONDS or done >= self.total:
-            left = (now - self.begin) / max(done - self.first, 1) * (self.total - done)
-            self.say(f"step {done}/{self.total}  {text}  {clock(left)} left")
-            self.line = now
-
-    def say(self, text: str) -> None:
-        if self.bar is not None:
-            self.bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-    def stop(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
 
 
 def _append(path: Path, rows: list[Row]) -> None:

@@ -1,9 +1,8 @@
 """A pre-training run: its folder, its start, its resumption, its end."""
 
 import hashlib
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from atst.corpus import Corpus
 from atst.errors import ModelError, TrainingError, UsageError
 from atst.model import folder as model_folder
 from atst.model.audio_model import AudioModel, ModelConfig
-from atst.model.device import described
 from atst.output import atomic
 from atst.output.atomic import new_file
 from atst.output.skipped import PARTLY
@@ -23,15 +21,14 @@ from atst.output.text import writable
 from atst.pretraining import data
 from atst.pretraining.log import RunLog
 from atst.pretraining.module import PretrainingModule
-from atst.pretraining.recipe import Recipe, from_mapping
+from atst.pretraining.recipe import Recipe
 from atst.pretraining.report import REPORT, write_run_report
-from atst.training import checkpoints, signals
+from atst.training import checkpoints
 from atst.training.augment import BANK_SIZE
 from atst.training.launch import is_first_process
-from atst.training.loader import BatchPositions, Lost
-from atst.training.loop import new_trainer, quiet_lightning
-
-MAY_CHANGE = ("workers", "keep_checkpoints")  # recipe keys that do not touch the result
+from atst.training.loader import Batches, BatchPositions, Lost
+from atst.training.loop import fit
+from atst.training.start import conditions
 
 Watch = Callable[[PretrainingModule], float]
 
@@ -49,15 +46,10 @@ class Job:
 
     def conditions(self) -> dict[str, Any]:
         """What a bit-exact resumption needs to stay as it was, besides the recipe."""
-        clips = hashlib.sha256(self.corpus.seconds.tobytes()).hexdigest()[:16]
+        digest = hashlib.sha256(self.corpus.seconds.tobytes()).hexdigest()[:16]
         channel = getattr(self.corpus, "channel", None)
-        return {
-            "corpus": f"{len(self.corpus)} clips ({clips})"
-            + ("" if channel is None else f", channel {channel}"),
-            "devices": described(self.device, self.devices),
-            "torch": str(torch.__version__),  # a class of its own, which safe loading refuses
-            "threads": torch.get_num_threads(),
-        }
+        corpus = f"{len(self.corpus)} clips ({digest})" + ("" if channel is None else f", channel {channel}")
+        return {"corpus": corpus, **conditions(self.device, self.devices)}
 
 
 @dataclass(frozen=True)
@@ -82,12 +74,10 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     """
     if resume and is_first_process() and stored_recipe(job.folder) is not None:  # a run, not any other folder
         atomic.remove_leftovers(job.folder)
-    checkpoint = checkpoints.newest(job.folder) if resume else None
-    done = 0
-    if checkpoint is not None:
-        state = checkpoints.read_state(checkpoint)
+    checkpoint, done = None, 0
+    if resume:
+        checkpoint, state = checkpoints.to_resume(job.folder, job.conditions())
         done = state["step"]
-        _warn_changes(state["conditions"], job.conditions())
     if checkpoint is not None and done >= job.recipe.max_steps:
         if is_first_process() and not _is_exported(job.folder, done):
             _export(job, model_at(checkpoint, job.devices))
@@ -130,28 +120,30 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
 
     saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes, measure)
     dataset = data.PairDataset(job.corpus, recipe, logmel=job.device.type == "cpu")
-    with quiet_lightning(), signals.restored():
-        trainer = new_trainer(
+
+    def batches(rank: int) -> Batches:
+        start = BatchPositions(recipe.batch_size, done * recipe.accumulate, rank, job.devices)
+        return data.loader(dataset, start, recipe.workers, saver.fail)
+
+    try:
+        steps = fit(
+            module,
+            batches,
+            [_Banks(dataset, recipe, done, saver.fail), log, saver],
             job.device,
             job.devices,
-            [_Banks(dataset, recipe, done, saver.fail), log, saver],
             precision=recipe.precision,
             accumulate=recipe.accumulate,
             max_steps=recipe.max_steps,
+            checkpoint=checkpoint,
         )
-        start = BatchPositions(recipe.batch_size, done * recipe.accumulate, trainer.global_rank, job.devices)
-        batches = data.loader(dataset, start, recipe.workers, saver.fail)
-        try:
-            trainer.fit(module, batches, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
-        finally:
-            log.close()
-    saver.raise_failure(trainer.global_step)
+    finally:
+        log.close()
+    saver.raise_failure(steps)
     at_start = {writable(path) for path, _ in job.corpus.skipped}
     reasons = [reason for clip, reason in log.listed.items() if clip not in at_start]
     partly = sum(reason.startswith(PARTLY) for reason in reasons)
-    return Run(job.folder, trainer.global_step, saver.stopped, len(reasons) - partly, partly)
+    return Run(job.folder, steps, saver.stopped, len(reasons) - partly, partly)
 
 
 class _Banks(lightning.Callback):
@@ -220,24 +212,6 @@ def stored_recipe(folder: Path) -> Recipe | None:
     if not path.is_file():
         return None
     try:
-        return from_mapping(yaml.safe_load(path.read_text()))
+        return Recipe.from_mapping(yaml.safe_load(path.read_text()))
     except (yaml.YAMLError, UsageError, TypeError, AttributeError) as error:
         raise TrainingError(f"{path}: not the recipe of a run: {error}") from None
-
-
-def check_same(stored: Recipe, asked: Recipe) -> None:
-    """Raises `UsageError` naming the keys in which a resumed run would differ from its start."""
-    changed = [
-        f"{f.name} ({getattr(stored, f.name)} -> {getattr(asked, f.name)})"
-        for f in fields(Recipe)
-        if f.name not in MAY_CHANGE and getattr(stored, f.name) != getattr(asked, f.name)
-    ]
-    if changed:
-        raise UsageError(f"--resume cannot change {', '.join(changed)}; start a new run with --init instead.")
-
-
-def _warn_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    for key, value in before.items():
-        if now.get(key) != value:
-            text = f"{key} changed from {value} to {now.get(key)}: the run goes on, but not bit for bit"
-            print(f"warning: {text}", file=sys.stderr)

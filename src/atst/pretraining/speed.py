@@ -11,7 +11,7 @@ from atst.pretraining import data
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
 from atst.training.loader import BatchPositions
-from atst.training.loop import new_trainer, quiet_lightning
+from atst.training.loop import fit
 
 SECONDS = 4.0  # of steps at least, and two of them: the first also chooses kernels and starts the loader
 MOST_STEPS = 100
@@ -21,15 +21,15 @@ def seconds_a_step(recipe: Recipe, corpus: Corpus, device: torch.device) -> floa
     """Mean time of a training step with its loading, from a few steps whose result is thrown away."""
     clock = _Clock()
     dataset = data.PairDataset(corpus, recipe, logmel=device.type == "cpu")
-    with quiet_lightning():
-        trainer = new_trainer(
-            device, 1, [clock], precision=recipe.precision, accumulate=recipe.accumulate, max_steps=MOST_STEPS
-        )
-        batches = data.loader(dataset, BatchPositions(recipe.batch_size), recipe.workers)
-        try:
-            trainer.fit(PretrainingModule(recipe), batches)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
+    fit(
+        PretrainingModule(recipe),
+        lambda _: data.loader(dataset, BatchPositions(recipe.batch_size), recipe.workers),
+        [clock],
+        device,
+        precision=recipe.precision,
+        accumulate=recipe.accumulate,
+        max_steps=MOST_STEPS,
+    )
     return (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
 
 
@@ -40,14 +40,8 @@ class _Clock(lightning.Callback):
         self.ends: list[float] = []
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, PretrainingModule)
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             float(pl_module.statistics["loss"])  # waits for an accelerator
             self.ends.append(time.monotonic())

@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from atst.errors import TrainingError
 from atst.output.atomic import new_file
 from atst.training import signals
+from atst.training.start import warn_of_changes
 
 Save = Callable[[lightning.Trainer, Any], None]  # with the module that is trained
 Value = TypeVar("Value")
@@ -44,12 +45,7 @@ class Checkpoints(lightning.Callback):
         signals.install(signals.handler(self._stop))
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
         if (batch_idx + 1) % trainer.accumulate_grad_batches or step == self.last_step:
@@ -158,6 +154,19 @@ def _check_finite(trainer: lightning.Trainer) -> None:
 def newest(folder: Path) -> Path | None:
     """The checkpoint with the most steps in a run folder; only complete ones bear this name."""
     return max((folder / "checkpoints").glob("step-*.ckpt"), default=None)
+
+
+def to_resume(folder: Path, conditions: Mapping[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """The newest checkpoint and its state; None and `{"step": 0}` if there is none.
+
+    Warns of conditions that have changed since it was written. Raises `TrainingError` for a damaged file.
+    """
+    checkpoint = newest(folder)
+    if checkpoint is None:
+        return None, {"step": 0}
+    state = read_state(checkpoint)
+    warn_of_changes(state["conditions"], conditions)
+    return checkpoint, state
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

@@ -3,32 +3,56 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 
+from atst.training import signals
 from atst.training.checkpoints import CheckpointFile
 from atst.training.launch import Environment
+from atst.training.loader import Batches
 
 PRECISIONS: dict[str, Any] = {"float32": "32-true", "bf16": "bf16-mixed"}  # ours to Lightning's
 
 
-def new_trainer(
-    device: torch.device,
-    devices: int,
+def fit(
+    module: lightning.LightningModule,
+    batches: Callable[[int], Batches],
     callbacks: list[lightning.Callback],
+    device: torch.device,
+    devices: int = 1,
     *,
     precision: str,
     accumulate: int,
     max_steps: int,
-) -> lightning.Trainer:
-    """A trainer for `max_steps` optimiser steps on an endless stream; `precision` is `float32` or `bf16`.
+    checkpoint: Path | None = None,
+) -> int:
+    """Train for `max_steps` optimiser steps, from a checkpoint if there is one; the steps that are done.
 
-    `devices` counts those of all machines.
+    `batches` makes the endless stream of a process from its rank; `precision` is `float32` or `bf16`;
+    `devices` counts those of all machines. A second Ctrl-C is a `KeyboardInterrupt`.
     """
+    with _quiet_lightning(), signals.restored():
+        trainer = _trainer(device, devices, callbacks, precision, accumulate, max_steps)
+        try:
+            trainer.fit(module, batches(trainer.global_rank), ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        return trainer.global_step
+
+
+def _trainer(
+    device: torch.device,
+    devices: int,
+    callbacks: list[lightning.Callback],
+    precision: str,
+    accumulate: int,
+    max_steps: int,
+) -> lightning.Trainer:
     environment = Environment()
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -53,7 +77,7 @@ def new_trainer(
 
 
 @contextmanager
-def quiet_lightning() -> Iterator[None]:
+def _quiet_lightning() -> Iterator[None]:
     """Leave out what Lightning says at every start, tips and advice for other ways of using it."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]

@@ -1,32 +1,59 @@
-"""Flat recipes: YAML and `key=value` overrides become a typed dataclass, each wrong key or value named."""
+"""Flat recipes: YAML and `key=value` overrides become a typed dataclass; a wrong key or value is named."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import yaml
 
 from atst.errors import UsageError, unknown
 
-Settings = TypeVar("Settings")
 
+class Settings:
+    """Base of the recipes of both trainings, which are frozen dataclasses."""
 
-def from_mapping(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """A dataclass from its keys; every key must be there. Raises `UsageError` for any that is wrong."""
-    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in types:
-            raise unknown("recipe key", str(key), types)
-    missing = [key for key in types if key not in values]
-    if missing:
-        raise UsageError(f"recipe keys missing: {', '.join(missing)}.")
-    typed = {key: _typed(key, value, types[key]) for key, value in values.items()}
-    if typed.get("precision") == "32":
-        typed["precision"] = "float32"
-    return kind(**typed)
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """A recipe from its keys; every key must be there. Raises `UsageError` for any that is wrong."""
+        types = {field.name: field.type for field in fields(cls)}  # type: ignore[arg-type]
+        for key in values:
+            if key not in types:
+                raise unknown("recipe key", str(key), types)
+        missing = [key for key in types if key not in values]
+        if missing:
+            raise UsageError(f"recipe keys missing: {', '.join(missing)}.")
+        typed = {key: _typed(key, value, types[key]) for key, value in values.items()}
+        if typed.get("precision") == "32":
+            typed["precision"] = "float32"
+        return cls(**typed)
+
+    def override(self, overrides: Sequence[str]) -> Self:
+        """The recipe with `key=value` changes."""
+        return self.from_mapping(asdict(self) | parse(overrides))  # type: ignore[call-overload]
+
+    def dump(self) -> str:
+        """The recipe as YAML, every key."""
+        values = asdict(self)  # type: ignore[call-overload]
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        return yaml.safe_dump(plain, sort_keys=False)
+
+    def check_choice(self, key: str, valid: Iterable[str]) -> None:
+        """Raises `UsageError` if the value of a key is not one of `valid`."""
+        if getattr(self, key) not in valid:
+            raise unknown(key, getattr(self, key), valid)
+
+    def check_range(self, least: float, most: float, *keys: str) -> None:
+        """Raises `UsageError` if the value of a key, or one of its values, is out of range."""
+        for key in keys:
+            value = getattr(self, key)
+            if not all(
+                least <= number <= most for number in (value if isinstance(value, tuple) else [value])
+            ):
+                allowed = f"at least {least:g}" if most == math.inf else f"between {least:g} and {most:g}"
+                raise UsageError(f"{key} must be {allowed}, not {value}.")
 
 
 def bundled(package: str) -> list[str]:
