@@ -138,6 +138,7 @@ def _finetuning(device: DEVICES) -> Any:
                 device=device,
                 resume=True,
             )
-        shutil.rmtree(folder / "training", ignore_errors=True)
+        for name in ("model", "training"):  # those of a whole plan would fill the disk
+            shutil.rmtree(folder / name, ignore_errors=True)
 
     return run

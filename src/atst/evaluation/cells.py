@@ -40,7 +40,7 @@ class Bench:
         self.plan, self.out, self.finetuning = plan, out, finetuning
         self.device, self.cache = device, cache
         self.task = functools.cache(self._task)
-        self._fingerprint = functools.cache(self._read_fingerprint)
+        self._fingerprint = functools.cache(_fingerprint)
 
     def folder(self, cell: Cell) -> Path:
         """Where a cell's results are."""
@@ -62,7 +62,6 @@ class Bench:
             self.finetuning.run(cell, self.task(cell.task, cell.seed), self.plan.models[cell.model], folder)
         else:
             self._probe(cell, folder)
-        shutil.rmtree(folder / "model", ignore_errors=True)  # a plan's models would fill the disk
         result = matching(folder / RESULTS, wanted)
         if result is None:
             raise TrainingError("the model or the task changed while it was measured; start again.")
@@ -77,11 +76,11 @@ class Bench:
             probe = linear_probe(
                 encoder, task, seed=cell.seed, cache=self.cache, device=self.device, few_shot=cell.few_shot
             )
-        write_probe(probe, encoder, folder)
+        write_probe(probe, encoder, folder, brief=True)
 
     def _wanted(self, cell: Cell) -> dict[str, Any]:
         """What the result must hold."""
-        task = self.task(cell.task, cell.seed)
+        task, source = self.task(cell.task, cell.seed), self.plan.models[cell.model]
         if cell.few_shot is not None:
             cell.few_shot.check(task)
         if cell.setting.finetunes:
@@ -95,7 +94,7 @@ class Bench:
                 "all training clips" if cell.few_shot is None else cell.few_shot.description
             )
         wanted = {
-            "fingerprint": self._fingerprint(cell.model, cell.seed),
+            "fingerprint": self._fingerprint(source, cell.seed if source.startswith("random:") else 0),
             "task_fingerprint": task_fingerprint(task),
             "seed": cell.seed,
             **expected,
@@ -108,8 +107,9 @@ class Bench:
         registered = title != source and Path(source).is_dir() and title in task_names()
         return load_task(title, source, seed=seed) if registered else load_task(source, seed=seed)
 
-    def _read_fingerprint(self, model: str, seed: int) -> str:
-        return str(models.load(self.plan.models[model], seed=seed).fingerprint)
+
+def _fingerprint(model: str, seed: int) -> str:
+    return str(models.load(model, seed=seed).fingerprint)
 
 
 def matching(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:

@@ -39,8 +39,8 @@ SEARCH = (
 )
 
 
-def probe_report(probe: Probe, path: str | Path) -> None:
-    """Write the report of a probe as one HTML file."""
+def probe_report(probe: Probe, path: str | Path, brief: bool = False) -> None:
+    """Write the report of a probe as one HTML file; `brief`: without the map of the embeddings."""
     result = probe.result
     grid = f"Of the grid's points {len(result.tried)} were tried. Layers, rate, initialisation"
     chosen = f"{grid if result.tried else 'Learning rate'} and epoch were chosen on {result.selected_on}."
@@ -50,7 +50,7 @@ def probe_report(probe: Probe, path: str | Path) -> None:
         Section("What validation chose", [chosen, _choices(probe), *_tried(result)]),
         Section("Learning", [_learning(probe.learning, result)]),
         Section("Classes", class_parts(probe.task, probe.features.rows[probe.tested], probe.logits)),
-        Section("Map of the embeddings", [_map(probe)]),
+        *([] if brief else [Section("Map of the embeddings", [_map(probe)])]),
         Section("Settings", [_settings(probe)]),
     ]
     if result.skipped:
