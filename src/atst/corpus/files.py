@@ -144,8 +144,10 @@ class FileCorpus:
                 f"{self.name(index)}: start {start:g} s is outside its {self.seconds[index]:g} s"
             )
         stretch = float(rest if duration is None else min(rest, duration))
-        how = {"channel": self.channel, "partial": True, "remarks": remarks}
-        waveform = isolated.read(self.path(index), float(self._start[index] + start), stretch, **how)
+        begin = float(self._start[index] + start)
+        waveform = isolated.read(
+            self.path(index), begin, stretch, remarks, channel=self.channel, partial=True
+        )
         if np.abs(waveform).max() < SILENCE:
             raise AudioError(
                 f"{self.name(index)}: silent (peak below -80 dBFS) in {stretch:.2f} s from {start:g} s"

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from atst.scoring.clips import CLIP_SECONDS
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.levels import say_high
 from atst.tasks import Task
+from atst.tasks.reading import Clip, read_clips
 
 POOLING = "published"
 SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more
@@ -43,31 +45,38 @@ def extract(model: Any, task: Task, cache: bool = True) -> Features:
     """
     # What is missing of a recording is known when it is read: the cache would hide it.
     kept: Store | _Unkept = store(model) if cache and not task.partial else _Unkept()
-    keys: list[str] = []
-    digests: dict[Path, str] = {}
-    rows: list[int] = []
-    skipped: list[tuple[str, str]] = []
+    keys: dict[int, str] = {}  # of clips
+    faults: dict[int, str] = {}  # why clips cannot be read
     partial: list[tuple[str, str]] = []
     high: list[float] = []
-    for shard in _shards(track(range(len(task)), f"features of {task.name}")):
-        fresh: dict[str, NDArray[np.float32]] = {}
-        for index in shard:
-            try:
-                key = _content(task, index, digests)
-                if key not in kept and key not in fresh:
-                    remarks: list[str] = []
-                    fresh[key] = task.read(index, CLIP_SECONDS, remarks, high)
-                    partial += [(task.title(index), remark) for remark in remarks]
-            except AudioError as error:
-                skipped.append((task.title(index), task.reason(index, error)))
-                continue
-            keys.append(key)
-            rows.append(index)
-        if fresh:
-            kept.add(list(fresh), _embed(model, list(fresh.values())))
+    for shard in _shards(read_clips(task, _fresh(task, kept, keys, faults), CLIP_SECONDS)):
+        faults |= {clip.index: task.reason(clip.index, clip.fault) for clip in shard if clip.fault}
+        read = [clip for clip in shard if not clip.fault]
+        partial += [(task.title(clip.index), remark) for clip in read for remark in clip.remarks]
+        high += [clip.high for clip in read]
+        new = {key: clip.waveform for clip in read if (key := keys[clip.index]) not in kept}
+        if new:
+            kept.add(list(new), _embed(model, list(new.values())))
+    rows = [index for index in keys if index not in faults]
+    skipped = [(task.title(index), faults[index]) for index in sorted(faults)]
     _check_left(task, rows, skipped)
     say_high(high)
-    return Features(kept.vectors(keys), np.array(rows), skipped, partial)
+    return Features(kept.vectors([keys[index] for index in rows]), np.array(rows), skipped, partial)
+
+
+def _fresh(
+    task: Task, kept: "Store | _Unkept", keys: dict[int, str], faults: dict[int, str]
+) -> Iterator[int]:
+    """The clips whose sound is not among what is `kept`; all get a key or a fault."""
+    digests: dict[Path, str] = {}
+    for index in track(range(len(task)), f"features of {task.name}"):
+        try:
+            key = keys[index] = _content(task, index, digests)
+        except AudioError as error:
+            faults[index] = task.reason(index, error)
+            continue
+        if key not in kept:
+            yield index
 
 
 def _embed(model: Any, waveforms: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -122,14 +131,8 @@ def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
     return hashlib.sha256(f"{digest}{settings}".encode()).hexdigest()[:32] if settings else digest[:32]
 
 
-def _shards(indices: Iterator[int]) -> Iterator[list[int]]:
-    shard: list[int] = []
-    for index in indices:
-        shard.append(index)
-        if len(shard) == SHARD:
-            yield shard
-            shard = []
-    if shard:
+def _shards(clips: Iterator[Clip]) -> Iterator[list[Clip]]:
+    while shard := list(islice(clips, SHARD)):
         yield shard
 
 

@@ -8,13 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst.errors import AudioError, CorpusError
+from atst.errors import CorpusError
 from atst.evaluation.gather import Embeddings, applied, parts
 from atst.scoring.clips import CLIP_SECONDS
 from atst.scoring.metrics import score
 from atst.sound.audio import SAMPLE_RATE
 from atst.tasks import Task
 from atst.tasks.division import first_label, grouped_folds
+from atst.tasks.reading import read_clips
 
 NEIGHBOURS = 10
 AT_ONCE = 1024  # clips that are compared with all others
@@ -112,10 +113,8 @@ def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.
 
 def _read(task: Task, rows: NDArray[np.int64]) -> tuple[list[NDArray[np.float32]], list[int]]:
     clips, kept = [], []
-    for index in rows.tolist():
-        try:
-            clips.append(task.read(index, CLIP_SECONDS))
-        except AudioError:
-            continue
-        kept.append(index)
+    for clip in read_clips(task, rows.tolist(), CLIP_SECONDS):
+        if not clip.fault:
+            clips.append(clip.waveform)
+            kept.append(clip.index)
     return clips, kept

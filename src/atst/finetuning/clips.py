@@ -1,6 +1,6 @@
 """A task's clips as log-mels, kept in memory as far as they fit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from atst.output.progress import track
 from atst.scoring.clips import CLIP_SECONDS
 from atst.sound import isolated
 from atst.tasks import Task
+from atst.tasks.reading import read_clips
 from atst.training.launch import is_first_process
 
 MEMORY = 2e9  # bytes of log-mels to keep: 21 hours of sound
@@ -40,10 +41,8 @@ class Clips:
             first, frames = self.places[index]
             return self.block[first : first + N_MELS * frames].view(N_MELS, frames)
         remarks: list[str] = []
-        waveform = torch.from_numpy(self.task.read(index, CLIP_SECONDS, remarks))
-        if remarks:
-            self.partial[index] = "; ".join(remarks)
-        return self.frontend(waveform[None])[0]
+        waveform = self.task.read(index, CLIP_SECONDS, remarks)
+        return self._logmel(index, waveform, remarks)
 
     def keep(self, rows: Iterable[int]) -> None:
         """Read these clips into memory until it is full; of the rest look at the headers.
@@ -52,18 +51,31 @@ class Clips:
         """
         values: list[Tensor] = []
         size = 0
-        for index in track(list(rows), f"reading {self.task.name}") if is_first_process() else rows:
+        rest = iter(track(list(rows), f"reading {self.task.name}") if is_first_process() else rows)
+
+        def fitting() -> Iterator[int]:
+            while 4 * size < self.memory and (index := next(rest, None)) is not None:
+                yield index
+
+        for clip in read_clips(self.task, fitting(), CLIP_SECONDS):
+            if clip.fault:
+                self.unreadable[clip.index] = clip.fault
+                continue
+            logmel = self._logmel(clip.index, clip.waveform, clip.remarks)
+            self.places[clip.index] = (size, logmel.shape[-1])
+            values.append(logmel.flatten())
+            size += logmel.numel()
+        for index in rest if self.task.folder is not None else ():
             try:
-                if 4 * size < self.memory:
-                    logmel = self[index]
-                    self.places[index] = (size, logmel.shape[-1])
-                    values.append(logmel.flatten())
-                    size += logmel.numel()
-                elif self.task.folder is not None:
-                    isolated.info(self.task.path(index))
+                isolated.info(self.task.path(index))
             except AudioError as error:
                 self.unreadable[index] = str(error)
         self.block = torch.cat(values) if values else self.block
+
+    def _logmel(self, index: int, waveform: NDArray[np.float32], remarks: list[str]) -> Tensor:
+        if remarks:
+            self.partial[index] = "; ".join(remarks)
+        return self.frontend(torch.from_numpy(waveform)[None])[0]
 
     def readable(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `rows` that are not known to be unreadable."""

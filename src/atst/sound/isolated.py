@@ -2,8 +2,8 @@
 
 A decoding process knows NumPy and the decoders, no PyTorch, and ends by itself when its owner is gone. It has
 a limit of time for each step (a header, a stretch, a window), which the system's timer enforces whatever the
-decoder does, and of memory. `read`, `clip`, `stream` and `info` use one that belongs to the calling thread;
-`pool` has several, for many files in order.
+decoder does, and of memory. The functions here use one that belongs to the calling thread; `pool` has
+several, for many files in order.
 """
 
 import json
@@ -63,24 +63,26 @@ class Reply:
 
 
 def read(
-    path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None, **how: Any
-) -> np.ndarray:
-    """As `audio.read`, which see, in this thread's decoding process."""
-    return _waveform("read", path, {"start": start, "duration": duration}, **how)
-
-
-def clip(
     path: str | os.PathLike[str],
     start: float = 0.0,
-    end: float | None = None,
-    seconds: float | None = None,
+    duration: float | None = None,
+    remarks: list[str] | None = None,
     **how: Any,
 ) -> np.ndarray:
-    """A file or its stretch, or the middle `seconds` of what is longer, in this thread's decoding process.
+    """As `audio.read`, which see, in this thread's decoding process."""
+    return waveform(Request("read", os.fspath(path), {"start": start, "duration": duration, **how}), remarks)
 
-    `how` is what `audio.read` takes besides; `high` gets the share of the energy above 8 kHz.
-    """
-    return _waveform("clip", path, {"start": start, "end": end, "seconds": seconds}, **how)
+
+def waveform(
+    request: Request, remarks: list[str] | None = None, high: list[float] | None = None
+) -> np.ndarray:
+    """What is asked for, in this thread's decoding process; `high` gets its share of energy above 8 kHz."""
+    (reply,) = _own().ask(request)
+    if remarks is not None:
+        remarks += reply.remarks
+    if high is not None:
+        high.append(reply.high)
+    return reply.waveform
 
 
 def stream(path: str | os.PathLike[str], seconds: float, **how: Any) -> Iterator[np.ndarray]:
@@ -93,22 +95,6 @@ def info(path: str | os.PathLike[str]) -> audio.AudioInfo:
     """As `audio.info`, in this thread's decoding process."""
     (reply,) = _own().ask(Request("info", os.fspath(path)))
     return audio.AudioInfo(**reply.about)
-
-
-def _waveform(
-    what: str,
-    path: str | os.PathLike[str],
-    stretch: dict[str, Any],
-    remarks: list[str] | None = None,
-    high: list[float] | None = None,
-    **how: Any,
-) -> np.ndarray:
-    (reply,) = _own().ask(Request(what, os.fspath(path), {**stretch, **how}))
-    if remarks is not None:
-        remarks += reply.remarks
-    if high is not None:
-        high.append(reply.high)
-    return reply.waveform
 
 
 class Decoder:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atst.sound import isolated
+from atst.sound.isolated import Request
 from atst.sound.stretch import middle
 
 SPLITS = ("train", "valid", "test")
@@ -98,6 +99,12 @@ class Task:
         """Why clip `index` cannot be read, without its path."""
         return str(error) if self.folder is None else str(error).removeprefix(f"{self.path(index)}: ")
 
+    def request(self, index: int, seconds: float | None = None) -> Request:
+        """What a decoding process is asked for to `read` clip `index`, which is of a file."""
+        start, end = self.segment(index) or (0.0, None)
+        how = {"seconds": seconds, "channel": self.channel, "partial": self.partial}
+        return Request("clip", str(self.path(index)), {"start": start, "end": end, **how})
+
     def read(
         self,
         index: int,
@@ -113,6 +120,4 @@ class Task:
         if self.folder is None:
             assert self.waveform is not None, "a task has files or makes its waveforms"
             return middle(self.waveform(index), seconds)
-        start, end = self.segment(index) or (0.0, None)
-        how = {"channel": self.channel, "partial": self.partial, "remarks": remarks, "high": high}
-        return isolated.clip(self.path(index), start, end, seconds, **how)
+        return isolated.waveform(self.request(index, seconds), remarks, high)
