@@ -161,6 +161,9 @@ def test_few_labels_fine_tuning_and_seeds_are_crossed(tmp_path, crossed, capsys)
     results = sorted(out.rglob("results.json"))
     assert [path.parent.name for path in results] == ["seed-0", "seed-1"] * 3
     assert not [*out.rglob("model"), *out.rglob("training")]
+    reports = [path.read_text() for path in (out / "cells").rglob("report.html")]
+    assert len(reports) == 6
+    assert not any("Map of the embeddings" in page for page in reports)
     times = [path.stat().st_mtime_ns for path in results]
     assert evaluate(crossed, out=out, cache=False, device="cpu") == rows
     assert [path.stat().st_mtime_ns for path in results] == times

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,26 +72,16 @@ HEADER = tuple(Row("", "", "", "", "", "", "", "", 0.0, None, None, "", None, No
 
 def measured_rows(results: Iterable[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
     """The rows of cells with their `results.json`: one for all seeds of the same measurement."""
-    groups: dict[Cell, list[tuple[Cell, Mapping[str, Any]]]] = {}
+    groups: dict[Cell, list[Mapping[str, Any]]] = {}
     for cell, result in results:
-        first = next((known for known in groups if _but_seed(known) == _but_seed(cell)), cell)
-        groups.setdefault(first, []).append((cell, result))
-    return [_measured(group) for group in groups.values()]
+        groups.setdefault(replace(cell, seed=0), []).append(result)
+    return [_row(cell.task, cell.model, cell.setting.title, cell.labels, own) for cell, own in groups.items()]
 
 
 def finetuned_row(title: str, name: str, result: Mapping[str, Any]) -> Row:
     """The row of a fine-tuning that no plan made."""
     labels = result.get("trained_on", "all training clips").replace("all training clips", ALL)
     return _row(title, name, "", labels, [result])
-
-
-def _but_seed(cell: Cell) -> tuple[object, ...]:
-    return cell.task, cell.model, cell.setting, cell.few_shot
-
-
-def _measured(group: Sequence[tuple[Cell, Mapping[str, Any]]]) -> Row:
-    cell = group[0][0]
-    return _row(cell.task, cell.model, cell.setting.title, cell.labels, [result for _, result in group])
 
 
 def _row(title: str, name: str, setting: str, labels: str, results: Sequence[Mapping[str, Any]]) -> Row:
