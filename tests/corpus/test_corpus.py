@@ -154,6 +154,31 @@ def test_stretches_of_a_manifest_are_clips_of_their_own(folder):
     assert "m.csv, line 4" in reason
 
 
+@pytest.mark.parametrize("ending", ["wav", "mp3"])
+def test_a_stretch_that_a_table_ends_late_is_cut_and_counted(tmp_path, ending):
+    write(tmp_path / "a.wav", 3.0)
+    path = tmp_path / f"a.{ending}"
+    samples, _ = soundfile.read(tmp_path / "a.wav")
+    soundfile.write(path, samples, RATE)
+    (tmp_path / "m.csv").write_text("path,start,end\n" + "".join(
+        f"a.{ending},{start},{end}\n" for start, end in ((1, 3.5), (0, 3.9), (1, 2), (2, 5), (4, 5), (4, ""))
+    ))  # fmt: skip
+    corpus = open_corpus([tmp_path / "m.csv"])
+    np.testing.assert_allclose(corpus.seconds, [2.0, 3.0, 1.0], atol=0.15)  # MP3 is padded
+    there = f"{corpus.seconds[1]:.2f} s"
+    assert corpus.cut == [
+        (
+            f"{path} from 1 s",
+            f"read partly: end 3.5 s cut to {there}, where it ends ({tmp_path}/m.csv, line 2)",
+        ),
+        (str(path), f"read partly: end 3.9 s cut to {there}, where it ends ({tmp_path}/m.csv, line 3)"),
+    ]
+    assert [file for file, _ in corpus.skipped] == [str(path)] * 3
+    for (_, reason), words in zip(corpus.skipped, ("end 5 s", "start 4 s", "start 4 s"), strict=True):
+        assert reason.startswith(f"{words} is beyond its end, ")
+        assert "m.csv, line" in reason
+
+
 def test_a_wrong_source_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="nowhere: no such file or folder"):
         open_corpus([tmp_path / "nowhere"])

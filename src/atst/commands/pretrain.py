@@ -159,6 +159,9 @@ def _open(sources: Sequence[str | Path], plan: Recipe, channel: int | None) -> C
     if corpus.skipped:
         first = ": ".join(corpus.skipped[0])
         _say(f"{len(corpus.skipped)} files left out ({kinds(corpus.skipped)}), for example {first}")
+    if corpus.cut:
+        first = ": ".join(corpus.cut[0])
+        _say(f"{len(corpus.cut)} stretches cut at the end of their recording, for example {first}")
     return corpus
 
 
@@ -175,6 +178,7 @@ def _outline(plan: Recipe, corpus: Corpus, devices: int) -> str:
 def _summary(result: runs.Run, corpus: Corpus) -> str:
     counts = [
         (len(corpus.skipped), "files left out at the start"),
+        (len(corpus.cut), "stretches cut at the end of their recording"),
         (result.unreadable, "clips could not be used"),
         (result.partly, "clips of recordings that were cut short"),
     ]

@@ -12,13 +12,16 @@ import numpy as np
 
 from atst.corpus.synthetic import SyntheticCorpus
 from atst.errors import AudioError, CorpusError, UsageError
+from atst.output.skipped import PARTLY, Skipped
 from atst.sound import isolated
+from atst.sound.audio import SAMPLE_RATE
 from atst.sound.find import Recording, find_audio
 from atst.sound.isolated import Request
 from atst.sound.levels import SILENCE
 from atst.sound.pool import Pool
 
 SYNTHETIC = "synthetic"
+WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough
 A_PROCESS = 100  # files for which it pays to start another decoding process
 
 Progress = Callable[[Iterable[float | str], str, int], Iterable[float | str]]  # such as `progress.track`
@@ -28,7 +31,8 @@ class Corpus(Protocol):
     """Clips of sound. Cheap to pickle and to share with worker processes."""
 
     seconds: np.ndarray  # float64, one entry a clip
-    skipped: list[tuple[str, str]]  # files left out: path, reason
+    skipped: list[Skipped]  # files left out: path, reason
+    cut: list[Skipped]  # stretches that a manifest ends beyond their file: name, where they end
 
     def __len__(self) -> int: ...
 
@@ -98,8 +102,12 @@ class FileCorpus:
         starts: list[float] = []
         self.channel = channel
         found = find_audio(sources)
-        self.skipped: list[tuple[str, str]] = [*found.skipped]
-        for recording, seconds in zip(found.recordings, _check(found.recordings, progress), strict=True):
+        self.skipped: list[Skipped] = [*found.skipped]
+        self.cut: list[Skipped] = []
+        checked: Iterable[float | str] = _lengths(found.recordings, self.cut)
+        if progress is not None:
+            checked = progress(checked, "reading headers", len(found.recordings))
+        for recording, seconds in zip(found.recordings, checked, strict=True):
             path = str(recording.path)
             if isinstance(seconds, str):
                 self.skipped.append((path, seconds))
@@ -127,8 +135,7 @@ class FileCorpus:
 
     def name(self, index: int) -> str:
         """The clip's file, and where it starts if not at 0."""
-        start = self._start[index]
-        return self.path(index) + (f" from {start:g} s" if start else "")
+        return _name(self.path(index), self._start[index])
 
     def read(
         self,
@@ -167,28 +174,35 @@ def _cut(
     return file, start, np.minimum(lengths[file] - start, clip_seconds)
 
 
-def _check(recordings: Sequence[Recording], progress: Progress | None) -> Iterable[float | str]:
-    """For each its length in seconds, or what is wrong with it."""
-    checked = _lengths(recordings)
-    return checked if progress is None else progress(checked, "reading headers", len(recordings))
-
-
-def _lengths(recordings: Sequence[Recording]) -> Iterator[float | str]:
+def _lengths(recordings: Sequence[Recording], cut: list[Skipped]) -> Iterator[float | str]:
+    """For each its length in seconds, or what is wrong with it; `cut` gets those that end early."""
     requests = (Request("info", str(recording.path)) for recording in recordings)
     with Pool(1 + len(recordings) // A_PROCESS) as pool:
         for (_, replies), recording in zip(pool.each(requests), recordings, strict=True):
             try:
-                yield _length(recording, next(replies).about["seconds"])
+                yield _length(recording, next(replies).about["seconds"], cut)
             except AudioError as error:
                 yield str(error).removeprefix(f"{recording.path}: ")
 
 
-def _length(recording: Recording, seconds: float) -> float | str:
-    """How long a recording is, or its stretch."""
-    end = recording.end or seconds
-    if end >= seconds + 1:
-        return f"end {end:g} s is beyond its end, {seconds:.2f} s ({recording.where})"
-    return min(end, seconds) - recording.start
+def _length(recording: Recording, seconds: float, cut: list[Skipped]) -> float:
+    """How long a recording is by its header, or its stretch. Raises `AudioError`.
+
+    What goes beyond the header's length, which is an estimate, is decoded to its real end.
+    """
+    start, end = recording.start, recording.end
+    if start < seconds and (end is None or end <= seconds):
+        return (seconds if end is None else end) - start
+    remarks: list[str] = []
+    stretch = {"start": start, "end": end, "where": recording.where, "partial": True}
+    blocks = isolated.stream(recording.path, WINDOW_SECONDS, remarks, **stretch)
+    samples = sum(map(len, blocks))
+    cut += [(_name(str(recording.path), start), PARTLY + remark) for remark in remarks]
+    return samples / SAMPLE_RATE
+
+
+def _name(path: str, start: float) -> str:
+    return path + (f" from {start:g} s" if start else "")
 
 
 def _synthetic_size(name: str) -> int:

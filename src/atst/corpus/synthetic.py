@@ -33,6 +33,7 @@ class SyntheticCorpus:
     def __init__(self, size: int = 2000, seconds: float = 4.0, seed: int = 0) -> None:
         self.seconds = np.full(size, float(seconds))
         self.skipped: list[tuple[str, str]] = []
+        self.cut: list[tuple[str, str]] = []
         self.seed = seed
         self._latest: tuple[int, np.ndarray] = (-1, np.zeros(0, np.float32))
 

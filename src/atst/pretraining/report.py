@@ -127,9 +127,9 @@ def _first_warning(stds: NDArray[np.float64], ranks: NDArray[np.float64]) -> tup
 
 
 def _fed(columns: Columns, corpus: Corpus, errors: list[Skipped]) -> Table:
-    partly = sum(reason.startswith(PARTLY) for _, reason in errors)
-    at_start = {name for name, _ in corpus.skipped}
-    replaced = sum(clip not in at_start for clip, _ in errors) - partly
+    at_start = {name for name, _ in corpus.skipped + corpus.cut}
+    later = [reason for clip, reason in errors if clip not in at_start]
+    partly = sum(reason.startswith(PARTLY) for reason in later)
     median, longest = np.median(corpus.seconds), corpus.seconds.max()
     return Table(
         ["", ""],
@@ -144,7 +144,8 @@ def _fed(columns: Columns, corpus: Corpus, errors: list[Skipped]) -> Table:
                 "files left out at the start",
                 f"{len(corpus.skipped):,} (shorter than min_seconds, or unreadable)",
             ],
-            ["unreadable clips replaced", f"{replaced:,}"],
+            ["stretches cut at the end of their recording", f"{len(corpus.cut):,}"],
+            ["unreadable clips replaced", f"{len(later) - partly:,}"],
             ["clips of recordings that were cut short", f"{partly:,}"],
         ],
     )

@@ -101,7 +101,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
     recipe = job.recipe
     clips_per_step = recipe.batch_size * recipe.accumulate * job.devices
     log = RunLog(job.folder, clips_per_step, done, recipe.max_steps, writes=is_first_process())
-    log.note(job.corpus.skipped)
+    log.note(job.corpus.skipped + job.corpus.cut)
 
     def save(trainer: lightning.Trainer, module: PretrainingModule) -> None:
         log.flush()
@@ -140,7 +140,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
     finally:
         log.close()
     saver.raise_failure(steps)
-    at_start = {writable(path) for path, _ in job.corpus.skipped}
+    at_start = {writable(path) for path, _ in job.corpus.skipped + job.corpus.cut}
     reasons = [reason for clip, reason in log.listed.items() if clip not in at_start]
     partly = sum(reason.startswith(PARTLY) for reason in reasons)
     return Run(job.folder, steps, saver.stopped, len(reasons) - partly, partly)

@@ -85,9 +85,16 @@ def waveform(
     return reply.waveform
 
 
-def stream(path: str | os.PathLike[str], seconds: float, **how: Any) -> Iterator[np.ndarray]:
-    """As `audio.stream`, in this thread's decoding process, which reads nothing else until this has ended."""
+def stream(
+    path: str | os.PathLike[str], seconds: float, remarks: list[str] | None = None, **how: Any
+) -> Iterator[np.ndarray]:
+    """As `audio.stream`, in this thread's decoding process, which reads nothing else until this has ended.
+
+    With `start` and `end` (seconds) only that stretch, which the table at `where` asks for.
+    """
     for reply in _own().ask(Request("stretch", os.fspath(path), {"seconds": seconds, **how})):
+        if remarks is not None:
+            remarks[:] = reply.remarks
         yield reply.waveform
 
 
