@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atst.evaluation import store, sweep
+from atst.evaluation import lazy, sweep
 from atst.evaluation.features import Features
-from atst.evaluation.probe import RATES, linear_probe
+from atst.evaluation.linear import LEARNING_RATES, linear_probe
 from atst.tasks import Task
 
 CLASSES = 10
@@ -73,7 +73,7 @@ def keys(clips: int) -> list[str]:
 def write(folder: Path, clips: int, width: int) -> None:
     rng = np.random.default_rng(1)
     centres = rng.standard_normal((CLASSES, width), dtype=np.float32) / 16
-    kept, names, classes = store.Store(folder), keys(clips), labels(clips)
+    kept, names, classes = lazy.Store(folder), keys(clips), labels(clips)
     for start in range(0, clips, AT_ONCE):
         own = slice(start, min(start + AT_ONCE, clips))
         noise = rng.standard_normal((own.stop - start, width), dtype=np.float32)
@@ -84,24 +84,24 @@ def probe(folder: Path, in_memory: bool, options: argparse.Namespace) -> tuple[f
     """MB of its own, MB with files, seconds and accuracy."""
     torch.set_num_threads(options.threads)
     now = time.perf_counter if options.clock == "wall" else time.process_time
-    clips, first = options.clips, (len(RATES) - options.rates) // 2
+    clips, first = options.clips, (len(LEARNING_RATES) - options.rates) // 2
     task = Task(
         name="random",
         names=[""] * clips,
         labels=labels(clips),
         label_names=[str(label) for label in range(CLASSES)],
         splits=np.array(["train"] * 8 + ["valid", "test"])[np.arange(clips) % 10],
-        learning_rates=RATES[first : first + options.rates],
+        learning_rates=LEARNING_RATES[first : first + options.rates],
     )
     sweep.train = partial(sweep.train, epochs=options.epochs)
-    store.IN_MEMORY = 2**60 if in_memory else 0
+    lazy.IN_MEMORY = 2**60 if in_memory else 0
     names = keys(clips)
     done, most = threading.Event(), np.zeros(2)
     before = memory()
     watch = threading.Thread(target=lambda: watched(done, most))
     watch.start()
     start = now()
-    features = Features(store.Store(folder).vectors(names), np.arange(clips), [])
+    features = Features(lazy.Store(folder).features(names), np.arange(clips), [])
     value = linear_probe(Encoder(), task, features=features, device="cpu").result.value
     seconds = now() - start
     done.set()

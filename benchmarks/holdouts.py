@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from atst.evaluation.features import extract
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.linear import linear_probe
 from atst.model import load as models
 from atst.scoring import splits
 from atst.scoring.splits import FewShot

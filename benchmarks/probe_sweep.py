@@ -13,9 +13,9 @@ import time
 import torch
 from torch import Tensor, nn
 
-from atst.evaluation.probe import RATES
-from atst.evaluation.sweep import EPOCHS, RATE_SCALE, epoch_batches, train
-from atst.scoring.head import initial_weight
+from atst.evaluation.linear import LEARNING_RATES
+from atst.evaluation.sweep import EPOCHS, LEARNING_RATE_SCALE, epoch_batches, train
+from atst.model.classifier import initial_weight
 
 CASES = (  # name, clips, values, classes, folds, validation clips of a split
     ("esc10, small encoder", 400, 9216, 10, 5, 80),
@@ -48,13 +48,22 @@ def main() -> None:
         rows = ~test & ~valid if folds > 1 else ~valid
         features, labels = features.to(options.device), labels.to(options.device)
         start = now()
-        train(features, labels, classes, rows, torch.tensor(RATES).expand(folds, -1), valid_rows=valid)
+        train(
+            features, labels, classes, rows, torch.tensor(LEARNING_RATES).expand(folds, -1), valid_rows=valid
+        )
         batched = now() - start
         start = now()
         for rate in range(options.alone):
-            alone(features, labels, classes, rows[:, 0], valid[:, 0], RATES[rate * 5 % len(RATES)])
-        single = (now() - start) / options.alone * folds * len(RATES)
-        shape = f"{clips} x {width} | {classes} x {folds} x {len(RATES)}"
+            alone(
+                features,
+                labels,
+                classes,
+                rows[:, 0],
+                valid[:, 0],
+                LEARNING_RATES[rate * 5 % len(LEARNING_RATES)],
+            )
+        single = (now() - start) / options.alone * folds * len(LEARNING_RATES)
+        shape = f"{clips} x {width} | {classes} x {folds} x {len(LEARNING_RATES)}"
         print(f"| {name} | {shape} | {batched:.1f} | {single:.0f} | {single / batched:.1f} |", flush=True)
 
 
@@ -65,7 +74,7 @@ def alone(features: Tensor, labels: Tensor, classes: int, rows: Tensor, valid: T
     with torch.no_grad():
         linear.weight.copy_(initial_weight(features.shape[1], classes, 0).T)
         linear.bias.zero_()
-    optimiser = torch.optim.SGD(linear.parameters(), rate * RATE_SCALE, momentum=0.9)
+    optimiser = torch.optim.SGD(linear.parameters(), rate * LEARNING_RATE_SCALE, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, EPOCHS)
     own, held = rows.nonzero()[:, 0].to(features.device), valid.nonzero()[:, 0].to(features.device)
     accuracies = []

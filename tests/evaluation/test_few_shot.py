@@ -10,7 +10,7 @@ from tones import SpectrumModel, tone_files, tone_task
 import atst
 from atst.errors import UsageError
 from atst.evaluation.few_shot import few_shot_probe
-from atst.evaluation.output import write_probe
+from atst.evaluation.report import write_probe
 from atst.scoring.splits import FewShot, make_splits
 
 
@@ -50,7 +50,7 @@ def test_labels_of_the_validation_split_do_not_matter():
     labels = np.where(task.splits == "valid", (task.labels + 1) % 3, task.labels)
     one = run(task, FewShot(shots=4), seeds=1)
     other = run(dataclasses.replace(task, labels=labels), FewShot(shots=4), seeds=1)
-    assert torch.equal(one.head.weight, other.head.weight)
+    assert torch.equal(one.kept.head.layers[0][0], other.kept.head.layers[0][0])
     assert one.result.selected == other.result.selected
     assert one.result.value > 0.9
 
@@ -86,7 +86,7 @@ def test_one_shot_chooses_nothing(tmp_path):
     assert choice.valid is None
     assert choice.epoch == 100
     assert len(probe.result.learning_rates) == 1
-    assert probe.result.selected_on.startswith("nothing")
+    assert probe.result.selected_on.startswith("no validation clips")
     assert probe.result.calibration["temperature"] == pytest.approx(1)
     assert probe.result.ci_over == "test clips"
     assert probe.result.value > 0.6
@@ -97,9 +97,9 @@ def test_one_shot_chooses_nothing(tmp_path):
 def test_with_folds_the_kept_head_has_seen_few_labels_too():
     task = tone_task(folds=4)
     probe = run(task, FewShot(shots=2), seeds=1)
-    logits = torch.from_numpy(probe.features.values[task.folds == 1]) @ probe.head.weight.T + probe.head.bias
+    logits = probe.kept.head.logits(probe.data.features[torch.from_numpy(task.folds == 1)])
     torch.testing.assert_close(logits, probe.logits[: len(logits)], rtol=1e-4, atol=1e-4)
-    assert "2 training clips of each class" in probe.head.trained_on
+    assert "2 training clips of each class" in probe.kept.trained_on
 
 
 def test_a_class_with_fewer_clips_is_warned_of():

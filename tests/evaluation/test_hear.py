@@ -15,9 +15,9 @@ from tones import SpectrumModel, tone, tone_files, tone_task
 import atst
 from atst.evaluation import mlp
 from atst.evaluation.hear import DRAWN, drawn_points, hear_probe
+from atst.evaluation.linear import linear_probe
 from atst.evaluation.mlp import GRID, Point
-from atst.evaluation.output import write_probe
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.report import write_probe
 from atst.tasks import Task
 
 
@@ -107,7 +107,7 @@ def test_test_labels_do_not_touch_what_is_chosen_or_trained(valid):
     assert one.result.tried == other.result.tried
     assert dataclasses.replace(other.result.selected[0], value=one.result.value) == one.result.selected[0]
     assert torch.equal(one.logits, other.logits)
-    assert torch.equal(one.head.weight, other.head.weight)
+    assert torch.equal(one.kept.head.layers[0][0], other.kept.head.layers[0][0])
     assert other.result.value < 0.7
 
 
@@ -121,7 +121,7 @@ def test_with_folds_the_first_chooses_the_point_and_all_are_tested(folds):
     assert result.value > 0.95
     assert "with the first test fold only" in result.selected_on
     assert "without those held out" in result.trained_on
-    assert "folds' median" in probe.head.trained_on
+    assert "folds' median" in probe.kept.trained_on
     assert sorted(probe.tested) == list(range(120))
 
 
@@ -163,12 +163,10 @@ def test_kept_layers_are_the_network_in_eval_mode(hidden):
         if isinstance(layer, torch.nn.BatchNorm1d):
             torch.nn.init.normal_(layer.weight)
             torch.nn.init.normal_(layer.bias)
-    x = y = torch.randn(7, 5)
-    *layers, (weight, bias) = mlp.folded(network)
-    assert len(layers) == hidden
-    for own_weight, own_bias in layers:
-        y = (y @ own_weight.T + own_bias).relu()
-    torch.testing.assert_close(y @ weight.T + bias, network.eval()(x), atol=1e-5, rtol=1e-5)
+    x = torch.randn(7, 5)
+    head = mlp.folded(network)
+    assert len(head.layers) == hidden + 1
+    torch.testing.assert_close(head.logits(x), network.eval()(x), atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

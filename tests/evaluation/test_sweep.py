@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from atst.evaluation.sweep import EPOCHS, RATE_SCALE, epoch_batches, side_by_side, train
-from atst.scoring.head import initial_weight
+from atst.evaluation.sweep import EPOCHS, LEARNING_RATE_SCALE, epoch_batches, side_by_side, train
+from atst.model.classifier import initial_weight
 
 
 def alone(features, labels, classes, fold, train_rows, rate, valid_rows, epochs, batch, seed):
@@ -13,7 +13,7 @@ def alone(features, labels, classes, fold, train_rows, rate, valid_rows, epochs,
     with torch.no_grad():
         linear.weight.copy_(initial_weight(features.shape[1], classes, seed).T)
         linear.bias.zero_()
-    lr = rate * RATE_SCALE
+    lr = rate * LEARNING_RATE_SCALE
     optimiser = torch.optim.SGD(linear.parameters(), lr, momentum=0.9)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     rows = train_rows.any(1).nonzero()[:, 0]
@@ -71,15 +71,15 @@ def test_stop_keeps_the_head_of_that_epoch():
     assert swept.epochs.tolist() == [[3, 7]]
 
 
-def test_turns_of_a_fold_keep_the_epoch_that_is_best_on_all_their_clips():
+def test_hold_outs_of_a_fold_keep_the_epoch_that_is_best_on_all_their_clips():
     generator = torch.Generator().manual_seed(3)
     features = torch.randn(90, 8, generator=generator)
     labels = (features[:, :3] + torch.randn(90, 3, generator=generator)).argmax(1)
     part = torch.arange(90) % 6
-    sizes = torch.tensor([[15.0, 30.0], [30.0, 15.0]])[:, :, None]  # of turns, for each fold
+    sizes = torch.tensor([[15.0, 30.0], [30.0, 15.0]])[:, :, None]  # of hold-outs, for each fold
     valid = torch.stack([part == 0, (part == 1) | (part == 2), part >= 4, part == 3], dim=1)
     rates = torch.tensor([[0.01, 0.3], [0.02, 0.5]])
-    swept = train(features, labels, 3, ~valid, rates, valid_rows=valid, turns=2)
+    swept = train(features, labels, 3, ~valid, rates, valid_rows=valid, holdouts=2)
     each = train(features, labels, 3, ~valid, rates.repeat_interleave(2, 0), valid_rows=valid)
     for ours, theirs in ((swept.valid_metric, each.valid_metric), (swept.valid_loss, each.valid_loss)):
         mean = (theirs.view(-1, 2, 2, 2) * sizes).sum(2) / sizes.sum(1)
@@ -101,11 +101,11 @@ def test_turns_of_a_fold_keep_the_epoch_that_is_best_on_all_their_clips():
 def test_folds_trained_one_by_one_are_those_trained_at_once():
     generator = torch.Generator().manual_seed(5)
     features, labels = torch.randn(60, 5, generator=generator), torch.arange(60) % 3
-    valid = torch.nn.functional.one_hot(torch.arange(60) % 4).bool()  # two turns of two folds
+    valid = torch.nn.functional.one_hot(torch.arange(60) % 4).bool()  # two hold-outs of two folds
     rates = torch.tensor([[0.01, 0.3], [0.02, 0.5]])
-    once = train(features, labels, 3, ~valid, rates, valid_rows=valid, turns=2)
+    once = train(features, labels, 3, ~valid, rates, valid_rows=valid, holdouts=2)
     single = [
-        train(features, labels, 3, ~own, rate[None], valid_rows=own, turns=2)
+        train(features, labels, 3, ~own, rate[None], valid_rows=own, holdouts=2)
         for own, rate in zip(valid.split(2, 1), rates, strict=True)
     ]
     joined = side_by_side(single)

@@ -48,7 +48,7 @@ def test_logits_of_long_clips_are_the_published_features_times_the_head(tmp_path
         state["head.norm.running_var"].numpy() + 1e-5
     )
     expected = normed @ state["head.linear.weight"].numpy().T + state["head.linear.bias"].numpy()
-    found = torch.from_numpy(pooled) @ classifier.weight.T + classifier.bias
+    found = classifier.head.logits(torch.from_numpy(pooled))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
 

@@ -7,9 +7,9 @@ import pytest
 from tones import SpectrumModel, tone_task
 
 from atst.evaluation.hear import hear_probe
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.linear import linear_probe
 from atst.evaluation.report import _map
-from atst.scoring.per_class import unseen
+from atst.scoring.clips import unseen
 from atst.scoring.splits import FewShot
 
 ONE = "1 class has test clips but no training clip, for example 'pitch 2': it cannot be predicted."

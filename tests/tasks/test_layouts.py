@@ -9,7 +9,7 @@ from tones import SpectrumModel
 from trees import TREES
 
 from atst.errors import AtstError, UsageError
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.linear import linear_probe
 from atst.tasks import DATASETS, load_task, published
 from atst.tasks.check import check_task
 

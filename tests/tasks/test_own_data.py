@@ -12,7 +12,7 @@ from trees import tone
 import atst
 from atst import cli
 from atst.errors import AudioError, UsageError
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.linear import linear_probe
 from atst.tasks import load_task
 from atst.tasks.hub import task_from_dataset
 

@@ -16,8 +16,8 @@ from atst.evaluation.features import extract
 from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.knn import knn_accuracy
-from atst.evaluation.output import write_probe
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.linear import linear_probe
+from atst.evaluation.report import write_probe
 from atst.scoring.splits import FewShot, make_splits
 from atst.tasks import drawn, load_task
 from atst.tasks.check import check_task

@@ -5,7 +5,7 @@ from tones import SpectrumModel, tone
 
 import atst
 from atst.errors import UsageError
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.linear import linear_probe
 from atst.tasks import DATASETS, load_task, task_names
 from atst.tasks.listing import read_rows
 

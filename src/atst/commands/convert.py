@@ -7,7 +7,7 @@ from typing import Literal
 from atst.errors import UsageError
 from atst.model import official, official_finetuned
 from atst.model.audio_model import AudioModel
-from atst.model.classifier import Classifier, write
+from atst.model.classifier import Classifier
 from atst.model.load import load
 from atst.tasks import classes_of
 
@@ -86,17 +86,8 @@ def _write_classifier(
             raise UsageError(
                 f"--task {task}: has {len(classifier.labels)} classes, the checkpoint's head {count}."
             )
-    about = {
-        "labels": classifier.labels,
-        "multi_label": classifier.multi_label,
-        "task": "unknown" if task is None else str(task),
-        "trained_on": "by the authors' code",
-        "model": classifier.name,
-        "temperature": classifier.temperature,
-        "features": classifier.features,
-    }
-    head = {"weight": classifier.weight, "bias": classifier.bias}
-    write(out, classifier.encoder, head, about)
+    classifier.save(out, "unknown" if task is None else str(task), "by the authors' code")
+    assert isinstance(classifier.encoder, AudioModel), "checkpoints hold encoders"
     size = classifier.encoder.config.size
     print(f"{out}: classifier of {count} classes on a {size} encoder; scores are not calibrated.")
 

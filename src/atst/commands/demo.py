@@ -9,7 +9,7 @@ from typing import Literal
 from atst.commands.pretrain import pretrain
 from atst.commands.probe import probe
 from atst.corpus import open_corpus
-from atst.evaluation.results import ProbeResult
+from atst.evaluation.result import ProbeResult
 from atst.model.device import resolve
 from atst.model.encoder import SIZES
 from atst.pretraining import recipe as recipes

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from atst import __version__
 from atst.errors import AudioError, UsageError
 from atst.model.audio_model import AudioModel
+from atst.model.embedder import Embedder
 from atst.model.load import load
 from atst.output import progress
 from atst.output.progress import watch
@@ -93,16 +94,20 @@ def embed(
         found = find_audio(sources)
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
         encoder = load(model, device)
-        if frames and not hasattr(encoder, "embed_frames"):
+        if frames and not isinstance(encoder, AudioModel):
             raise UsageError(f"--frames: {encoder.name} has no frames, only one vector for a clip.")
         if isinstance(encoder, AudioModel):
             encoder.check_layers(layers)  # now, not after the first recordings
-        about = {"atst": __version__, "model": encoder.name, "fingerprint": encoder.fingerprint}
+        about: dict[str, Any] = {
+            "atst": __version__,
+            "model": encoder.name,
+            "fingerprint": encoder.fingerprint,
+        }
         about |= {"frames": frames, "layers": layers, "pooling": None if frames else pooling}
         readings: list[Reading] = []
         windows = read_all(pool, found.recordings, minutes, readings, **how)
         windows = watch(windows, "embedding", Amount(found.recordings, readings))
-        if frames:
+        if frames and isinstance(encoder, AudioModel):
             rows = _frame_rows(windows, encoder, layers, out.parent)
         else:
             rows = _clip_rows(windows, encoder, batch_size, {"layers": layers, "pooling": pooling})
@@ -126,7 +131,7 @@ class _Rows:
 
 
 def _clip_rows(
-    windows: Iterable[Window], model: Any, batch_size: int, options: dict[str, Any]
+    windows: Iterable[Window], model: Embedder, batch_size: int, options: dict[str, Any]
 ) -> Iterator[_Rows]:
     """One row a window."""
     for batch in batches(windows, batch_size):
@@ -136,7 +141,7 @@ def _clip_rows(
             yield _Rows(window.reading, np.array([window.start]), np.array([window.end]), vector[None])
 
 
-def _frame_rows(windows: Iterable[Window], model: Any, layers: int, folder: Path) -> Iterator[_Rows]:
+def _frame_rows(windows: Iterable[Window], model: AudioModel, layers: int, folder: Path) -> Iterator[_Rows]:
     """One row a patch; `start` and `end` lie 20 ms before and after its centre.
 
     Those of a long recording wait for its end in temporary files in `folder`.

@@ -8,9 +8,9 @@ from cyclopts import Parameter
 from atst.errors import UsageError
 from atst.evaluation.few_shot import SEEDS, few_shot_probe
 from atst.evaluation.hear import hear_probe
-from atst.evaluation.output import write_probe
-from atst.evaluation.probe import linear_probe
-from atst.evaluation.results import ProbeResult
+from atst.evaluation.linear import linear_probe
+from atst.evaluation.report import write_probe
+from atst.evaluation.result import ProbeResult
 from atst.model import load as models
 from atst.output import progress
 from atst.output.progress import say

@@ -10,9 +10,9 @@ from typing import Any
 
 from atst.errors import TrainingError
 from atst.evaluation.hear import HEAR_SETTINGS, hear_probe
-from atst.evaluation.output import write_probe
+from atst.evaluation.linear import PAPER_SETTINGS, linear_probe
 from atst.evaluation.plan import Cell, Plan
-from atst.evaluation.probe import PAPER_SETTINGS, linear_probe
+from atst.evaluation.report import write_probe
 from atst.model import load as models
 from atst.output.atomic import new_file
 from atst.scoring.clips import CLIP_SECONDS, task_fingerprint

@@ -1,4 +1,4 @@
-"""Frozen features of a task's clips, computed once and kept on disk."""
+"""Frozen features of a task's clips, computed once and kept on disk; what every probe works on."""
 
 import hashlib
 import os
@@ -6,20 +6,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from atst.errors import AtstError, AudioError, UsageError
-from atst.evaluation.store import Store, Vectors
+from atst.evaluation.lazy import Embeddings, Store, apply, on_device, select
+from atst.model import device as devices
+from atst.model.classifier import Head
+from atst.model.embedder import Embedder
 from atst.output.progress import track
 from atst.scoring.clips import CLIP_SECONDS
+from atst.scoring.splits import FewShot, Splits, make_splits
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.levels import say_high
 from atst.tasks import Task
-from atst.tasks.reading import Clip, read_clips
+from atst.tasks.reading import read_clips
 
 POOLING = "published"
 SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more
@@ -30,13 +35,59 @@ VERSION = 1  # of what features mean; counted up, it makes old caches unused
 class Features:
     """Features of the readable clips of a task."""
 
-    values: NDArray[np.float32] | Vectors  # (n, D), on disk if it is large
+    values: Embeddings  # (n, D) on the CPU, or on disk if they are large
     rows: NDArray[np.int64]  # (n,) index of each in the task
     skipped: list[tuple[str, str]]  # (clip, reason) of the unreadable ones
     partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
 
 
-def extract(model: Any, task: Task, cache: bool = True) -> Features:
+@dataclass
+class ProbeData:
+    """Features and labels of n clips of a task on the device that trains, and the clips' splits."""
+
+    task: Task
+    extracted: Features
+    splits: Splits
+    seed: int
+    features: Embeddings  # (n, D)
+    labels: Tensor  # (n,) or (n, C)
+
+    @property
+    def classes(self) -> int:
+        """Their number: C."""
+        return len(self.task.label_names)
+
+    def index(self, clips: NDArray[np.bool_]) -> Tensor:
+        """The rows (m,) of a mask (n,)."""
+        return torch.from_numpy(np.flatnonzero(clips)).to(self.features.device)
+
+    def logits(self, head: Head, clips: NDArray[np.bool_]) -> Tensor:
+        """(m, C) of the clips in a mask (n,), on the CPU."""
+        return apply(lambda x: head.logits(x).cpu(), select(self.features, self.index(clips)))
+
+    def labels_of(self, clips: NDArray[np.bool_]) -> Tensor:
+        """(m,) or (m, C) of the clips in a mask (n,), on the CPU."""
+        return self.labels[self.index(clips)].cpu()
+
+
+def prepare(
+    model: Embedder,
+    task: Task,
+    seed: int,
+    cache: bool,
+    device: str,
+    few_shot: FewShot | None = None,
+    features: Features | None = None,
+) -> ProbeData:
+    """What a probe of the task works on; `features`, if they have been extracted already, are used."""
+    where = devices.resolve(device)
+    features = features or extract(model, task, cache)
+    splits = make_splits(task, features.rows, seed, few_shot)
+    labels = torch.from_numpy(task.labels[features.rows]).to(where)
+    return ProbeData(task, features, splits, seed, on_device(features.values, where), labels)
+
+
+def extract(model: Embedder, task: Task, cache: bool = True) -> Features:
     """Embed the middle 12 s of every clip: all blocks' CLS and mean tokens, pooled as published.
 
     Clips that cannot be read are skipped and listed. With `cache`, what was computed before for the same
@@ -49,19 +100,22 @@ def extract(model: Any, task: Task, cache: bool = True) -> Features:
     faults: dict[int, str] = {}  # why clips cannot be read
     partial: list[tuple[str, str]] = []
     high: list[float] = []
-    for shard in _shards(read_clips(task, _fresh(task, kept, keys, faults), CLIP_SECONDS)):
+    clips = read_clips(task, _fresh(task, kept, keys, faults), CLIP_SECONDS)
+    while shard := list(islice(clips, SHARD)):
         faults |= {clip.index: task.reason(clip.index, clip.fault) for clip in shard if clip.fault}
         read = [clip for clip in shard if not clip.fault]
         partial += [(task.title(clip.index), remark) for clip in read for remark in clip.remarks]
         high += [clip.high for clip in read]
         new = {key: clip.waveform for clip in read if (key := keys[clip.index]) not in kept}
         if new:
-            kept.add(list(new), _embed(model, list(new.values())))
+            sounds = list(new.values())
+            vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, layers=model.depth, pooling=POOLING)
+            kept.add(list(new), vectors)
     rows = [index for index in keys if index not in faults]
     skipped = [(task.title(index), faults[index]) for index in sorted(faults)]
     _check_left(task, rows, skipped)
     say_high(high)
-    return Features(kept.vectors([keys[index] for index in rows]), np.array(rows), skipped, partial)
+    return Features(kept.features([keys[index] for index in rows]), np.array(rows), skipped, partial)
 
 
 def _fresh(
@@ -79,21 +133,17 @@ def _fresh(
             yield index
 
 
-def _embed(model: Any, waveforms: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return model.embed(waveforms, sample_rate=SAMPLE_RATE, layers=model.depth, pooling=POOLING)
-
-
 class _Unkept(dict[str, NDArray[np.float32]]):
     """Stands for a `Store` where nothing is kept on disk."""
 
     def add(self, keys: list[str], vectors: NDArray[np.float32]) -> None:
         self.update(zip(keys, vectors, strict=True))
 
-    def vectors(self, keys: list[str]) -> NDArray[np.float32]:
-        return np.stack([self[key] for key in keys])
+    def features(self, keys: list[str]) -> Tensor:
+        return torch.from_numpy(np.stack([self[key] for key in keys]))
 
 
-def store(model: Any) -> Store:
+def store(model: Embedder) -> Store:
     """Where that model's features are kept: a folder for each model and settings."""
     settings = f"{VERSION} {model.fingerprint} {model.depth} {POOLING} {CLIP_SECONDS}"
     name = hashlib.sha256(settings.encode()).hexdigest()[:24]
@@ -131,19 +181,13 @@ def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
     return hashlib.sha256(f"{digest}{settings}".encode()).hexdigest()[:32] if settings else digest[:32]
 
 
-def _shards(clips: Iterator[Clip]) -> Iterator[list[Clip]]:
-    while shard := list(islice(clips, SHARD)):
-        yield shard
-
-
 def _check_left(task: Task, rows: list[int], skipped: list[tuple[str, str]]) -> None:
     """Every split and fold must still have a clip."""
-    parts = task.splits if task.splits is not None else task.folds
-    assert parts is not None, "a task has splits or folds"
-    for part in np.unique(parts):
-        if part not in parts[rows]:
-            kind = "split" if task.splits is not None else "fold"
+    kind, splits = ("fold", task.folds) if task.splits is None else ("split", task.splits)
+    assert splits is not None, "a task has splits or folds"
+    for name in np.unique(splits):
+        if name not in splits[rows]:
             raise AtstError(
-                f"task {task.name}: no clip of {kind} '{part}' can be read. "
+                f"task {task.name}: no clip of {kind} '{name}' can be read. "
                 f"{len(skipped)} of {len(task)} clips failed, the first: {': '.join(skipped[0])}"
             )

@@ -1,14 +1,13 @@
-"""What a model's features are worth when labels are few: the probe on several small draws of them."""
+"""The linear probe with few labels, on several draws of them."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from atst.evaluation.features import extract
-from atst.evaluation.measured import Probe
-from atst.evaluation.probe import linear_probe
-from atst.evaluation.results import SeedResult
+from atst.evaluation.linear import linear_probe
+from atst.evaluation.result import Probe, SeedResult
+from atst.model.embedder import Embedder
 from atst.scoring.metrics import mean_interval
 from atst.scoring.splits import FewShot
 from atst.tasks import Task
@@ -17,7 +16,7 @@ SEEDS = 5
 
 
 def few_shot_probe(
-    model: Any,
+    model: Embedder,
     task: Task,
     few_shot: FewShot,
     *,

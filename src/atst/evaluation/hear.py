@@ -4,18 +4,16 @@ Turian et al. 2022, "HEAR: Holistic Evaluation of Audio Representations", arXiv 
 training, and its published grid.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 
 from atst.evaluation import mlp
-from atst.evaluation.heads import Head, Labelled, prepare
-from atst.evaluation.measured import Chosen, Probe, Search, measure
-from atst.evaluation.mlp import Point, Trained
-from atst.evaluation.results import Tried
+from atst.evaluation.features import ProbeData, prepare
+from atst.evaluation.mlp import Point, Search, Trained
+from atst.evaluation.result import Heads, Kept, Probe, Selection, Tried, measure
+from atst.model.embedder import Embedder
 from atst.output.progress import track
-from atst.scoring.per_class import unseen
+from atst.scoring.clips import unseen
 from atst.scoring.splits import Splits
 from atst.tasks import Task
 
@@ -28,58 +26,53 @@ HEAR_SETTINGS = {
 }
 
 
-def hear_probe(model: Any, task: Task, *, seed: int = 0, cache: bool = True, device: str = "auto") -> Probe:
+def hear_probe(
+    model: Embedder, task: Task, *, seed: int = 0, cache: bool = True, device: str = "auto"
+) -> Probe:
     """Train shallow networks on frozen features and measure the best on the test clips.
 
-    8 points of the grid of layers, rate and initialisation, drawn at random, are trained with early stopping
-    (`mlp.train`); the best on the validation clips is tested, not trained on those again. With folds
-    only the first chooses among the points; the chosen one is trained for each of the others. The test clips
-    of a fold are used once, after that; those of the fold after the first have chosen the point.
+    8 points of the grid of layers, learning rate and initialisation, drawn at random, are trained with early
+    stopping (`mlp.train`); the best on the validation clips is tested, not trained on those again. With folds
+    the point is selected on the first fold only, and trained for each of the others. The test clips of a fold
+    are used once, after that; those of the fold after the first have been validation clips of the selection.
 
     Args:
-        model: anything with the `embed`, `depth`, `name` and `fingerprint` of a model.
-        task: the labelled clips.
+        model, task, cache, device: as in `linear_probe`.
         seed: of the drawn points, the initial weights, order, dropout, held-out clips and the bootstrap.
-        cache: whether features are kept on disk and read back.
-        device: `auto`, `cpu`, `cuda` or `mps`; where the networks are trained.
 
     Raises:
         TrainingError: there is only one training clip.
     """
-    data, splits, features = prepare(model, task, seed, cache, device)
-    search = _search(data, splits)
-    on = "training clips, without those held out to choose" if splits.held_out else "all training clips"
-    heads = [_head(trained, on) for trained in search.folds]
-    point = search.folds[0].point
+    data = prepare(model, task, seed, cache, device)
+    search, splits = _search(data), data.splits
+    point, tested = search.folds[0].point, [trained.head for trained in search.folds]
+    trained_on = "training clips, without those held out" if splits.held_out else "all training clips"
+    kept = Kept(tested[0], trained_on, [tested[:1]])
     return measure(
         model,
         data,
-        splits,
-        features,
         search,
         [
-            Chosen(
-                point.learning_rate,
-                own.epoch,
-                own.metric,
-                [head],
-                head,
-                {"hidden": point.hidden, "init": point.init},
+            Selection(
+                fold=splits.folds[i] if splits.folds else None,
+                learning_rate=point.learning_rate,
+                epoch=trained.epoch,
+                valid=round(trained.metric, 6),
+                hidden=point.hidden,
+                init=point.init,
             )
-            for own, head in zip(search.folds, heads, strict=True)
+            for i, trained in enumerate(search.folds)
         ],
-        (_head_of_all(data, search), [[head] for head in heads]) if splits.folds else None,
+        [Heads([head], head) for head in tested],
+        _refit(data, search) if splits.folds else kept,
         HEAR_SETTINGS,
-        unseen(task, features.rows, splits.train, splits.test),
+        unseen(task, data.extracted.rows, splits.train, splits.test),
         protocol="hear",
         classifier=f"MLP {point.hidden} x {mlp.WIDTH}",
         selected_on=_selected_on(splits),
-        learning_rates=sorted({own.point.learning_rate for own in search.tried}),
-        tried=[
-            Tried(own.point.hidden, own.point.learning_rate, own.point.init, own.epoch, round(own.metric, 6))
-            for own in search.tried
-        ],
-        trained_on=on,
+        learning_rates=sorted({trained.point.learning_rate for trained in search.tried}),
+        tried=[_tried(trained) for trained in search.tried],
+        trained_on=trained_on,
     )
 
 
@@ -88,40 +81,38 @@ def drawn_points(seed: int) -> list[Point]:
     return [mlp.GRID[i] for i in np.sort(np.random.default_rng(seed).permutation(len(mlp.GRID))[:DRAWN])]
 
 
-def _search(data: Labelled, splits: Splits) -> Search:
+def _search(data: ProbeData) -> Search:
     points = drawn_points(data.seed)
-    tried = [_train(data, point, splits, 0) for point in track(points, f"grid of {data.task.name}")]
-    best = max(tried, key=lambda own: own.rank)
-    for own in tried:
-        if own is not best:
-            own.layers.clear()  # nobody needs their weights any more
-    others = track(range(1, splits.count), f"other folds of {data.task.name}")
-    return Search(tried, [best, *[_train(data, best.point, splits, fold) for fold in others]])
+    tried = [_train(data, point, 0) for point in track(points, f"grid of {data.task.name}")]
+    best = max(tried, key=lambda trained: trained.rank)
+    for trained in tried:
+        if trained is not best:
+            trained.head.layers.clear()  # nobody needs their weights any more
+    others = track(range(1, data.splits.count), f"other folds of {data.task.name}")
+    return Search(tried, [best, *[_train(data, best.point, fold) for fold in others]])
 
 
-def _train(data: Labelled, point: Point, splits: Splits, fold: int) -> Trained:
-    rows = (torch.from_numpy(part[:, fold]) for part in (splits.train, splits.valid))
+def _train(data: ProbeData, point: Point, fold: int) -> Trained:
+    rows = (torch.from_numpy(split[:, fold]) for split in (data.splits.train, data.splits.valid))
     return mlp.train(data.features, data.labels, data.classes, point, *rows, seed=data.seed)
 
 
-def _head(trained: Trained, trained_on: str) -> Head:
-    *hidden, (weight, bias) = trained.layers
-    return Head(weight, bias, trained_on, hidden)
-
-
-def _head_of_all(data: Labelled, search: Search) -> Head:
-    """A head for use, trained on all clips at the chosen point for the folds' median epoch."""
-    epoch = round(float(np.median([own.epoch for own in search.folds])))
+def _refit(data: ProbeData, search: Search) -> Kept:
+    """A network of all clips at the selected point for the folds' median epoch."""
+    epoch = round(float(np.median([trained.epoch for trained in search.folds])))
     everything = torch.ones(len(data.labels), dtype=torch.bool)
-    point = search.folds[0].point
-    trained = mlp.train(
-        data.features, data.labels, data.classes, point, everything, epochs=epoch, seed=data.seed
-    )
-    return _head(
-        trained,
+    point, seed = search.folds[0].point, data.seed
+    trained = mlp.train(data.features, data.labels, data.classes, point, everything, epochs=epoch, seed=seed)
+    trained_on = (
         f"all labelled clips, test folds included, for the folds' median of {epoch} epochs: "
-        "the metric was measured on other heads",
+        "the metric was measured on other heads"
     )
+    return Kept(trained.head, trained_on, [[fold.head] for fold in search.folds])
+
+
+def _tried(trained: Trained) -> Tried:
+    point = trained.point
+    return Tried(point.hidden, point.learning_rate, point.init, trained.epoch, round(trained.metric, 6))
 
 
 def _selected_on(splits: Splits) -> str:

@@ -1,7 +1,6 @@
 """Nearest neighbours: what features tell without any training."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atst.errors import CorpusError
-from atst.evaluation.gather import Embeddings, applied, parts
+from atst.evaluation.lazy import Embeddings, apply, chunks
+from atst.model.embedder import Embedder
 from atst.scoring.clips import CLIP_SECONDS
 from atst.scoring.metrics import score
 from atst.sound.audio import SAMPLE_RATE
@@ -36,24 +36,24 @@ def knn_scores(
         return (hot.float() * (1 + 1e-3 * near[:, :, None])).mean(1)
 
     def scores(asked: Tensor) -> Tensor:
-        found = (own.split(AT_ONCE) for own in _nearest(train, asked, neighbours))
+        found = (tensor.split(AT_ONCE) for tensor in _nearest(train, asked, neighbours))
         return torch.cat([votes(near, which) for near, which in zip(*found, strict=True)])
 
-    return applied(scores, test)
+    return apply(scores, test)
 
 
 def _nearest(train: Embeddings, asked: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
     """Similarity and row of each asked clip's nearest training clips, both (m, k)."""
     near, which = asked.new_empty(len(asked), 0), asked.new_empty(len(asked), 0, dtype=torch.int64)
     before = 0  # training clips compared already
-    for part in parts(train):
+    for part in chunks(train):
         unit = torch.nn.functional.normalize(part, dim=1).T
         found = [
-            (torch.nn.functional.normalize(own, dim=1) @ unit).topk(min(neighbours, len(part)))
-            for own in asked.split(AT_ONCE)
+            (torch.nn.functional.normalize(some, dim=1) @ unit).topk(min(neighbours, len(part)))
+            for some in asked.split(AT_ONCE)
         ]
-        near = torch.cat([near, torch.cat([own.values for own in found])], 1)
-        which = torch.cat([which, torch.cat([own.indices for own in found]) + before], 1)
+        near = torch.cat([near, torch.cat([top.values for top in found])], 1)
+        which = torch.cat([which, torch.cat([top.indices for top in found]) + before], 1)
         if before:
             near, best = near.topk(min(neighbours, near.shape[1]))
             which = which.gather(1, best)
@@ -61,7 +61,7 @@ def _nearest(train: Embeddings, asked: Tensor, neighbours: int) -> tuple[Tensor,
     return near, which
 
 
-def knn_watch(task: Task, seed: int = 0) -> Callable[[Any], float]:
+def knn_watch(task: Task, seed: int = 0) -> Callable[[Embedder], float]:
     """A function that says how well a model in training does: `knn_accuracy`, with the audio kept in memory.
 
     At most 2000 training and 500 validation clips, drawn by `seed`; test clips are never read. With folds,
@@ -76,7 +76,7 @@ def knn_watch(task: Task, seed: int = 0) -> Callable[[Any], float]:
             raise CorpusError(f"task {task.name}: no clip of its {part} part can be read.")
         labels[part] = torch.from_numpy(task.labels[kept])
 
-    def measure(model: Any) -> float:
+    def measure(model: Embedder) -> float:
         train, valid = (
             torch.from_numpy(model.embed(clips[part], sample_rate=SAMPLE_RATE)) for part in ("train", "valid")
         )
@@ -86,7 +86,7 @@ def knn_watch(task: Task, seed: int = 0) -> Callable[[Any], float]:
     return measure
 
 
-def knn_accuracy(model: Any, task: Task, seed: int = 0) -> float:
+def knn_accuracy(model: Embedder, task: Task, seed: int = 0) -> float:
     """Accuracy (multi-label: mAP) on the validation clips of the class of the nearest training clips.
 
     Features are the last block's CLS and mean token.

@@ -6,17 +6,17 @@ As HEAR trains it (Turian et al. 2022, arXiv 2203.03022, downstream training): 1
 
 import itertools
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import fuse_linear_bn_eval
 
 from atst.errors import TrainingError
-from atst.evaluation.gather import Embeddings, applied, picked
+from atst.evaluation.lazy import Embeddings, apply, select
 from atst.evaluation.sweep import epoch_batches
+from atst.model.classifier import Head
 from atst.scoring.metrics import score
 
 WIDTH = 1024
@@ -46,10 +46,10 @@ GRID = tuple(
 
 @dataclass
 class Trained:
-    """A network as it was at its best validation, and how it came about."""
+    """A network as it was at its best validation, and how it was trained."""
 
     point: Point
-    layers: list[tuple[Tensor, Tensor]]  # weight (out, in) and bias (out,), ReLU between; on the CPU
+    head: Head  # on the CPU
     epoch: int  # epochs behind them
     metric: float  # on the validation clips, NaN without
     loss: float  # on the validation clips, NaN without
@@ -60,6 +60,14 @@ class Trained:
     def rank(self) -> tuple[float, float]:
         """Larger is better: the metric, and of equal ones the smaller loss."""
         return self.metric, -self.loss
+
+
+@dataclass
+class Search:
+    """The networks of a search over the grid."""
+
+    tried: list[Trained]  # each grid point, on the first fold
+    folds: list[Trained]  # the selected one, on each fold
 
 
 def train(
@@ -89,52 +97,48 @@ def train(
         TrainingError: there are fewer than two training clips, so no batch statistics.
     """
     rows = train_rows.nonzero()[:, 0].to(features.device)
-    known = None
+    validation = None
     if valid_rows is not None:
         held_out = valid_rows.nonzero()[:, 0].to(features.device)
-        known = picked(features, held_out), labels[held_out]
+        validation = select(features, held_out), labels[held_out]
     if len(rows) < 2:
         raise TrainingError("BatchNorm needs two training clips at least; there is one.")
     steps = math.ceil(len(rows) / BATCH)
-    with _seeded(seed, features.device):
+    devices = [features.device] if features.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
         network = _network(features.shape[1], classes, point).to(features.device)
         optimiser = torch.optim.Adam(network.parameters(), lr=point.learning_rate)
-        best = Trained(point, [], 0, -math.inf, math.nan, [], [])
+        best = Trained(point, Head([]), 0, -math.inf, math.nan, [], [])
         since = 0  # validations without a better metric
         for epoch in range(1, (epochs or EPOCHS) + 1):
             batches = epoch_batches(rows, steps, epoch, seed)
             best.train_loss.append(
-                sum(_step(network, optimiser, features, labels, own) for own in batches) / steps
+                sum(_step(network, optimiser, features, labels, clips) for clips in batches) / steps
             )
-            if known is None or epoch % EVERY:
+            if validation is None or epoch % EVERY:
                 continue
-            metric, loss = _validate(network, *known)
+            metric, loss = _validate(network, *validation)
             best.valid_metric.append(metric)
             since = 0 if metric > best.metric else since + 1
             if since == 0:
-                best.layers, best.epoch, best.metric, best.loss = folded(network), epoch, metric, loss
+                best.head, best.epoch, best.metric, best.loss = folded(network), epoch, metric, loss
             elif since == PATIENCE:
                 break
-    if known is None:
-        best.layers, best.epoch, best.metric = folded(network), epoch, math.nan
+    if validation is None:
+        best.head, best.epoch, best.metric = folded(network), epoch, math.nan
     return best
 
 
-def folded(network: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
-    """Its affine layers on the CPU, each BatchNorm in eval mode made part of the linear layer before it."""
-    layers: list[tuple[Tensor, Tensor]] = []
+def folded(network: nn.Sequential) -> Head:
+    """Its affine layers in eval mode on the CPU, each BatchNorm made part of the linear layer before it."""
+    network = network.eval()
+    layers = []
     for layer, following in itertools.pairwise([*network, nn.Identity()]):
-        if not isinstance(layer, nn.Linear):
-            continue
-        weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
-        if isinstance(following, nn.BatchNorm1d):
-            mean, var = following.running_mean, following.running_var
-            assert isinstance(mean, Tensor), "BatchNorm keeps running statistics"
-            assert isinstance(var, Tensor), "BatchNorm keeps running statistics"
-            scale = following.weight.detach() * (var + following.eps).rsqrt()  # (out,)
-            weight, bias = weight * scale[:, None], (bias - mean) * scale + following.bias.detach()
-        layers.append((weight.cpu(), bias.cpu()))
-    return layers
+        if isinstance(layer, nn.Linear):
+            fused = fuse_linear_bn_eval(layer, following) if isinstance(following, nn.BatchNorm1d) else layer
+            layers.append((fused.weight.detach().clone().cpu(), fused.bias.detach().clone().cpu()))
+    return Head(layers)
 
 
 def _network(width: int, classes: int, point: Point) -> nn.Sequential:
@@ -176,17 +180,9 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 def _validate(network: nn.Sequential, features: Embeddings, labels: Tensor) -> tuple[float, float]:
     """Metric and loss of these clips; -1 and inf where there is none."""
     network.eval()
-    logits = applied(network, features)
+    logits = apply(network, features)
     loss = _loss(logits, labels).item()
     metric = float(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels))
     if not math.isfinite(loss):
         return -1.0, math.inf
     return (-1.0 if math.isnan(metric) else metric), loss
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Chance by `seed` within the block, as before after it."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

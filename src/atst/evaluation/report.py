@@ -1,60 +1,95 @@
-"""A probe's report: the number, what was chosen, which classes are mixed up, how the clips lie."""
+"""What a probe leaves in its `--out` folder, and the report in it."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
-from atst.evaluation.gather import all_equal
-from atst.evaluation.measured import Probe, Search
-from atst.evaluation.mlp import EVERY, Trained
-from atst.evaluation.results import ProbeResult
+from atst.evaluation.lazy import all_equal
+from atst.evaluation.mlp import EVERY, Search, Trained
+from atst.evaluation.result import Probe, ProbeResult
 from atst.evaluation.sweep import Sweep
+from atst.model.classifier import Classifier
+from atst.model.embedder import Embedder
+from atst.output.atomic import new_file
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
-from atst.scoring.per_class import chance, class_parts, drawn
+from atst.output.skipped import with_partial, write_errors
+from atst.scoring.per_class import chance, class_parts, drawn, write_predictions
 from atst.tasks.division import first_label
+from atst.tasks.task import SPLITS
 
 MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyond
-COLOURS = 20  # classes told apart by colour in the map
+COLOURS = 20  # classes with a colour of their own in the map
 MAP = (
     "t-SNE of the features (standardised, 50 principal components), coloured by (first) label. "
-    "Near is alike; distances between groups mean little."
+    "Neighbours are similar; distances between groups mean little."
 )
 DRAWS = "Each seed draws its own training clips. All below is of the first seed."
-
 SWEEP = (
-    "Left: validation metric of each learning rate at its best epoch; dots: what was chosen. Right: "
-    "validation metric and training loss by epoch at the chosen rate. Thin: each fold; thick: the mean."
+    "Left: validation metric of each learning rate at its best epoch; dots: what was selected. Right: "
+    "validation metric and training loss by epoch at the selected learning rate. Thin: each fold; thick: the "
+    "mean."
 )
 SEARCH = (
     "Left: validation metric by epoch of each point of the grid that was tried, with the first fold if there "
-    "are several; dots: the epoch that is kept; thick: the chosen point. Right: validation metric and "
-    "training loss by epoch at the chosen point, a line for each fold."
+    "are several; dots: the epoch that is kept; thick: the selected point. Right: validation metric and "
+    "training loss by epoch at the selected point, a line for each fold."
 )
 
 
-def probe_report(probe: Probe, path: str | Path, brief: bool = False) -> None:
-    """Write the report of a probe as one HTML file; `brief`: without the map of the embeddings."""
-    result = probe.result
-    grid = f"Of the grid's points {len(result.tried)} were tried. Layers, rate, initialisation"
-    chosen = f"{grid if result.tried else 'Learning rate'} and epoch were chosen on {result.selected_on}."
+def write_probe(probe: Probe, model: Embedder, folder: str | Path, *, brief: bool = False) -> None:
+    """Write `model/`, `predictions.csv`, `results.json` and last `report.html`; each whole or not at all.
+
+    `brief` leaves out `model/`, and the report's map of the embeddings, which takes longer than a probe.
+    A picture that cannot be drawn costs no result. Numbers and report of an earlier probe go first, so that
+    none stand beside the model of this one when it is interrupted.
+    """
+    folder, result, task = Path(folder), probe.result, probe.data.task
+    for name in ("report.html", "results.json"):
+        (folder / name).unlink(missing_ok=True)
+    classifier = Classifier(
+        encoder=model,
+        head=probe.kept.head,
+        labels=task.label_names,
+        multi_label=task.multi_label,
+        features={"layers": result.layers, "pooling": result.pooling, **result.settings},
+        temperature=result.calibration["temperature"],
+    )
+    if not brief:
+        classifier.save(folder / "model", result.task, probe.kept.trained_on)
+    write_predictions(task, probe.tested, probe.calibrated, folder / "predictions.csv")
+    with new_file(folder / "results.json") as temporary:  # whoever finds it takes all numbers to be there
+        temporary.write_text(json.dumps(asdict(result), indent=2) + "\n")
+    write_errors(folder, with_partial(result.skipped, result.partial))
+    _report(probe, folder / "report.html", brief)
+
+
+def _report(probe: Probe, path: Path, brief: bool) -> None:
+    result, task = probe.result, probe.data.task
+    grid = f"{len(result.tried)} points of the grid were tried. Layers, learning rate, initialisation"
+    searched = grid if result.tried else "Learning rate"
+    selection = f"{searched} and epoch were selected on: {result.selected_on}."
+    header = ["seed", result.metric, "nearest neighbours"]
+    draws = [[run.seed, _text(run.value), _text(run.knn)] for run in result.seeds]
     sections = [
-        Section("", [_headline(probe), *[Alert(text) for text in result.warnings]]),
-        *([Section("Draws of training clips", [DRAWS, _draws(probe)])] if result.seeds else []),
-        Section("What validation chose", [chosen, _choices(probe), *_tried(result)]),
+        Section("", [_headline(probe), *map(Alert, result.warnings)]),
+        *([Section("Draws of training clips", [DRAWS, Table(header, draws)])] if result.seeds else []),
+        Section("What validation selected", [selection, _selected(result), *_tried(result)]),
         Section("Learning", [_learning(probe.learning, result)]),
-        Section("Classes", class_parts(probe.task, probe.features.rows[probe.tested], probe.logits)),
+        Section("Classes", class_parts(task, probe.tested, probe.logits)),
         *([] if brief else [Section("Map of the embeddings", [_map(probe)])]),
         Section("Settings", [_settings(probe)]),
+        *([Section("Skipped clips", [Table(["clip", "reason"], result.skipped)])] if result.skipped else []),
     ]
-    if result.skipped:
-        sections.append(Section("Skipped clips", [Table(["clip", "reason"], result.skipped)]))
     kind = "Linear probe" if result.protocol == "paper" else "HEAR's protocol"
     write_report(path, f"{kind}: {result.model} on {result.task}", sections)
 
@@ -62,53 +97,39 @@ def probe_report(probe: Probe, path: str | Path, brief: bool = False) -> None:
 def _headline(probe: Probe) -> Headline:
     result = probe.result
     low, high = result.ci
-    over = f"Mean over {len(result.selected)} folds" if probe.splits.folds else "On the test split"
+    over = f"Mean over {len(result.selected)} folds" if probe.data.splits.folds else "On the test split"
     over += f" and {len(result.seeds)} draws" if len(result.seeds) > 1 else ""
     return Headline(
         f"{result.metric} {result.value:.3f}",
         f"{over}; trained on {result.trained_on}; {len(probe.tested)} test clips. "
         f"95% interval over {result.ci_over}: {low:.3f} to {high:.3f}. "
         f"Nearest neighbours (k = {result.knn['k']}, {result.knn['distance']}): {result.knn['value']:.3f}. "
-        f"Chance is about {chance(probe.task, probe.features.rows[probe.tested]):.3f}.",
+        f"Chance is about {chance(probe.data.task, probe.tested):.3f}.",
     )
 
 
-def _choices(probe: Probe) -> Table:
-    header = ["rate", "epoch", "validation", "test", "train clips", "valid clips", "test clips"]
-    rows: list[list[object]] = [
-        [f"{c.learning_rate:g}", c.epoch, _number(c.valid), f"{c.value:.3f}", *c.clips.values()]
-        for c in probe.result.selected
+def _selected(result: ProbeResult) -> Table:
+    header = ["fold", "learning rate", "epoch", "validation", "test"]
+    header += [f"{split} clips" for split in SPLITS]
+    rows = [
+        [_text(s.fold), f"{s.learning_rate:g}", s.epoch, _text(s.valid), _text(s.value), *s.clips.values()]
+        for s in result.selected
     ]
-    if not probe.splits.folds:
-        return Table(header, rows)
-    return Table(
-        ["fold", *header], [[c.fold, *row] for c, row in zip(probe.result.selected, rows, strict=True)]
-    )
+    return Table(header, rows)
 
 
 def _tried(result: ProbeResult) -> list[Table]:
-    """The points of the grid, best first; none where only rates were swept."""
-    order = sorted(result.tried, key=lambda own: -own.valid)
-    rows: list[list[object]] = [
-        [
-            own.hidden,
-            f"{own.learning_rate:g}",
-            own.init,
-            own.epoch,
-            _number(own.valid if own.valid >= 0 else None),
-        ]
-        for own in order
+    """The points of the grid, best first; none where only learning rates were swept."""
+    header = ["hidden layers", "learning rate", "initialisation", "epoch", "validation"]
+    rows = [
+        [t.hidden, f"{t.learning_rate:g}", t.init, t.epoch, _text(t.valid if t.valid >= 0 else None)]
+        for t in sorted(result.tried, key=lambda tried: -tried.valid)
     ]
-    return [Table(["hidden layers", "rate", "initialisation", "epoch", "validation"], rows)] if rows else []
+    return [Table(header, rows)] if rows else []
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _draws(probe: Probe) -> Table:
-    rows = [[run.seed, f"{run.value:.3f}", f"{run.knn:.3f}"] for run in probe.result.seeds]
-    return Table(["seed", probe.result.metric, "nearest neighbours"], rows)
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _learning(learning: Sweep | Search, result: ProbeResult) -> Plot:
@@ -175,39 +196,36 @@ def _lines(axes: Axes, x: NDArray, lines: NDArray, colour: str) -> None:
 
 
 def _map(probe: Probe) -> Plot:
-    names = [*probe.task.label_names, "none"]
-    labels = first_label(probe.task.labels[probe.features.rows])
+    task = probe.data.task
+    names = [*task.label_names, "none"]
+    labels = first_label(task.labels[probe.data.extracted.rows])
     names = names if (labels == len(names) - 1).any() else names[:-1]
-    chosen = np.arange(len(labels))
-    if len(chosen) > MAP_CLIPS:
-        chosen = np.sort(np.random.default_rng(0).permutation(chosen)[:MAP_CLIPS])
-    points = layout(probe.features.values[chosen])
+    shown = np.arange(len(labels))
+    if len(shown) > MAP_CLIPS:
+        shown = np.sort(np.random.default_rng(0).permutation(shown)[:MAP_CLIPS])
+    points = layout(probe.data.extracted.values[shown])
     figure = Figure(figsize=(8.5, 6), layout="constrained")
     axes = figure.subplots()
     frequent = np.argsort(-np.bincount(labels, minlength=len(names)), kind="stable")
-    rest = ~np.isin(labels[chosen], frequent[:COLOURS])
+    rest = ~np.isin(labels[shown], frequent[:COLOURS])
     axes.scatter(points[rest, 0], points[rest, 1], s=6, color="#d0d7de")
     for colour, label in enumerate(sorted(frequent[:COLOURS])):
-        own = labels[chosen] == label
+        clips = labels[shown] == label
         shade = f"C{colour}" if len(frequent) <= 10 else matplotlib.colormaps["tab20"](colour)
-        if not own.any():
-            continue
-        x, y = points[own].T
-        name = drawn(names[label])
-        axes.scatter(x, y, s=14, color=shade, alpha=0.8, linewidths=0, label=name)
+        if clips.any():
+            x, y = points[clips].T
+            axes.scatter(x, y, s=14, color=shade, alpha=0.8, linewidths=0, label=drawn(names[label]))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, markerscale=2)
     axes.set_axis_off()
     return Plot(figure, MAP)
 
 
-def layout(features: NDArray[np.float32]) -> NDArray[np.float32]:
+def layout(features: Tensor) -> NDArray[np.float32]:
     """A position in the plane for each row of `features` (n, D): (n, 2); one for all if they are equal."""
-    if all_equal(torch.from_numpy(features)):
+    if all_equal(features):
         return np.zeros((len(features), 2), dtype=np.float32)
-    spread = features.std(0)
-    scaled = (features - features.mean(0)) / np.where(spread > 1e-8, spread, 1)
-    parts = min(50, *scaled.shape)
-    scaled = PCA(parts, svd_solver="randomized", random_state=0).fit_transform(scaled)
+    components = PCA(min(50, *features.shape), svd_solver="randomized", random_state=0)
+    scaled = components.fit_transform(StandardScaler().fit_transform(features.numpy()))
     if len(scaled) < 10:
         return np.pad(scaled, ((0, 0), (0, 2)))[:, :2]
     perplexity = min(30, (len(scaled) - 1) / 3)
@@ -215,15 +233,12 @@ def layout(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _settings(probe: Probe) -> Table:
-    result = probe.result
+    result, values = probe.result, probe.data.features.shape[1]
     rows = [
-        ["task", f"{result.task}. {probe.task.about}".strip(". ")],
+        ["task", f"{result.task}. {probe.data.task.about}".strip(". ")],
         ["model", f"{result.model} ({result.fingerprint})"],
-        [
-            "features",
-            f"{probe.features.values.shape[1]} values: {result.layers} blocks, pooling {result.pooling}",
-        ],
-        ["classifier", f"{result.classifier}; kept: trained on {probe.head.trained_on}"],
+        ["features", f"{values} values: {result.layers} blocks, pooling {result.pooling}"],
+        ["classifier", f"{result.classifier}; kept: trained on {probe.kept.trained_on}"],
         ["seed", str(result.seed)],
         ["computed on", result.computed_on],
         *[[key.replace("_", " "), f"{value:.4g}"] for key, value in result.calibration.items()],

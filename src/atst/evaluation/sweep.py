@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atst.evaluation.gather import Embeddings, centre, picked, product
-from atst.scoring.head import initial_weight
+from atst.evaluation.lazy import Embeddings, apply, average, select
+from atst.model.classifier import Head, initial_weight
 from atst.scoring.metrics import AT_ONCE, score
 
 EPOCHS = 100
 BATCH = 1024
-RATE_SCALE = BATCH / 256  # linear scaling rule; also with fewer clips than a batch, as the paper's code does
+# Linear scaling rule; also with fewer clips than a batch, as in the code of the paper.
+LEARNING_RATE_SCALE = BATCH / 256
 MOMENTUM = 0.9
 BN_EPS, BN_MOMENTUM = 1e-5, 0.1
 TINY = 1e-12  # smaller gradients are zero: a saturated softmax's are denormal, 100 times slower on a CPU
@@ -35,12 +36,17 @@ class Heads:
         """(n, D) -> (n, C), by the head of that fold and rate."""
         return features @ self.weight[:, fold, rate] + self.bias[fold, rate]
 
+    def head(self, fold: int, rate: int = 0) -> Head:
+        """The head of that fold and rate, on the CPU."""
+        weight = self.weight[:, fold, rate].T.contiguous().cpu()
+        return Head([(weight, self.bias[fold, rate].contiguous().cpu())])
+
 
 @dataclass
 class Sweep:
     """What training gave: the kept heads, and how they came about."""
 
-    heads: Heads  # of each fold, in each of its turns, and rate at `epochs`
+    heads: Heads  # of each fold, in each of its hold-outs, and learning rate at `epochs`
     epochs: Tensor  # (F, R) epochs behind the kept heads, from 1
     train_loss: Tensor  # (E, F, R)
     valid_loss: Tensor  # (E, F, R), NaN without validation
@@ -48,13 +54,11 @@ class Sweep:
 
     def best(self, fold: int) -> tuple[int, int]:
         """(index of the rate, epoch) with the best validation metric; equal ones by validation loss."""
-        rates = range(self.epochs.shape[1])
-        kept = [(int(self.epochs[fold, rate]) - 1, fold, rate) for rate in rates]
-        values = [
-            (_finite(self.valid_metric[at], -1.0), -_finite(self.valid_loss[at], math.inf)) for at in kept
-        ]
-        rate = max(rates, key=values.__getitem__)
-        return rate, int(self.epochs[fold, rate])
+        epochs, rates = self.epochs[fold], torch.arange(self.epochs.shape[1])
+        metric = self.valid_metric[epochs - 1, fold, rates].nan_to_num(nan=-1.0).tolist()
+        loss = self.valid_loss[epochs - 1, fold, rates].nan_to_num(nan=math.inf, posinf=math.inf).tolist()
+        rate = max(range(len(rates)), key=lambda i: (metric[i], -loss[i]))
+        return rate, int(epochs[rate])
 
 
 def train(
@@ -62,27 +66,27 @@ def train(
     labels: Tensor,
     classes: int,
     train_rows: Tensor,
-    rates: Tensor,
+    learning_rates: Tensor,
     valid_rows: Tensor | None = None,
     stop: Tensor | None = None,
-    turns: int = 1,
+    holdouts: int = 1,
     seed: int = 0,
     epochs: int = EPOCHS,
     batch: int = BATCH,
 ) -> Sweep:
     """Train heads for each fold and rate: BatchNorm without affine, linear layer, SGD, cosine to 0.
 
-    A fold may take several turns, each a head that holds out other clips: they keep one and the same epoch.
+    With repeated hold-out a fold has several heads, which hold out different clips and keep the same epoch.
 
     Args:
         features: (n, D) float32, on the device to train on.
         labels: (n,) int64 for cross-entropy and accuracy; (n, C) for binary cross-entropy and mAP.
         classes: C.
-        train_rows: (n, F * K) bool, the clips that train the head of each fold in each of its K turns.
-        rates: (F, R) learning rates for a batch of 256.
-        valid_rows: (n, F * K) bool; the epoch that is best on those of all turns is kept.
+        train_rows: (n, F * K) bool, the clips that train the head of each fold in each of its K hold-outs.
+        learning_rates: (F, R) for a batch of 256.
+        valid_rows: (n, F * K) bool; the epoch that is best over all hold-outs is kept.
         stop: (F, R) epoch to keep instead, from 1.
-        turns: K.
+        holdouts: K.
         seed: of the initial weights and the order of the data.
         epochs: length of the cosine.
         batch: most clips in a step; an epoch is cut into the fewest steps, of equal size.
@@ -90,29 +94,29 @@ def train(
     assert (valid_rows is None) != (stop is None), (
         "either validation or the caller decides which epoch is kept"
     )
-    state = _State(features, labels, classes, train_rows, rates.repeat_interleave(turns, 0), seed)
+    state = _State(features, labels, classes, train_rows, learning_rates.repeat_interleave(holdouts, 0), seed)
     steps = math.ceil(int(train_rows.sum(0).max()) / batch)
-    shape = (epochs, *rates.shape)
+    shape = (epochs, *learning_rates.shape)
     train_loss = torch.zeros(shape)
     valid_loss, valid_metric = torch.full((2, *shape), math.nan)
-    best = torch.full((2, *rates.shape), -math.inf)  # metric, minus loss
-    kept, kept_epochs = state.heads(), torch.ones(rates.shape, dtype=torch.int64)
+    best = torch.full((2, *learning_rates.shape), -math.inf)  # metric, minus loss
+    kept, kept_epochs = state.heads(), torch.ones(learning_rates.shape, dtype=torch.int64)
     for epoch in range(epochs):
         factor = (1 + math.cos(math.pi * epoch / epochs)) / 2
         for rows in epoch_batches(state.rows, steps, epoch, seed):
             losses = state.step(rows, factor).cpu().nan_to_num(nan=math.inf)
-            train_loss[epoch] += losses.unflatten(0, (-1, turns)).mean(1) / steps
+            train_loss[epoch] += losses.unflatten(0, (-1, holdouts)).mean(1) / steps
         heads = state.heads()
         if valid_rows is None:
             assert stop is not None
             better = stop == epoch + 1
         else:
-            value, loss = _validate(heads, features, labels, valid_rows, turns)
+            value, loss = _validate(heads, features, labels, valid_rows, holdouts)
             valid_metric[epoch], valid_loss[epoch] = value, loss
             better = (value > best[0]) | ((value == best[0]) & (-loss > best[1]))
             best = torch.where(better, torch.stack([value, -loss]), best)
         if better.any():
-            _copy(heads, kept, better.repeat_interleave(turns, 0))
+            _copy(heads, kept, better.repeat_interleave(holdouts, 0))
             kept_epochs[better] = epoch + 1
     return Sweep(kept, kept_epochs, train_loss, valid_loss, valid_metric)
 
@@ -121,7 +125,7 @@ def side_by_side(sweeps: Sequence[Sweep]) -> Sweep:
     """Folds that were trained one by one, as if at once; their rates are equally many."""
     heads = [swept.heads for swept in sweeps]
     return Sweep(
-        Heads(torch.cat([own.weight for own in heads], 1), torch.cat([own.bias for own in heads])),
+        Heads(torch.cat([each.weight for each in heads], 1), torch.cat([each.bias for each in heads])),
         torch.cat([swept.epochs for swept in sweeps]),
         torch.cat([swept.train_loss for swept in sweeps], 1),
         torch.cat([swept.valid_loss for swept in sweeps], 1),
@@ -139,13 +143,13 @@ class _State:
         self.features, self.labels = features, labels
         self.masks = train_rows.to(device, torch.float32)  # (n, F)
         self.rows = train_rows.any(1).nonzero()[:, 0]  # trained on by any fold
-        self.rates = (rates * RATE_SCALE).to(device, torch.float32)[None, :, :, None]  # (1, F, R, 1)
+        self.rates = (rates * LEARNING_RATE_SCALE).to(device, torch.float32)[None, :, :, None]  # (1, F, R, 1)
         weight = initial_weight(width, classes, seed).to(device)
         self.weight = weight[:, None, None].expand(-1, *rates.shape, -1).contiguous()  # (D, F, R, C)
         self.bias = torch.zeros(*rates.shape, classes, device=device)  # (F, R, C)
-        self.weight_speed, self.bias_speed = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        self.weight_momentum, self.bias_momentum = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         # BatchNorm does not see a constant shift; without it the variances cannot cancel numerically.
-        self.shift = centre(picked(features, self.rows))  # (D,)
+        self.shift = average(select(features, self.rows))  # (D,)
         self.mean = (-self.shift).expand(rates.shape[0], -1).clone()  # (F, D), of shifted features: 0 - shift
         self.var = torch.ones_like(self.mean)
 
@@ -171,10 +175,10 @@ class _State:
         grad_weight -= mean.T[:, :, None, None] * grad_bias
         grad_weight *= _inverse_std(var)
         lr = self.rates * factor
-        self.weight_speed.mul_(MOMENTUM).add_(grad_weight)
-        self.weight.addcmul_(lr, self.weight_speed, value=-1)
-        self.bias_speed.mul_(MOMENTUM).add_(grad_bias)
-        self.bias.addcmul_(lr[0], self.bias_speed, value=-1)
+        self.weight_momentum.mul_(MOMENTUM).add_(grad_weight)
+        self.weight.addcmul_(lr, self.weight_momentum, value=-1)
+        self.bias_momentum.mul_(MOMENTUM).add_(grad_bias)
+        self.bias.addcmul_(lr[0], self.bias_momentum, value=-1)
         return (losses * share[:, :, None]).sum(0)
 
     def heads(self) -> Heads:
@@ -212,24 +216,25 @@ def _loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _validate(
-    heads: Heads, features: Embeddings, labels: Tensor, valid_rows: Tensor, turns: int
+    heads: Heads, features: Embeddings, labels: Tensor, valid_rows: Tensor, holdouts: int
 ) -> tuple[Tensor, Tensor]:
     """Metric and loss on each fold's validation clips, both (F, R); -1 and inf if a head diverged.
 
-    Means over the turns, by their numbers of clips.
+    Means over the hold-outs, weighted by their numbers of clips.
     """
     values, losses = [], []
     for fold in range(valid_rows.shape[1]):
         rows = valid_rows[:, fold].nonzero()[:, 0].to(features.device)
-        flat = product(picked(features, rows), heads.weight[:, fold].flatten(1))
+        weight = heads.weight[:, fold].flatten(1)
+        flat = apply(lambda x, weight=weight: x @ weight, select(features, rows))  # type: ignore[misc]
         logits = flat.view(len(rows), *heads.bias.shape[1:]) + heads.bias[fold]  # (n, R, C)
         values.append(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels[rows]))
         some = logits.split(max(1, AT_ONCE // max(1, logits[:, 0].numel())), 1)
-        losses.append(torch.cat([_loss(own[:, None], labels[rows])[0].mean(0)[0] for own in some]))
-    clips = valid_rows.sum(0).unflatten(0, (-1, turns))[:, :, None]  # (F, K, 1)
+        losses.append(torch.cat([_loss(each[:, None], labels[rows])[0].mean(0)[0] for each in some]))
+    clips = valid_rows.sum(0).unflatten(0, (-1, holdouts))[:, :, None]  # (F, K, 1)
     share = clips / clips.sum(1, keepdim=True)
     loss, value = (
-        (torch.stack(of).cpu().float().unflatten(0, (-1, turns)) * share).sum(1) for of in (losses, values)
+        (torch.stack(of).cpu().float().unflatten(0, (-1, holdouts)) * share).sum(1) for of in (losses, values)
     )
     return value.nan_to_num(nan=-1.0).where(loss.isfinite(), -1.0), loss.nan_to_num(nan=math.inf)
 
@@ -239,7 +244,3 @@ def _copy(source: Heads, target: Heads, which: Tensor) -> None:
     which = which.to(source.bias.device)[:, :, None]
     torch.where(which, source.weight, target.weight, out=target.weight)
     torch.where(which, source.bias, target.bias, out=target.bias)
-
-
-def _finite(value: Tensor, otherwise: float) -> float:
-    return float(value) if math.isfinite(value) else otherwise

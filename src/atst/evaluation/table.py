@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from atst.evaluation.plan import ALL, Cell
-from atst.evaluation.results import protocol_description
+from atst.evaluation.result import protocol_description
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Part, Section, Table, write_report
 from atst.output.markup import latex, markdown

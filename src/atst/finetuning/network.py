@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from atst.errors import UsageError
 from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
-from atst.model.classifier import folded
+from atst.model.classifier import folded, initial_weight
 from atst.model.encoder import Encoder
 from atst.output.atomic import new_file
-from atst.scoring.head import initial_weight
 from atst.training.batchnorm import BatchNorm
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from atst.finetuning.result import FinetuneResult, Selection
 from atst.finetuning.run import Finetuned
-from atst.model import classifier
+from atst.model.classifier import Classifier, Head
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
 from atst.output.skipped import with_partial, write_errors
@@ -44,26 +44,23 @@ def read_result(folder: Path) -> FinetuneResult | None:
 def write_classifier(finetuned: Finetuned, folder: Path) -> None:
     """Write what `load_classifier` reads."""
     result, network = finetuned.result, finetuned.network
-    weight, bias = network.folded()
     network.model.config.training = {
         **network.model.config.training,
         "fine-tuned on": result.task,
         "fine-tuned from": result.model,
     }
-    about = {
-        "labels": finetuned.task.label_names,
-        "multi_label": finetuned.task.multi_label,
-        "task": result.task,
-        "trained_on": result.kept,
-        "model": result.model,
-        "temperature": result.calibration["temperature"],
-        "features": {
+    Classifier(
+        encoder=network.model,
+        head=Head([network.folded()]),
+        labels=finetuned.task.label_names,
+        multi_label=finetuned.task.multi_label,
+        features={
             "layers": result.layers,
             "pooling": result.pooling,
             "clip_seconds": result.settings["clip_seconds"],
         },
-    }
-    classifier.write(folder, network.model, {"weight": weight, "bias": bias}, about)
+        temperature=result.calibration["temperature"],
+    ).save(folder, result.task, result.kept)
 
 
 def _report(finetuned: Finetuned, path: Path) -> None:

@@ -14,10 +14,9 @@ from atst.finetuning.fit import Job, Outcome, Part
 from atst.finetuning.recipe import GENERATIONS
 from atst.model.device import described
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
-from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint
+from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint, unseen
 from atst.scoring.computed import Computed, computed
 from atst.scoring.metrics import bootstrap_interval, bootstrap_values, score
-from atst.scoring.per_class import unseen
 from atst.tasks import Task
 
 LAYERS = 1

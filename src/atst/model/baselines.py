@@ -1,4 +1,4 @@
-"""Features without learning, to compare encoders with: they have an encoder's `embed`, and no more."""
+"""Features without learning, to compare encoders with."""
 
 import hashlib
 from pathlib import Path
@@ -43,6 +43,9 @@ class _Baseline:
         single, clips = as_clips(sound)
         vectors = [self._vector(_waveform(clip, sample_rate)) for clip in clips]
         return vectors[0] if single else np.stack(vectors)
+
+    def save(self, folder: str | Path) -> None:
+        """Nothing: the name is enough to load a baseline."""
 
     def _vector(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """(D,) of a waveform (N,) at 16 kHz."""

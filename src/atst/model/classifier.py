@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,56 @@ from atst.errors import ModelError
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.model.baselines import BASELINES
+from atst.model.embedder import Embedder
 from atst.output.atomic import new_folder
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.clips import windows
 from atst.sound.windows import minutes
 
 HEAD, LABELS = "head.safetensors", "labels.json"
+INIT_STD = 0.01  # of the linear layer that a probe and a fine-tuning start from
+
+
+@dataclass
+class Head:
+    """Features to logits: affine layers with ReLU between them; mostly there is only one."""
+
+    layers: list[tuple[Tensor, Tensor]]  # weight (out, in) and bias (out,)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, D) -> (B, C), in the precision and on the device of `x`."""
+        for i, (weight, bias) in enumerate(self.layers):
+            x = (x.relu() if i else x) @ weight.T.to(x) + bias.to(x)
+        return x
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By the names in `head.safetensors`: `hidden.0.weight` and so on, last `weight` and `bias`."""
+        prefixes = [*(f"hidden.{i}." for i in range(len(self.layers) - 1)), ""]
+        return {
+            prefix + name: tensor.contiguous()
+            for prefix, layer in zip(prefixes, self.layers, strict=True)
+            for name, tensor in zip(("weight", "bias"), layer, strict=True)
+        }
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Head":
+        """The inverse of `tensors`, in double precision. Raises `KeyError` for one that is missing."""
+        hidden = sum(name.startswith("hidden.") for name in tensors) // 2
+        prefixes = [*(f"hidden.{i}." for i in range(hidden)), ""]
+        return cls([(tensors[p + "weight"].double(), tensors[p + "bias"].double()) for p in prefixes])
 
 
 @dataclass
 class Classifier:
     """Sounds in, a score for each label out. `scores` is the fast way, `predict` the convenient one."""
 
-    encoder: Any  # an AudioModel or a feature baseline
-    weight: Tensor  # (C, D), or (C, H) after hidden layers
-    bias: Tensor  # (C,)
+    encoder: Embedder
+    head: Head
     labels: list[str]
     multi_label: bool
     features: dict[str, Any]  # how a clip becomes a vector: layers, pooling, clip_seconds
     temperature: float = 1.0  # fitted on validation clips; logits are divided by it
     name: str = "classifier"  # where it came from
-    hidden: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # weight (H, D), bias (H,); then ReLU
 
     @property
     def clip_seconds(self) -> float | None:
@@ -70,11 +99,24 @@ class Classifier:
             pooling=self.features["pooling"],
             batch_size=batch_size,
         )
-        x = torch.from_numpy(vectors).double()
-        for weight, bias in self.hidden:
-            x = (x @ weight.T.double() + bias.double()).relu()
-        logits = (x @ self.weight.T.double() + self.bias.double()) / self.temperature
+        logits = self.head.logits(torch.from_numpy(vectors).double()) / self.temperature
         return (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
+
+    def save(self, folder: str | Path, task: str, trained_on: str) -> None:
+        """Write a folder for `load_classifier`: the encoder, `head.safetensors` and `labels.json`."""
+        about = {
+            "labels": self.labels,
+            "multi_label": self.multi_label,
+            "task": task,
+            "trained_on": trained_on,
+            "model": self.encoder.name,  # baselines have no files
+            "temperature": self.temperature,
+            "features": self.features,
+        }
+        with new_folder(folder) as temporary:
+            self.encoder.save(temporary)
+            (temporary / HEAD).write_bytes(as_safetensors(self.head.tensors()))
+            (temporary / LABELS).write_text(json.dumps(about, indent=2) + "\n")
 
 
 def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
@@ -85,17 +127,14 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
     folder = _find(Path(folder))
     try:
         about = json.loads((folder / LABELS).read_text(encoding="utf-8"))
-        head = load_file(folder / HEAD)
         classifier = Classifier(
             encoder=_encoder(folder, str(about["model"]), device),
-            weight=head["weight"],
-            bias=head["bias"],
+            head=Head.of(load_file(folder / HEAD)),
             labels=list(about["labels"]),
             multi_label=bool(about["multi_label"]),
             features=dict(about["features"]),
             temperature=float(about.get("temperature", 1.0)),
             name=str(folder),
-            hidden=_hidden(head),
         )
         layers = int(classifier.features["layers"])
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
@@ -106,27 +145,9 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
     return classifier
 
 
-def write(
-    folder: str | Path,
-    encoder: Any,
-    head: Mapping[str, Tensor],
-    about: Mapping[str, Any],
-) -> None:
-    """Write a folder for `load_classifier`: the encoder, `head.safetensors` and `labels.json`.
-
-    `head`: `weight` (C, D) and `bias` (C,); logits are features @ weight.T + bias. Hidden layers,
-    `hidden.0.weight` (H, D), `hidden.0.bias` (H,) and so on, are applied to the features first, each as
-    relu(x @ weight.T + bias). BatchNorm is part of the weights (`folded`). `about`: `labels`, `multi_label`,
-    `temperature` (scores are those of logits divided by it), `model` (a name: baselines have no files),
-    `features` (how a clip becomes a vector: `layers`, `pooling`, `clip_seconds`), and what else may be told.
-    """
-    with new_folder(folder) as temporary:
-        if hasattr(encoder, "save"):
-            encoder.save(temporary)
-        (temporary / HEAD).write_bytes(
-            as_safetensors({key: value.contiguous() for key, value in head.items()})
-        )
-        (temporary / LABELS).write_text(json.dumps(dict(about), indent=2) + "\n")
+def initial_weight(width: int, classes: int, seed: int) -> Tensor:
+    """(D, C), normal with standard deviation 0.01."""
+    return torch.randn(width, classes, generator=torch.Generator().manual_seed(seed)) * INIT_STD
 
 
 def folded(
@@ -137,16 +158,9 @@ def folded(
     return scaled.float(), (bias.double() - scaled @ mean.double()).float()
 
 
-def _hidden(head: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias of each hidden layer: `hidden.0.weight`, `hidden.0.bias` and so on; mostly none."""
-    count = sum(name.startswith("hidden.") for name in head) // 2
-    layers = [(head[f"hidden.{i}.weight"], head[f"hidden.{i}.bias"]) for i in range(count)]
-    return [(weight.double(), bias.double()) for weight, bias in layers]  # as `scores` uses them
-
-
 def _check_shapes(classifier: Classifier, layers: int) -> None:
     """Raise `ModelError` where the head's layers do not fit the encoder, each other or the labels."""
-    chain = [*classifier.hidden, (classifier.weight, classifier.bias)]
+    chain = classifier.head.layers
     encoder = classifier.encoder
     width = 2 * layers * encoder.width if isinstance(encoder, AudioModel) else chain[0][0].shape[-1:].numel()
     for i, (weight, bias) in enumerate(chain):
@@ -176,6 +190,6 @@ def _find(folder: Path) -> Path:
     )
 
 
-def _encoder(folder: Path, name: str, device: str) -> Any:
+def _encoder(folder: Path, name: str, device: str) -> Embedder:
     """The encoder in the folder; a feature baseline has no files, only a name."""
     return BASELINES[name]() if name in BASELINES else models.load(folder, device)

@@ -1,7 +1,6 @@
 """A name becomes a model: what every command's `--model` takes."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,11 +10,12 @@ from atst.model import folder as folder_files
 from atst.model import official
 from atst.model.audio_model import AudioModel
 from atst.model.baselines import BASELINES
+from atst.model.embedder import Embedder
 from atst.model.encoder import SIZES
 from atst.model.folder import ModelConfig
 
 
-def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Any:
+def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Embedder:
     """Load any model that a command's `--model` takes, in eval mode.
 
     `model` is a model folder, a run folder, an authors' checkpoint (`.ckpt`), `random:SIZE` (an

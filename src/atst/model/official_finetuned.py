@@ -10,7 +10,7 @@ from torch import Tensor
 from atst.errors import ModelError
 from atst.model import untrusted
 from atst.model.audio_model import AudioModel, ModelConfig
-from atst.model.classifier import Classifier, folded
+from atst.model.classifier import Classifier, Head, folded
 from atst.model.encoder import SIZES
 from atst.model.official_tensors import FINETUNED, checked, part, recognise, shortened
 
@@ -47,8 +47,7 @@ def load(path: str | Path) -> Classifier | None:
     weight, bias = folded(mean, variance, weight, bias)
     return Classifier(
         encoder=model,
-        weight=weight,
-        bias=bias,
+        head=Head([(weight, bias)]),
         labels=[str(i) for i in range(len(bias))],
         multi_label=False,
         features={"layers": layers, "pooling": POOLING, "clip_seconds": CLIP_SECONDS},

@@ -1,8 +1,12 @@
-"""What a probe and a fine-tuning take of a task: how much of each clip, which ones, what is left out."""
+"""What a probe and a fine-tuning use of a task's clips, and what a reader of the result must know of them."""
 
 import hashlib
 import json
 
+import numpy as np
+from numpy.typing import NDArray
+
+from atst.output.text import writable
 from atst.tasks import Task
 
 CLIP_SECONDS = 12.0  # of longer clips the middle is used, as the paper's evaluation does
@@ -26,3 +30,24 @@ def left_out(task: Task, skipped: int) -> list[str]:
     if task.missing:
         warnings.append(f"{len(task.missing)} labelled clips have no file and were left out.")
     return warnings
+
+
+def unseen(
+    task: Task, rows: NDArray[np.int64], train: NDArray[np.bool_], test: NDArray[np.bool_]
+) -> list[str]:
+    """A warning if, in any fold, test clips have a class that no training clip has.
+
+    `train` and `test` (n, F) say on which of the clips `rows` (n,) each classifier is trained and tested.
+    """
+    lacking = [
+        (task.class_counts(rows[tested]) > 0) & (task.class_counts(rows[trained]) == 0)
+        for trained, tested in zip(train.T, test.T, strict=True)
+    ]
+    names = [task.label_names[i] for i in np.flatnonzero(np.any(lacking, axis=0))]
+    if not names:
+        return []
+    have = "class has" if len(names) == 1 else "classes have"
+    they = "it" if len(names) == 1 else "they"
+    fold, there = (" in some fold", " there") if len(lacking) > 1 else ("", "")
+    example = f"for example '{writable(names[0])}': {they} cannot be predicted{there}."
+    return [f"{len(names)} {have} test clips but no training clip{fold}, {example}"]

@@ -42,27 +42,6 @@ def chance(task: Task, rows: NDArray[np.int64]) -> float:
     return float(labels.mean()) if task.multi_label else float(np.bincount(labels).max() / len(labels))
 
 
-def unseen(
-    task: Task, rows: NDArray[np.int64], train: NDArray[np.bool_], test: NDArray[np.bool_]
-) -> list[str]:
-    """A warning if, in any fold, test clips have a class that no training clip has.
-
-    `train` and `test` (n, F) say on which of the clips `rows` (n,) each classifier is trained and tested.
-    """
-    lacking = [
-        (task.class_counts(rows[tested]) > 0) & (task.class_counts(rows[trained]) == 0)
-        for trained, tested in zip(train.T, test.T, strict=True)
-    ]
-    names = [task.label_names[i] for i in np.flatnonzero(np.any(lacking, axis=0))]
-    if not names:
-        return []
-    have = "class has" if len(names) == 1 else "classes have"
-    they = "it" if len(names) == 1 else "they"
-    fold, there = (" in some fold", " there") if len(lacking) > 1 else ("", "")
-    example = f"for example '{writable(names[0])}': {they} cannot be predicted{there}."
-    return [f"{len(names)} {have} test clips but no training clip{fold}, {example}"]
-
-
 def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path: Path) -> None:
     """One line a tested clip. Multi-label: the classes at 0.5 or more, then the score of each class.
 

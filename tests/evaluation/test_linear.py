@@ -9,8 +9,8 @@ from tones import SpectrumModel, tone_files, tone_task
 
 from atst.errors import AtstError, UsageError
 from atst.evaluation.knn import knn_accuracy, knn_scores
-from atst.evaluation.output import write_probe
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.linear import linear_probe
+from atst.evaluation.report import write_probe
 from atst.scoring.metrics import accuracy
 from atst.scoring.splits import make_splits
 from atst.tasks import load_task
@@ -44,7 +44,7 @@ def test_test_labels_do_not_touch_what_is_chosen_or_trained(valid):
     assert one.result.selected[0].epoch == other.result.selected[0].epoch
     assert one.result.selected[0].valid == other.result.selected[0].valid
     assert torch.equal(one.logits, other.logits)
-    assert torch.equal(one.head.weight, other.head.weight)
+    assert torch.equal(one.kept.head.layers[0][0], other.kept.head.layers[0][0])
     assert other.result.value < 0.1
 
 
@@ -101,8 +101,8 @@ def test_all_hold_outs_select_one_learning_rate_and_epoch_and_all_their_clips_tr
     probe = run(tone_task(folds=4))
     assert "the fold after the test fold (3 hold-outs of different clips)" in probe.result.selected_on
     for choice in probe.result.selected:
-        assert choice.clips["train"] + choice.clips["test"] < len(probe.task)
-        assert choice.clips["valid"] + choice.clips["test"] == len(probe.task)
+        assert choice.clips["train"] + choice.clips["test"] < len(probe.data.task)
+        assert choice.clips["valid"] + choice.clips["test"] == len(probe.data.task)
 
 
 def test_the_same_seed_gives_the_same_numbers():
@@ -152,7 +152,7 @@ def test_files_of_a_probe(tmp_path):
     assert "http" not in page.replace("http-equiv", "")
     head = load_file(tmp_path / "out" / "model" / "head.safetensors")
     labels = json.loads((tmp_path / "out" / "model" / "labels.json").read_text())
-    logits = torch.from_numpy(probe.features.values) @ head["weight"].T + head["bias"]
+    logits = probe.data.features @ head["weight"].T + head["bias"]
     assert labels["labels"] == ["high", "low"]
     assert accuracy(logits, torch.from_numpy(load_task(table).labels)) == 1
 
@@ -170,14 +170,14 @@ def test_classes_of_any_name_are_drawn_and_written(tmp_path, many):
 
 
 def test_an_interrupted_probe_leaves_no_results(tmp_path, monkeypatch):
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     probe = run(tone_task())
-    for step in ("write_classifier", "write_predictions"):
+    for step in ("Classifier", "write_predictions"):
         write_probe(probe, SpectrumModel(), tmp_path)  # an earlier one
         with monkeypatch.context() as patch:
-            patch.setattr(f"atst.evaluation.output.{step}", interrupted)
+            patch.setattr(f"atst.evaluation.report.{step}", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 write_probe(probe, SpectrumModel(), tmp_path)
         assert not (tmp_path / "results.json").exists()
@@ -239,7 +239,7 @@ def test_a_split_without_readable_clips_is_an_error(tmp_path):
 
 
 def test_a_best_rate_at_the_edge_is_warned_of_and_known_grids_are_kept(monkeypatch):
-    monkeypatch.setattr("atst.evaluation.probe.RATES", (1e-7, 1e-6))
+    monkeypatch.setattr("atst.evaluation.linear.LEARNING_RATES", (1e-7, 1e-6))
     assert "edge" in run(tone_task()).result.warnings[0]
     result = run(dataclasses.replace(tone_task(), learning_rates=(0.01, 0.02))).result
     assert result.learning_rates == [0.01, 0.02]

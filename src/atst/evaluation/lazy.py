@@ -1,4 +1,8 @@
-"""Feature vectors in files: added to while they are computed, read row by row afterwards."""
+"""Feature vectors in files: added to while they are computed, read by rows afterwards.
+
+Features that fit into memory are a tensor, others `LazyFeatures`. Either way `features[rows]` with rows
+(m,) is a tensor (m, D); the functions here are for passes over all of them.
+"""
 
 import atexit
 import functools
@@ -7,16 +11,23 @@ import shutil
 import sys
 import tempfile
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from atst.errors import AtstError
 
 IN_MEMORY = 2**30  # bytes; features of more than that stay on disk
+CHUNK = 2**27  # bytes read at a time in a pass over all features
+EQUAL = 1e-5  # of the largest value; what an embedding may differ by for what else is in its batch
+CPU = torch.device("cpu")
+COPIES = 4  # of a GPU's features, that its free memory must hold
 
 
 @dataclass(frozen=True)
@@ -27,39 +38,86 @@ class File:
     count: int
 
 
-class Vectors:
-    """Feature vectors (n, D) that stay in their files; `[rows]` reads some of them."""
+class LazyFeatures:
+    """Feature vectors (n, D) that stay in their files; `[rows]` reads some of them onto the device.
 
-    def __init__(self, files: list[File], places: NDArray[np.int64]) -> None:
-        """`places` (n,) counts through the vectors of all files, one file after the other."""
-        self.files, self.places = files, places
+    `places` (n,) counts through the vectors of all files, one file after the other.
+    """
+
+    def __init__(self, files: list[File], places: NDArray[np.int64], device: torch.device = CPU) -> None:
+        self.files, self.places, self.device = files, places, device
         self.starts = np.cumsum([0] + [file.count for file in files])  # place of the first of each file
-        self.shape = (len(places), _opened(files[0]).shape[1])
+        self.shape = (len(places), _width(files[0].path))
         self.nbytes = 4 * self.shape[0] * self.shape[1]
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+    def __getitem__(self, rows: Any) -> Tensor:
         """The vectors (m, D) of `rows`, whatever selects m of n: indices, a mask (n,) or a slice."""
-        places = self.places[rows]
-        of_file = np.searchsorted(self.starts, places, side="right") - 1
-        order = np.argsort(of_file, kind="stable")
-        by_file = np.split(order, np.flatnonzero(np.diff(of_file[order])) + 1)
+        places = self.places[rows.cpu().numpy() if isinstance(rows, Tensor) else rows]
+        file_of = np.searchsorted(self.starts, places, side="right") - 1
+        order = np.argsort(file_of, kind="stable")
+        by_file = np.split(order, np.flatnonzero(np.diff(file_of[order])) + 1)
         out = np.empty((len(places), self.shape[1]), dtype=np.float32)
-        for own in by_file if len(places) else []:
-            file = of_file[own[0]]
-            vectors, held = _opened(self.files[file]), places[own] - self.starts[file]
-            _ask_for(vectors, held)
+        for positions in by_file if len(places) else []:
+            file = file_of[positions[0]]
+            vectors, held = _opened(self.files[file]), places[positions] - self.starts[file]
+            _read_ahead(vectors, held)
             if len(by_file) == 1:
                 vectors.take(held, 0, out, mode="clip")  # with any other mode it is copied twice
             else:
-                out[own] = vectors[held]
-        return out
+                out[positions] = vectors[held]
+        return torch.from_numpy(out).to(self.device)
 
-    def take(self, rows: NDArray) -> "Vectors":
-        """Those of `rows` (m,), not read yet."""
-        return Vectors(self.files, self.places[rows])
+
+Embeddings = Tensor | LazyFeatures  # (n, D)
+
+
+def on_device(features: Embeddings, device: torch.device) -> Embeddings:
+    """Features (n, D) for use on the device: read into its memory unless they are too large."""
+    if isinstance(features, Tensor):
+        return features.to(device)
+    features = LazyFeatures(features.files, features.places, device)
+    if device.type == "cuda" and COPIES * features.nbytes < torch.cuda.mem_get_info(device)[0]:
+        return torch.cat(list(chunks(features)))
+    return features
+
+
+def select(features: Embeddings, rows: Tensor) -> Embeddings:
+    """The features of `rows` (m,), not read yet if they are on disk."""
+    if isinstance(features, Tensor):
+        return features[rows]
+    return LazyFeatures(features.files, features.places[rows.cpu().numpy()], features.device)
+
+
+def chunks(features: Embeddings) -> Iterator[Tensor]:
+    """All features in order, as (m, D) at a time: in one chunk if they are in memory."""
+    if isinstance(features, Tensor):
+        yield features
+        return
+    for rows in torch.arange(len(features)).split(max(1, CHUNK // (4 * features.shape[1]))):
+        yield features[rows]
+
+
+def apply(function: Callable[[Tensor], Tensor], features: Embeddings) -> Tensor:
+    """What `function` makes of every clip, (n, ...)."""
+    found = [function(chunk) for chunk in chunks(features)]
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def average(features: Embeddings) -> Tensor:
+    """Over clips, (D,)."""
+    if isinstance(features, Tensor):
+        return features.mean(0)
+    return torch.stack([chunk.sum(0) for chunk in chunks(features)]).sum(0) / len(features)
+
+
+def all_equal(features: Embeddings) -> bool:
+    """Whether every clip has the same features, but for rounding."""
+    first = features[torch.zeros(1, dtype=torch.int64)]
+    limit = EQUAL * first.abs().max()
+    return not any(bool((chunk - first).abs().max() > limit) for chunk in chunks(features))
 
 
 class Store:
@@ -76,7 +134,7 @@ class Store:
         self.folder = folder
         self.files: list[File] = []
         self.count = 0  # vectors in them
-        self.found: dict[str, int] = {}  # place of each key, as `Vectors` counts
+        self.found: dict[str, int] = {}  # place of each key, as `LazyFeatures` counts
         self.name = uuid.uuid4().hex  # of the files that are written
         self.elsewhere = False  # whether the folder could not be written to
         for listing in sorted(folder.glob("*.txt")):
@@ -95,14 +153,14 @@ class Store:
         except OSError as error:
             self._go_on_elsewhere(error)
             path = self._write(keys, vectors)
-        own = [file for file in self.files if file.path == path]  # it is the last, if there
-        self.files[len(self.files) - len(own) :] = [File(path, sum(f.count for f in own) + len(keys))]
+        count = self.files.pop().count if self.files and self.files[-1].path == path else 0
+        self.files.append(File(path, count + len(keys)))
         self._found(keys)
 
-    def vectors(self, keys: list[str]) -> NDArray[np.float32] | Vectors:
-        """Those of n keys, all of them in the store: an array (n, D) if it is small, else left on disk."""
-        vectors = Vectors(list(self.files), np.array([self.found[key] for key in keys]))
-        return vectors[:] if vectors.nbytes <= IN_MEMORY else vectors
+    def features(self, keys: list[str]) -> Embeddings:
+        """Those of n keys, all of them in the store: a tensor (n, D) if it is small, else left on disk."""
+        features = LazyFeatures(list(self.files), np.array([self.found[key] for key in keys]))
+        return features[:] if features.nbytes <= IN_MEMORY else features
 
     def _write(self, keys: list[str], vectors: NDArray[np.float32]) -> Path:
         """Append to this writer's files; which one has the vectors."""
@@ -136,7 +194,7 @@ class Store:
         self.count += len(keys)
 
 
-def _ask_for(vectors: np.memmap, rows: NDArray[np.int64]) -> None:
+def _read_ahead(vectors: np.memmap, rows: NDArray[np.int64]) -> None:
     """Have the disk read all these rows at once: one by one, as they are touched, is slower."""
     if not hasattr(mmap, "MADV_WILLNEED"):
         return  # Windows has nothing like it

@@ -10,12 +10,12 @@ import pytest
 import torch
 from tones import SpectrumModel, tone_task
 
-from atst.evaluation import features, gather, mlp, store, sweep
+from atst.evaluation import features, lazy, mlp, result, sweep
+from atst.evaluation.features import prepare
 from atst.evaluation.few_shot import few_shot_probe
-from atst.evaluation.heads import kept_head, prepare
 from atst.evaluation.hear import hear_probe
-from atst.evaluation.output import write_probe
-from atst.evaluation.probe import linear_probe
+from atst.evaluation.linear import linear_probe
+from atst.evaluation.report import write_probe
 from atst.scoring import metrics
 from atst.scoring.splits import FewShot
 from atst.tasks import Task
@@ -25,8 +25,8 @@ from atst.tasks import Task
 def on_disk(tmp_path, monkeypatch):
     """Makes every task too large for memory, and passes over it take several splits."""
     monkeypatch.setenv("ATST_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(store, "IN_MEMORY", 0)
-    monkeypatch.setattr(gather, "PART", 17 * 16 * 4)
+    monkeypatch.setattr(lazy, "IN_MEMORY", 0)
+    monkeypatch.setattr(lazy, "CHUNK", 17 * 16 * 4)
     monkeypatch.setattr(metrics, "AT_ONCE", 40)
     monkeypatch.setattr(sweep, "AT_ONCE", 40)
 
@@ -37,7 +37,7 @@ def two_labels(task):
 
 
 def same(one, other):
-    assert not isinstance(one.features.values, np.ndarray)
+    assert isinstance(one.data.features, lazy.LazyFeatures)
     assert [choice.learning_rate for choice in one.result.selected] == [
         choice.learning_rate for choice in other.result.selected
     ]
@@ -75,8 +75,8 @@ def test_few_labels_from_disk_equal_those_in_memory(on_disk, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory that is not of files")
 def test_features_on_disk_take_little_memory(tmp_path, monkeypatch):
     n, width, room = 900, 2**15, 60 * 2**20  # 112 MiB of features, in 60 MiB
-    monkeypatch.setattr(store, "IN_MEMORY", 0)
-    monkeypatch.setattr(gather, "PART", room // 16)
+    monkeypatch.setattr(lazy, "IN_MEMORY", 0)
+    monkeypatch.setattr(lazy, "CHUNK", room // 16)
     monkeypatch.setattr(features, "SHARD", 32)
     monkeypatch.setenv("ATST_CACHE", str(tmp_path))
     task = Task(
@@ -100,13 +100,14 @@ def test_features_on_disk_take_little_memory(tmp_path, monkeypatch):
     in_use = int(Path("/proc/self/status").read_text().partition("VmData:")[2].split()[0]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (in_use + room, limits[1]))
     try:
-        data, splits, _ = prepare(Wide(), task, 0, cache=True, device="cpu")
+        data = prepare(Wide(), task, 0, cache=True, device="cpu")
+        splits = data.splits
         train, valid = torch.from_numpy(splits.train), torch.from_numpy(splits.holdouts[:, :, 0])
         swept = sweep.train(
             data.features, data.labels, 2, train, torch.tensor([[0.01]]), valid_rows=valid, epochs=2, batch=64
         )
         test = splits.test[:, 0]
-        assert data.score(data.logits(kept_head(swept.heads, 0, 0, ""), test), test) > 0.95
-        assert data.knn(splits.train[:, 0], test) > 0.95
+        assert metrics.accuracy(data.logits(swept.heads.head(0), test), data.labels_of(test)) > 0.95
+        assert result._knn(data)["value"] > 0.95
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, limits)

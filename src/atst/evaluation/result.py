@@ -1,0 +1,232 @@
+"""What a probe gives: the trained heads tested, and the numbers as `results.json` holds them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from atst.evaluation.features import POOLING, ProbeData
+from atst.evaluation.knn import NEIGHBOURS, knn_scores
+from atst.evaluation.lazy import all_equal, select
+from atst.evaluation.mlp import Search
+from atst.evaluation.sweep import Sweep
+from atst.model.classifier import Head
+from atst.model.device import described
+from atst.model.embedder import Embedder
+from atst.scoring.calibration import expected_calibration_error, fit_temperature
+from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint
+from atst.scoring.computed import Computed, computed
+from atst.scoring.metrics import BOOTSTRAP, bootstrap_interval, bootstrap_values, score
+
+
+@dataclass
+class Selection:
+    """What validation selected for one classifier, and how that did on its test clips."""
+
+    fold: int | None
+    learning_rate: float  # of a linear head for a batch of 256
+    epoch: int
+    valid: float | None  # the metric on the validation clips; None if there were none
+    value: float = math.nan  # the metric on the test clips
+    temperature: float = 1.0  # fitted on the validation clips; 1 if there were none
+    clips: dict[str, int] = field(default_factory=dict)  # in train, valid and test
+    hidden: int = 0  # layers before the linear one
+    init: str = ""  # of their weights
+
+
+@dataclass
+class Tried:
+    """A point of a grid, and its validation metric."""
+
+    hidden: int
+    learning_rate: float
+    init: str
+    epoch: int  # with the best metric
+    valid: float  # that metric; -1 if it diverged
+
+
+@dataclass
+class SeedResult:
+    """The result of one of several draws of training clips."""
+
+    seed: int
+    value: float
+    knn: float
+    selected: list[Selection]
+
+
+@dataclass
+class ProbeResult(Computed):
+    """The result of a probe; metrics are in 0..1."""
+
+    task: str
+    model: str
+    protocol: str
+    pooling: str
+    layers: int
+    metric: str
+    value: float  # on the test clips; with folds the mean over them
+    ci: tuple[float, float]  # 95% interval over what `ci_over` says
+    seed: int
+    selected_on: str  # description of the validation clips, and of what was trained after the selection
+    learning_rates: list[float]  # swept
+    selected: list[Selection]  # one for each fold
+    knn: dict[str, Any]
+    clips: int
+    skipped: list[tuple[str, str]]  # (clip, reason)
+    warnings: list[str]
+    fingerprint: str  # of the model
+    task_fingerprint: str
+    settings: dict[str, Any]
+    calibration: dict[str, float]  # the kept head's temperature; errors of the tested ones
+    classifier: str = "linear"  # or what else was trained on the features
+    tried: list[Tried] = field(default_factory=list)  # where more than learning rates were searched
+    ci_over: str = "test clips"
+    trained_on: str = "all training clips"  # or the number of labels
+    seeds: list[SeedResult] = field(default_factory=list)  # with few labels; `selected` is of the first
+    partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
+
+    @property
+    def description(self) -> str:
+        """Of the protocol, for tables."""
+        return protocol_description(asdict(self), self.protocol)
+
+
+def protocol_description(result: dict[str, Any], name: str) -> str:
+    """How a result, as `results.json` holds it, was measured; `name` of the protocol comes first."""
+    description = f"{name}: {result['layers']} blocks, {result['pooling']} pooling"
+    return description if result["protocol"] == "paper" else f"{description}, {result['classifier']}"
+
+
+@dataclass
+class Heads:
+    """The heads of one fold."""
+
+    validated: list[Head]  # one a hold-out; the temperature is fitted on their validation clips
+    tested: Head  # the only one of them, or trained again on more clips
+
+
+@dataclass
+class Kept:
+    """The head for use."""
+
+    head: Head
+    trained_on: str
+    validated: list[list[Head]]  # of each fold and hold-out: those its temperature is fitted with
+
+
+@dataclass
+class Probe:
+    """A finished probe: its result, and what its files and report are made from."""
+
+    result: ProbeResult
+    data: ProbeData
+    learning: Sweep | Search
+    kept: Kept
+    tested: NDArray[np.int64]  # (m,) index in the task of each tested clip, fold by fold
+    logits: Tensor  # (m, C) of them
+    calibrated: Tensor  # (m, C) divided by the temperature of their fold
+
+
+def measure(
+    model: Embedder,
+    data: ProbeData,
+    learning: Sweep | Search,
+    selected: Sequence[Selection],
+    heads: Sequence[Heads],
+    kept: Kept,
+    settings: dict[str, Any],
+    warnings: list[str],
+    **about: Any,
+) -> Probe:
+    """Test the heads, once each; calibrate them; compare with nearest neighbours.
+
+    Args:
+        model: what the features are of.
+        data: features, labels and splits.
+        learning: how the heads were trained.
+        selected, heads: one for each fold.
+        kept: the head for use.
+        settings: those of the training.
+        warnings: the protocol's own.
+        about: further fields of the `ProbeResult`.
+    """
+    task, splits, metric = data.task, data.splits, data.task.metric
+    logits = [data.logits(fold.tested, test) for fold, test in zip(heads, splits.test.T, strict=True)]
+    labels = [data.labels_of(test) for test in splits.test.T]
+    for fold, selection in enumerate(selected):
+        selection.value = float(score(metric, logits[fold], labels[fold]))
+        selection.temperature = _temperature(data, [heads[fold].validated], [fold])
+        selection.clips = {
+            "train": int(splits.train[:, fold].sum()),
+            "valid": int(splits.holdouts[:, fold, : len(heads[fold].validated)].sum()),
+            "test": int(splits.test[:, fold].sum()),
+        }
+    calibrated = torch.cat([each / one.temperature for each, one in zip(logits, selected, strict=True)])
+    draws = [bootstrap_values(metric, logits[i], labels[i], data.seed + i) for i in range(splits.count)]
+    value = float(np.mean([selection.value for selection in selected]))
+    everything, truth = torch.cat(logits), torch.cat(labels)
+    result = ProbeResult(
+        task=task.name,
+        model=model.name,
+        pooling=POOLING,
+        layers=model.depth,
+        metric=metric,
+        value=value,
+        ci=bootstrap_interval(metric, draws, value),
+        ci_over=BOOTSTRAP[metric],
+        seed=data.seed,
+        selected=list(selected),
+        knn=_knn(data),
+        clips=len(data.labels),
+        skipped=data.extracted.skipped,
+        partial=data.extracted.partial,
+        warnings=left_out(task, len(data.extracted.skipped)) + _all_equal(data) + warnings,
+        fingerprint=model.fingerprint,
+        task_fingerprint=task_fingerprint(task),
+        settings={"clip_seconds": CLIP_SECONDS, **settings},
+        calibration={
+            "temperature": _temperature(data, kept.validated, range(len(kept.validated))),
+            "expected_calibration_error_before": expected_calibration_error(everything, truth),
+            "expected_calibration_error_after": expected_calibration_error(calibrated, truth),
+        },
+        **computed(described(data.labels.device), "float32"),
+        **about,
+    )
+    tested = np.concatenate([data.extracted.rows[test] for test in splits.test.T])
+    return Probe(result, data, learning, kept, tested, everything, calibrated)
+
+
+def _all_equal(data: ProbeData) -> list[str]:
+    if not all_equal(data.features):
+        return []
+    return [
+        "All embeddings are equal, so the result is chance: the encoder ignores its input, or the recordings "
+        "are all the same to it (silence, one recording under many names)."
+    ]
+
+
+def _temperature(data: ProbeData, heads: Sequence[Sequence[Head]], folds: Iterable[int]) -> float:
+    """Fitted on the validation clips of these folds, each with the head of its hold-out."""
+    pairs = [
+        (head, data.splits.holdouts[:, fold, i])
+        for fold, of_fold in zip(folds, heads, strict=True)
+        for i, head in enumerate(of_fold)
+    ]
+    logits = torch.cat([data.logits(head, valid) for head, valid in pairs])
+    return fit_temperature(logits, torch.cat([data.labels_of(valid) for _, valid in pairs]))
+
+
+def _knn(data: ProbeData) -> dict[str, Any]:
+    """The mean over folds of nearest neighbours among the training and held-out clips."""
+    values = []
+    for train, test in zip(data.splits.train_and_valid.T, data.splits.test.T, strict=True):
+        rows, asked = data.index(train), select(data.features, data.index(test))
+        scores = knn_scores(select(data.features, rows), data.labels[rows], asked, data.classes)
+        values.append(float(score(data.task.metric, scores.cpu(), data.labels_of(test))))
+    return {"value": float(np.mean(values)), "k": NEIGHBOURS, "distance": "cosine of the plain features"}
