@@ -2,10 +2,12 @@
 
 import io
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import boxes
 import numpy as np
 import soundfile
 
@@ -24,14 +26,29 @@ class Kind:
     container: str  # libsndfile's format (capitals) or FFmpeg's muxer
     rates: tuple[int, ...] = RATES
     copy_from: tuple[str, str] | None = None  # the kind (container, codec) whose packets are copied
+    change: Callable[[bytes], bytes] | None = None  # what other programs do differently
 
     @property
     def name(self) -> str:
-        return f"{self.container}-{self.codec}"
+        return f"{self.container}-{self.codec}" + (f"-{self.change.__name__}" if self.change else "")
 
 
 def _many(container: str, ending: str, codecs: str, rates: tuple[int, ...] = RATES) -> list[Kind]:
     return [Kind(ending, codec, container, rates) for codec in codecs.split()]
+
+
+def gaps(content: bytes) -> bytes:
+    """Matroska with the stamps of a browser's recorder: late now and then, and later after each pause."""
+    result = io.BytesIO()
+    with av.open(io.BytesIO(content)) as old, av.open(result, "w", format="webm") as new:
+        stream = new.add_stream_from_template(old.streams.audio[0])
+        for number, packet in enumerate(old.demux(old.streams.audio[0])):
+            if packet.dts is not None:
+                late = number % 3 + (3000 if number > 200 else 0) + (80 if number > 400 else 0)  # ms
+                packet.pts = packet.dts = packet.pts + late
+                packet.stream = stream
+                new.mux(packet)
+    return result.getvalue()
 
 
 PCM = "PCM_16 PCM_24 PCM_32 FLOAT DOUBLE ULAW ALAW"
@@ -104,6 +121,8 @@ KINDS = {
         Kind("mka", "vorbis", "matroska", RATES, ("OGG", "VORBIS")),
         Kind("m4a", "aac-copied", "mp4", RATES, ("matroska", "aac")),
         Kind("gsm", "gsm", "gsm", (8000,)),
+        *[Kind("m4a", "aac", "mp4", (16000, 44100), change=writer) for writer in boxes.WRITERS],
+        Kind("webm", "libopus", "webm", (48000,), change=gaps),
     ]
 }
 
@@ -133,6 +152,8 @@ def write(path: Path, kind: Kind, rate: int, samples: np.ndarray, channels: int 
                 file.write(np.repeat(samples[begin : begin + rate, None], channels, axis=1))
     else:
         encode(path, kind.container, kind.codec, rate, samples, channels)
+    if kind.change:
+        path.write_bytes(kind.change(path.read_bytes()))
     return path
 
 

@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import boxes
 import numpy as np
 import pytest
 import soundfile
@@ -115,6 +116,8 @@ def test_an_mp3_that_is_nearly_all_padding(tmp_path):
         ("webm-libopus", 48000),
         ("wav-adpcm_ms", 8000),
         ("amr-libopencore_amrnb", 8000),
+        ("webm-libopus-gaps", 48000),
+        *((name, 44100) for name, kind in KINDS.items() if kind.change in boxes.WRITERS),
     ],
 )
 def test_a_whole_file_is_never_truncated(tmp_path, name, rate):
@@ -122,6 +125,17 @@ def test_a_whole_file_is_never_truncated(tmp_path, name, rate):
         got = whole(made(tmp_path, name, rate, seconds))
         # what an encoder adds, or keeps back: two of its longest frames
         assert len(got) / SAMPLE_RATE == pytest.approx(seconds, abs=2 * 4096 / rate + 0.01)
+
+
+@pytest.mark.parametrize("writer", boxes.WRITERS)
+def test_mp4_of_other_writers_is_read_exactly(tmp_path, writer):
+    """As FFmpeg's own file, but for what is left out at the start."""
+    path = made(tmp_path, "mp4-aac", SAMPLE_RATE, 4.0)
+    expected, got = audio.read(path), whole(changed(path, writer(path.read_bytes())))
+    start = {boxes.long_start: 2112 - 1024, boxes.no_start: -1024}.get(writer, 0)
+    assert len(expected) - start <= len(got) < len(expected) - start + 1024
+    same = slice(2048 - start, len(expected) - start)
+    np.testing.assert_allclose(got[same], expected[2048:], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["OGG-VORBIS", "OGG-OPUS", "ogg-flac"])
@@ -340,6 +354,19 @@ def test_a_stretch_of_an_mp3_with_a_large_tag_at_its_end(mp3):
     for start in (1.5, 6.0, 11.0):
         begin = round(start * SAMPLE_RATE)
         np.testing.assert_allclose(audio.read(tagged, start, 0.5), expected[begin : begin + 8000], atol=1e-4)
+
+
+@pytest.mark.parametrize("rest", [0, 37, 200])
+@pytest.mark.parametrize(
+    "name", ["adts-aac", "ac3-ac3", "amr-libopencore_amrnb", "mp2-mp2", "latm-aac", "gsm-gsm"]
+)
+def test_half_a_file_without_a_length_is_a_whole_one(tmp_path, name, rest):
+    """Also where it ends inside a frame, as what a recorder leaves that is stopped."""
+    path = made(tmp_path, name, KINDS[name].rates[-1])
+    content = path.read_bytes()
+    got = whole(changed(path, content[: len(content) // 2 + rest]))
+    assert 5.9 * SAMPLE_RATE < len(got) < 6.4 * SAMPLE_RATE
+    np.testing.assert_allclose(got[: 5 * SAMPLE_RATE], audio.read(path)[: 5 * SAMPLE_RATE], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["avi-libmp3lame", "webm-libopus", "asf-wmav2", "tta-tta", "wv-wavpack"])

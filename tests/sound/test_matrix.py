@@ -8,6 +8,7 @@ from kinds import KINDS, sweep, write
 
 from atst.sound import audio
 from atst.sound.audio import SAMPLE_RATE
+from atst.sound.decoders import opened
 
 SECONDS = 62.0
 TOLERANCE = 1e-4  # of full scale; no sample may be in another place
@@ -25,9 +26,23 @@ FEW = {  # one of each way to find a stretch, at rates that are quick
     ("ogg-flac", 8000),
     ("wav-g722", 16000),
     ("ac3-ac3", 44100),
+    ("mp4-aac-uneven_stamps", 16000),
     ("mpeg-mp2", 16000),
     ("wv-wavpack", 8000),
 }
+LONG = [
+    (name, rate)
+    for name in (
+        "WAV-PCM_16",
+        "FLAC-PCM_16",
+        "OGG-VORBIS",
+        "mp3-libmp3lame",
+        "mp2-mp2",
+        "mp4-aac",
+        "mp4-alac",
+    )
+    for rate in (16000, 44100)
+] + [("OGG-OPUS", 48000), ("AIFF-PCM_24", 22050), ("CAF-FLOAT", 8000), ("mp4-aac-uneven_stamps", 44100)]
 ALL = [(name, rate) for name, kind in KINDS.items() for rate in kind.rates]
 
 
@@ -35,19 +50,43 @@ ALL = [(name, rate) for name, kind in KINDS.items() for rate in kind.rates]
     ("name", "rate"), [pytest.param(*one, marks=[] if one in FEW else pytest.mark.full) for one in ALL]
 )
 def test_stretches_and_windows_are_those_of_the_whole(tmp_path, name, rate):
-    kind = KINDS[name]
-    path = write(tmp_path / f"sound.{kind.ending}", kind, rate, sweep(rate, SECONDS))
-    whole = audio.read(path)
+    path, whole = made(tmp_path, name, rate, SECONDS)
     assert abs(len(whole) / SAMPLE_RATE - SECONDS) < 0.3  # some encoders add their delay, or fill a block
     assert is_the_sweep(whole)
     end = len(whole) / SAMPLE_RATE
     places = [(0, 0.5), (0.7, 1.0), (1.9, 0.2), (31.234, 0.5), (59.9, 0.2), (end - 0.2, 0.1), (end - 0.05, 1)]
+    check(path, whole, places)
+    np.testing.assert_array_equal(np.concatenate(list(audio.stream(path, 7.3))), whole)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "rate"), LONG)
+def test_stretches_of_minutes(tmp_path, name, rate):
+    """Of kinds that are sought: a position must not drift with its distance from the start."""
+    path, whole = made(tmp_path, name, rate, 190.0)
+    with opened(path) as source:
+        assert source.exact
+    end = len(whole) / SAMPLE_RATE
+    check(
+        path,
+        whole,
+        [(59.9, 0.2), (119.9, 0.2), (150.123, 6.0), (179.9, 0.2), (end - 2.5, 2.0), (end - 0.1, 1)],
+    )
+
+
+def made(folder: Path, name: str, rate: int, seconds: float) -> tuple[Path, np.ndarray]:
+    """A file of this kind, and all that is read from it."""
+    kind = KINDS[name]
+    path = write(folder / f"sound.{kind.ending}", kind, rate, sweep(rate, seconds))
+    return path, audio.read(path)
+
+
+def check(path: Path, whole: np.ndarray, places: list[tuple[float, float]]) -> None:
+    """Stretches at these places, start and duration in seconds, are those of the whole."""
     for start, duration in places:
         span = whole[round(start * SAMPLE_RATE) : round((start + duration) * SAMPLE_RATE)]
-        np.testing.assert_allclose(
-            audio.read(path, start, duration), span, atol=TOLERANCE, err_msg=f"{start} s"
-        )
-    np.testing.assert_array_equal(np.concatenate(list(audio.stream(path, 7.3))), whole)
+        stretch = audio.read(path, start, duration)
+        np.testing.assert_allclose(stretch, span, atol=TOLERANCE, err_msg=f"{start} s")
 
 
 def is_the_sweep(whole: np.ndarray) -> bool:

@@ -60,50 +60,45 @@ def read(
     `AudioError`, naming the file: missing, not audio, no samples, no such channel, truncated, damaged,
     non-finite samples, `start` not before the end.
     """
-    if not (math.isfinite(start) and start >= 0):
-        raise AudioError(f"{path}: start must be 0 s or later, not {start}")
-    if duration is not None and not (math.isfinite(duration) and duration > 0):
-        raise AudioError(f"{path}: duration must be more than 0 s, not {duration}")
-    first = round(start * SAMPLE_RATE)
-    last = None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
+    first, last = _samples(path, start, duration)
     with opened(path, channel, partial, remarks) as source:
         parts = list(_stretch(source, first, last, levels))
         if not sum(map(len, parts)):
-            end = source.end / source.rate
-            raise AudioError(
-                f"{path}: " + (f"start {start:g} s is beyond its end, {end:g} s" if end else "no samples")
-            )
+            raise _nothing(source, start)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def stream(
     path: Pathlike,
     seconds: float,
+    start: float = 0.0,
+    duration: float | None = None,
     *,
     channel: int | None = None,
     partial: bool = False,
     remarks: list[str] | None = None,
     levels: Levels | None = None,
 ) -> Iterator[np.ndarray]:
-    """Consecutive windows of `seconds`, float32 (n,) at 16 kHz, to the end of the file; the last is shorter.
+    """Consecutive windows of `seconds`, float32 (n,) at 16 kHz, of a file or a stretch; the last is shorter.
 
-    One forward pass, linear in time whatever the format; put together they equal `read(path)`. The other
+    One forward pass, linear in time whatever the format; put together they equal what `read` gives. The other
     arguments and errors are those of `read`; an error comes at the point where it is found.
     """
     if not (math.isfinite(seconds) and seconds > 0):
         raise AudioError(f"{path}: windows must be longer than 0 s, not {seconds}")
     length = max(1, round(seconds * SAMPLE_RATE))
+    first, last = _samples(path, start, duration)
     with opened(path, channel, partial, remarks) as source:
         rest = np.zeros(0, np.float32)
         empty = True
-        for part in _stretch(source, 0, None, levels):
+        for part in _stretch(source, first, last, levels, in_parts=True):
             rest = np.concatenate([rest, part]) if len(rest) else part
             whole = len(rest) // length * length
             for begin in range(0, whole, length):
                 yield rest[begin : begin + length]
             rest, empty = rest[whole:], empty and not len(part)
         if empty:
-            raise AudioError(f"{path}: no samples")
+            raise _nothing(source, start)
         if len(rest):
             yield rest
 
@@ -132,8 +127,25 @@ def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     return np.concatenate(list(_resampled(iter([mono]), int(sample_rate))))
 
 
+def _samples(path: Pathlike, start: float, duration: float | None) -> tuple[int, int | None]:
+    """The first sample of a stretch and that after the last one, at 16 kHz."""
+    if not (math.isfinite(start) and start >= 0):
+        raise AudioError(f"{path}: start must be 0 s or later, not {start}")
+    if duration is not None and not (math.isfinite(duration) and duration > 0):
+        raise AudioError(f"{path}: duration must be more than 0 s, not {duration}")
+    first = round(start * SAMPLE_RATE)
+    return first, None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
+
+
+def _nothing(source: Source, start: float) -> AudioError:
+    """Why there is no sound from `start` on, in a file that was read to its end."""
+    end = source.end / source.rate
+    what = f"start {start:g} s is beyond its end, {end:g} s" if end else "no samples"
+    return AudioError(f"{source.path}: {what}")
+
+
 def _stretch(
-    source: Source, first: int, last: int | None, levels: Levels | None = None
+    source: Source, first: int, last: int | None, levels: Levels | None = None, in_parts: bool = False
 ) -> Iterator[np.ndarray]:
     """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source, part by part.
 
@@ -150,7 +162,8 @@ def _stretch(
     if levels is not None:
         resampled = levels.kept_of(_resampled(levels.of(blocks, source.rate), source.rate), SAMPLE_RATE)
     else:
-        resampled = _resampled(blocks, source.rate) if last is None else _at_once(blocks, source.rate)
+        at_once = last is not None and not in_parts
+        resampled = _at_once(blocks, source.rate) if at_once else _resampled(blocks, source.rate)
     for part in resampled:
         stop = len(part) if last is None else max(0, min(len(part), last - at))
         piece = part[max(0, first - at) : stop]

@@ -118,23 +118,17 @@ def _stretch(
     **how: Any,
 ) -> Iterator[Samples]:
     """Consecutive windows of `seconds` of a file, or of its stretch that the table at `where` asks for."""
-    if start == 0 and end is None:
-        yield from audio.stream(path, seconds, remarks=notes.remarks, levels=notes.levels, **how)
-        return
-    at = start
-    while end is None or end - at > ROUNDING / 100:
-        wanted = seconds if end is None else min(seconds, end - at)
-        try:
-            waveform = audio.read(path, at, wanted, remarks=notes.remarks, levels=notes.levels, **how)
-        except AudioError as error:
-            if at > start and at >= audio.info(path).seconds - ROUNDING / 100:
-                break
-            raise AudioError(f"{error} ({where})") from None
-        yield waveform
-        at += wanted
-        if len(waveform) < round(wanted * audio.SAMPLE_RATE) - 1:
-            at += len(waveform) / audio.SAMPLE_RATE - wanted
-            break
+    count = 0
+    length = None if end is None else end - start
+    try:
+        for window in audio.stream(
+            path, seconds, start, length, remarks=notes.remarks, levels=notes.levels, **how
+        ):
+            yield window
+            count += len(window)
+    except AudioError as error:
+        raise (AudioError(f"{error} ({where})") if start or end is not None else error) from None
+    at = start + count / audio.SAMPLE_RATE
     if end is not None and end - at >= ROUNDING and not notes.remarks:
         raise AudioError(f"{path}: end {end:g} s is beyond its end, {at:.2f} s ({where})")
     if end is not None and end - at > ROUNDING / 100:
