@@ -1,6 +1,7 @@
 """What a user of the command line sees: exit codes, one line for a mistake, quick help."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,13 @@ def test_a_process_prints_one_line_and_no_traceback():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "atst: error: no-such-folder: no such file or folder\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["check", "embed", "probe", "predict", "pretrain", "finetune", "evaluate"]
+)
+def test_what_takes_long_can_be_quiet(run, command):
+    assert re.search(r"--quiet\s+-q|-q\s+--quiet", run(command, "--help")[1])
 
 
 def test_version(run):

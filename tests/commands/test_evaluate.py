@@ -50,6 +50,14 @@ def test_one_table_of_models_and_tasks_measured_once(tmp_path, labelled, capsys)
     assert "log-mel on two | tones: paper" not in capsys.readouterr().err
 
 
+def test_a_quiet_one_prints_the_table_alone(tmp_path, labelled, capsys):
+    text = f"models: [logmel]\ntasks: {{tones: {labelled}/meta.csv}}"
+    evaluate(plan(tmp_path, text), out=tmp_path / "out", cache=False, quiet=True)
+    out, err = capsys.readouterr()
+    assert "tones" in out
+    assert err == ""
+
+
 def test_clips_that_are_skipped_are_said_each_time(tmp_path, labelled, capsys):
     meta = labelled / "damaged.csv"
     (labelled / "damaged.wav").write_bytes(b"RIFF")

@@ -46,6 +46,14 @@ def test_names_that_are_not_utf8(sounds):
         assert [row[0] for row in csv.reader(file)] == ["path", str(sounds / r"\udce9.wav")]
 
 
+def test_a_quiet_run_says_what_came_of_it(sounds, capsys):
+    (sounds / "broken.wav").write_bytes(b"broken")
+    atst.pretrain([sounds], out=sounds.parent / "run", quiet=True, **OPTIONS)
+    left_out, done = capsys.readouterr().err.splitlines()
+    assert left_out.startswith("1 files left out")
+    assert done.startswith("done: 2 steps")
+
+
 def test_paths_may_be_text(sounds):
     out = str(sounds.parent / "run")
     assert atst.pretrain(str(sounds), out=out, **OPTIONS).steps == 2

@@ -68,6 +68,14 @@ def test_a_separable_task_is_learned_and_files_are_left(table, whole):
     assert len(rows) == 11
 
 
+def test_a_quiet_one_says_what_came_of_it(table, tmp_path, capsys):
+    run(table, tmp_path / "quiet", "max_epochs=2", quiet=True)
+    out, err = capsys.readouterr()
+    assert "meta.csv: accuracy " in out
+    assert err.splitlines()[-1] == "40 of 40 clips done"
+    assert all(line.startswith("warning: ") for line in err.splitlines()[:-1])
+
+
 def test_the_saved_classifier_predicts_what_was_tested(table, whole):
     _, out = whole
     classifier = atst.load_classifier(out)

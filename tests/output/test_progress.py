@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from atst.output import progress
-from atst.output.progress import clock, track
+from atst.output.progress import Display, Progress, clock, track
 
 
 class Terminal(io.StringIO):
@@ -40,6 +40,18 @@ def test_without_a_length_only_the_count_is_shown(capsys):
 def test_nothing_to_do_says_nothing(capsys):
     assert list(track([], "reading")) == []
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_a_quiet_display_shows_warnings_alone(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream())
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.0)
+    with progress.quiet(), Display("training") as display:
+        assert not display.due
+        display.show(Progress(1, 2, "step 1/2"))
+        display.say("expected: 2:00")
+        display.warn("the loss is odd")
+    assert sys.stderr.getvalue() == "warning: the loss is odd\n"
 
 
 def test_a_terminal_gets_a_bar(monkeypatch):

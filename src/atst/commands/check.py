@@ -4,10 +4,9 @@ import csv
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
+from atst.commands._options import Quiet
 from atst.errors import AudioError
 from atst.output import progress
 from atst.output.atomic import new_file
@@ -26,7 +25,7 @@ def check(
     *,
     out: Path | str | None = None,
     channel: int | str = "mean",
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
 ) -> list[Surveyed]:
     """Say what is in a collection of sound, before hours of work on it.
 

@@ -7,14 +7,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from atst import __version__
+from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
 from atst.model.audio_model import AudioModel
 from atst.model.embedder import Embedder
@@ -44,14 +44,14 @@ def embed(
     *,
     model: str | Path,
     out: Path | str,
-    frames: Annotated[bool, Parameter(negative="")] = False,
+    frames: Flag = False,
     layers: int = 1,
     pooling: Literal["mean", "published"] = "mean",
     channel: int | str = "mean",
-    partial: Annotated[bool, Parameter(negative="")] = False,
+    partial: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     batch_size: int = 32,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Turn recordings into embeddings: one row a recording, in a Parquet or npz file.
 

@@ -5,10 +5,9 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from cyclopts import Parameter
-
+from atst.commands._options import Flag, Quiet
 from atst.commands.finetune import MAY_CHANGE, finetune
 from atst.errors import TrainingError, UsageError
 from atst.evaluation.cells import RESULTS, Bench, Finetuning, matching
@@ -16,6 +15,7 @@ from atst.evaluation.cross import Crossed, measure, show
 from atst.evaluation.plan import Cell, Plan, read_plan
 from atst.evaluation.table import Row, table_markdown
 from atst.finetuning import recipe as recipes
+from atst.output import progress
 from atst.output.text import writable
 from atst.tasks import Task
 from atst.training.launch import check_processes, hold, stopped
@@ -29,9 +29,10 @@ def evaluate(
     /,
     *,
     out: Path | str,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Flag = False,
     device: DEVICES = "auto",
     cache: bool = True,
+    quiet: Quiet = False,
 ) -> list[Row]:
     """Probe and fine-tune several models on several tasks and put all figures into one table.
 
@@ -61,6 +62,7 @@ def evaluate(
         dry_run: Measure nothing; print all combinations and which of them are done.
         device: Where to compute.
         cache: Keep features on disk and read them back.
+        quiet: Show no progress.
 
     Returns:
         The rows of the table.
@@ -73,7 +75,7 @@ def evaluate(
         return _finished(show(bench))
     check_processes()
     try:
-        with hold(bench.out):
+        with hold(bench.out), progress.quiet(quiet):
             table = measure(bench, tuned)
     except KeyboardInterrupt:
         raise stopped("The same command goes on where it stopped.") from None

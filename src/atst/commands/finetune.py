@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from cyclopts import Parameter
 
+from atst.commands._options import Flag, Quiet
 from atst.errors import TrainingError, UsageError
 from atst.finetuning import recipe as recipes
 from atst.finetuning import run as runs
@@ -36,7 +37,6 @@ from atst.training.recipe import shorthand
 from atst.training.start import check_folder, check_same
 
 MAY_CHANGE = ("workers", "checkpoint_minutes")  # recipe keys that do not touch the result
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def finetune(
@@ -58,7 +58,7 @@ def finetune(
     seed: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     devices: int = 1,
-    quiet: Flag = False,
+    quiet: Quiet = False,
 ) -> FinetuneResult | None:
     """Train an encoder and a classifier on a labelled task, and test them once.
 
@@ -93,14 +93,14 @@ def finetune(
         seed: The same as --set seed=N.
         device: Where to train.
         devices: How many devices of that kind, a process each; under SLURM as many tasks, started by srun.
-        quiet: Show no progress while clips are read.
+        quiet: Show no progress: only warnings, and what came of it.
 
     Returns:
         The result, as results.json has it.
     """
     folder = Path(out)
     check_processes(devices)
-    with hold(folder):
+    with hold(folder), progress.quiet(quiet):
         check_folder(folder, resume)
         heard = channel_number(channel)
         labelled = load_task(task, data).heard(heard, partial)
@@ -134,10 +134,9 @@ def finetune(
         if is_first_process():
             _write_start(folder, recipe, about)
             computing = resources(recipe.precision, recipe.workers, devices)
-            print(f"fine-tuning on {labelled.name}: {computing}", file=sys.stderr, flush=True)
+            progress.say(f"fine-tuning on {labelled.name}: {computing}")
         job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few_shot)
-        with progress.quiet(quiet):
-            return _run(job, chosen, fold, resume)
+        return _run(job, chosen, fold, resume)
 
 
 def _run(job: Job, protocol: str, fold: int | None, resume: bool) -> FinetuneResult | None:

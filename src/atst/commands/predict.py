@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from atst import __version__
+from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
 from atst.events.predictions import audacity_file, raven_file
 from atst.model.classifier import Classifier, load_classifier
@@ -81,10 +81,10 @@ def predict(
     top: int | None = None,
     threshold: float | None = None,
     channel: int | str = "mean",
-    partial: Annotated[bool, Parameter(negative="")] = False,
+    partial: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     batch_size: int = 32,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Label recordings with a classifier that `atst probe` or `atst finetune` has trained.
 

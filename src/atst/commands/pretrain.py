@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from atst.commands._options import Flag, Quiet
 from atst.corpus import Corpus, open_corpus
 from atst.errors import TrainingError, UsageError
 from atst.model import load as models
@@ -32,7 +33,6 @@ from atst.training.start import check_folder, check_same
 
 MAY_CHANGE = ("workers", "keep_checkpoints")  # recipe keys that do not touch the result
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def pretrain(
@@ -51,7 +51,7 @@ def pretrain(
     seed: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     devices: int = 1,
-    quiet: Flag = False,
+    quiet: Quiet = False,
 ) -> runs.Run:
     """Train an encoder on unlabelled sound.
 
@@ -78,23 +78,22 @@ def pretrain(
         seed: The same as --set seed=N.
         device: Where to train.
         devices: How many devices of that kind, a process each; under SLURM as many tasks, started by srun.
-        quiet: Show no progress while files are looked for.
+        quiet: Show no progress: only warnings, and what came of it.
 
     Returns:
         The run's folder, the steps done, whether it stopped early, and how many clips were unreadable.
     """
     out = Path(out)
     check_processes(devices)
-    with hold(out):
+    with hold(out), progress.quiet(quiet or not is_first_process()):
         plan = _plan(recipe, [*overrides, *shorthand(workers=workers, seed=seed)], out, resume)
         where = resolve(device)
         start = None if init is None else _initial(init, plan)
         watcher = None if watch is None else _watcher(watch, watch_data)
-        with progress.quiet(quiet or not is_first_process()):
-            corpus = _open(sources, plan, channel_number(channel))
+        corpus = _open(sources, plan, channel_number(channel))
         resumed = resume and (out / "recipe.yaml").is_file()
         plan = precision.settle(plan, SIZES[plan.size][0], where, out, resumed)
-        _say(_outline(plan, corpus, devices))
+        progress.say(_outline(plan, corpus, devices))
         result = _train(runs.Job(plan, corpus, out, where, devices, watcher), resume, start)
     if result.stopped and result.steps < plan.max_steps:
         raise stopped(f"Saved at step {result.steps}; the same command with --resume goes on.")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from atst.commands._options import Flag, Quiet
 from atst.errors import UsageError
 from atst.evaluation.few_shot import SEEDS, few_shot_probe
 from atst.evaluation.hear import hear_probe
@@ -35,9 +36,9 @@ def probe(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     seed: int = 0,
     channel: int | str = "mean",
-    partial: Annotated[bool, Parameter(negative="")] = False,
+    partial: Flag = False,
     cache: bool = True,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Quiet = False,
 ) -> ProbeResult:
     """Measure how well a linear classifier, or a shallow network, does on a model's frozen features.
 
@@ -93,9 +94,9 @@ def probe(
     few_shot = _few_shot(shots, fraction, seeds)
     if protocol == "hear" and few_shot is not None:
         raise UsageError("--shots and --fraction go with --protocol paper: HEAR has no few-shot setting.")
-    labelled = load_task(task, data, seed=seed).heard(channel_number(channel), partial)
-    encoder = models.load(model, device=device, seed=seed)
     with progress.quiet(quiet):
+        labelled = load_task(task, data, seed=seed).heard(channel_number(channel), partial)
+        encoder = models.load(model, device=device, seed=seed)
         if protocol == "hear":
             finished = hear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
         elif few_shot is None:

@@ -1,6 +1,5 @@
 """All cells of a plan, measured one after the other, or shown as they are."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from atst.errors import AtstError
 from atst.evaluation.cells import Bench
 from atst.evaluation.plan import Cell
 from atst.evaluation.table import Row, finetuned_row, measured_rows, published_rows, write_table
+from atst.output.progress import say
 from atst.output.text import print_table, writable
 from atst.scoring.clips import task_fingerprint
 
@@ -90,7 +90,7 @@ def _measured(bench: Bench, title: str, cells: list[Cell], table: Crossed) -> li
         try:
             result = bench.stored(cell)
             if result is None:
-                print(f"{place} of {len(cells)}: {writable(str(cell))}", file=sys.stderr, flush=True)
+                say(f"{place} of {len(cells)}: {writable(str(cell))}")
                 result = bench.measure(cell)
         except Exception as error:  # whatever happens to one, the rest of the plan goes on
             table.fail(cell, error)

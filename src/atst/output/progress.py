@@ -119,18 +119,20 @@ def _say_over(text: str, end: str = "") -> None:
 class Display:
     """Shows on stderr how far some work is: a bar on a terminal, else a line now and then.
 
-    `first` is what was done before it began, in work that was resumed. To be used as a context.
+    `first` is what was done before it began, in work that was resumed. To be used as a context. Where it is
+    to be quiet only warnings are shown.
     """
 
     def __init__(self, description: str, first: float = 0) -> None:
         self.description, self.first = description, first
         self.bar: Bar | None = None
         self.begin = self.next_line = 0.0
+        self.shown = _shown.get()
 
     def __enter__(self) -> Self:
         self.begin = time.monotonic()
         self.next_line = self.begin + min(FIRST_SECONDS, LINE_SECONDS)
-        if sys.stderr.isatty():
+        if self.shown and sys.stderr.isatty():
             self.bar = Bar(
                 TextColumn("{task.description}", markup=False),  # a file's name may hold [brackets]
                 BarColumn(),
@@ -151,7 +153,7 @@ class Display:
     @property
     def due(self) -> bool:
         """Whether something is to be shown again."""
-        return self.bar is not None or time.monotonic() >= self.next_line
+        return self.shown and (self.bar is not None or time.monotonic() >= self.next_line)
 
     def show(self, state: Progress) -> None:
         """Show how much is done, the time that it took and, if the total is known, the time left."""
@@ -167,6 +169,14 @@ class Display:
 
     def say(self, text: str) -> None:
         """A line that does not disturb the bar."""
+        if self.shown:
+            self._print(text)
+
+    def warn(self, text: str) -> None:
+        """The same of a warning, which is always shown."""
+        self._print(f"warning: {text}")
+
+    def _print(self, text: str) -> None:
         if self.bar is not None:
             self.bar.console.print(text, markup=False, highlight=False)
         else:

@@ -118,7 +118,7 @@ class RunLog(lightning.Callback):
         for row in rows:
             warning = self.health.update(row["output_std_student"], row.get("rank_student"))
             if warning:
-                self.display.say(f"warning: step {row['step']}: {warning}")
+                self.display.warn(f"step {row['step']}: {warning}")
             for key, value in row.items():
                 if key != "step":
                     self.tensorboard.add_scalar(key, value, row["step"])

@@ -1,12 +1,11 @@
 """How loud sound is, and how much of it lies above what 16 kHz can hold."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from atst.output.progress import say
 
 FULL = 0.999  # of full scale; samples beyond it are clipped if there are many
 MANY = 1e-4  # share of the samples
@@ -64,9 +63,11 @@ def say_high(shares: Sequence[float]) -> None:
     """Say how many recordings have most of their energy above 8 kHz, if there are any."""
     count = sum(share > HIGH for share in shares)
     if count:
-        say(
+        print(
             f"{count / len(shares):.0%} of {len(shares):,} recordings have most of their energy above 8 kHz, "
-            "which is not heard at 16 kHz (docs/formats.md)"
+            "which is not heard at 16 kHz (docs/formats.md)",
+            file=sys.stderr,
+            flush=True,
         )
 
 
