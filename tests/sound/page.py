@@ -120,8 +120,8 @@ need their names, since little in such a file says what it is.
   follows in its place: the frame, or the page or cluster that is missing, is silence of its length.
 - Without `--partial` cut and damaged files are listed and skipped. Stretches show only the damage inside
   them: read whole files to be sure (`atst check`).
-- The checksums of FLAC's frames and of Ogg's pages are compared. Whether a frame of PCM, ALAC or WavPack was changed
-  in place, nothing tells.
+- The checksums of Ogg's pages and of the frames of FLAC files are compared. Whether a frame of PCM, ALAC, WavPack or
+  of FLAC in Matroska and MP4 was changed in place, nothing tells.
 - Ogg, FLAC and MP3 files that were joined end to end (`cat a.ogg b.ogg`, radio recorders) are read to the end of the
   last one. All must have one sample rate.
 

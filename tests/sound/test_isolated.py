@@ -60,6 +60,44 @@ def test_relative_paths(sounds, monkeypatch, tmp_path):
         isolated.read("a.wav")
 
 
+def test_relative_paths_of_a_folder_that_is_gone(sounds, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert len(isolated.read("a.wav")) == 16000
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(AudioError, match=r"^a\.wav: no such file"):
+        isolated.read("a.wav")
+    monkeypatch.chdir(tmp_path)
+    assert len(isolated.read("a.wav")) == 16000
+
+
+def test_what_is_given_up_is_a_file_and_not_a_name(sounds, monkeypatch, tmp_path):
+    """Files of one name in two folders, the first of which its decoder does not survive."""
+    stub = """
+import os
+from atst.sound import audio
+first = audio.opened
+def odd(path, *rest):
+    os.getcwd().endswith("bad") and os._exit(3)
+    return first(path, *rest)
+audio.opened = odd
+"""
+    start = isolated.START.replace("from atst.sound.decoding", stub + "from atst.sound.decoding")
+    monkeypatch.setattr(isolated, "START", start)
+    decoder = Decoder()
+    (tmp_path / "bad").mkdir()
+    monkeypatch.chdir(tmp_path / "bad")
+    for _ in range(2):
+        with pytest.raises(AudioError, match=r"^a\.wav: its decoder crashed"):
+            list(decoder.ask(Request("read", "a.wav")))
+    monkeypatch.chdir(tmp_path)
+    (reply,) = decoder.ask(Request("read", "a.wav"))
+    assert len(reply.waveform) == 16000
+    decoder.stop()
+
+
 @pytest.mark.parametrize("kind", REASONS)
 def test_a_file_that_its_decoder_does_not_survive(odd_decoder, sounds, kind):
     odd = next(path for path in odd_decoder if path.stem == kind)

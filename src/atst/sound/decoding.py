@@ -59,8 +59,10 @@ def serve(channel: int, shared: int | None = None) -> None:
 
 def _answer(connection: Connection, memory: Samples, request: dict[str, Any]) -> None:
     """Send the replies to a request, each when the next is there: the last one is known to be the last."""
-    if request["folder"]:  # what relative paths are relative to
-        os.chdir(request["folder"])
+    try:
+        os.chdir(request["folder"] or os.sep)  # what relative paths are relative to
+    except OSError:  # they lead nowhere, and must not lead to what this process was started among
+        os.chdir(os.sep)
     notes = Notes()
     replies = WORK[request["what"]](request["path"], notes, **request["arguments"])
     reply, first = _step(replies, request), True

@@ -109,7 +109,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self.given_up: dict[str, str] = {}  # files that ended the process twice, and how
+        self.given_up: dict[tuple[str | None, str], str] = {}  # what ended it twice, and how
         self.process: subprocess.Popen[bytes] | None = None
         self.closed = False
         self._start()
@@ -119,9 +119,9 @@ class Decoder:
 
         A file that ends the process is tried once more by a new one, and never a third time.
         """
-        if request.path in self.given_up:
-            raise AudioError(f"{request.path}: {self.given_up[request.path]}")
-        given = 0
+        given, key = 0, (_here(), request.path)
+        if key in self.given_up:
+            raise AudioError(f"{request.path}: {self.given_up[key]}")
         for last in (False, True):
             try:
                 for number, reply in enumerate(self._try(request)):
@@ -131,7 +131,7 @@ class Decoder:
                 return
             except _Ended as end:
                 if last or self.closed:
-                    self.given_up[request.path] = str(end)
+                    self.given_up[key] = str(end)
                     raise AudioError(f"{request.path}: {end}") from None
 
     def stop(self) -> None:
