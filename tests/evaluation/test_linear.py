@@ -174,10 +174,10 @@ def test_an_interrupted_probe_leaves_no_results(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     probe = run(tone_task())
-    for step in ("Classifier", "write_predictions"):
+    for step in ("atst.model.classifier.Classifier.save", "atst.evaluation.report.write_predictions"):
         write_probe(probe, SpectrumModel(), tmp_path)  # an earlier one
         with monkeypatch.context() as patch:
-            patch.setattr(f"atst.evaluation.report.{step}", interrupted)
+            patch.setattr(step, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 write_probe(probe, SpectrumModel(), tmp_path)
         assert not (tmp_path / "results.json").exists()

@@ -18,7 +18,6 @@ from atst.evaluation.lazy import all_equal
 from atst.evaluation.mlp import EVERY, Search, Trained
 from atst.evaluation.result import Probe, ProbeResult
 from atst.evaluation.sweep import Sweep
-from atst.model.classifier import Classifier
 from atst.model.embedder import Embedder
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
@@ -56,15 +55,8 @@ def write_probe(probe: Probe, model: Embedder, folder: str | Path, *, brief: boo
     folder, result, task = Path(folder), probe.result, probe.data.task
     for name in ("report.html", "results.json"):
         (folder / name).unlink(missing_ok=True)
-    classifier = Classifier(
-        encoder=model,
-        head=probe.kept.head,
-        labels=task.label_names,
-        multi_label=task.multi_label,
-        features={"layers": result.layers, "pooling": result.pooling, **result.settings},
-        temperature=result.calibration["temperature"],
-    )
     if not brief:
+        classifier = result.as_classifier(model, probe.kept.head, task)
         classifier.save(folder / "model", result.task, probe.kept.trained_on)
     write_predictions(task, probe.tested, probe.calibrated, folder / "predictions.csv")
     with new_file(folder / "results.json") as temporary:  # whoever finds it takes all numbers to be there
@@ -78,6 +70,11 @@ def _report(probe: Probe, path: Path, brief: bool) -> None:
     grid = f"{len(result.tried)} points of the grid were tried. Layers, learning rate, initialisation"
     searched = grid if result.tried else "Learning rate"
     selection = f"{searched} and epoch were selected on: {result.selected_on}."
+    values = probe.data.features.shape[1]
+    settings = {
+        "features": f"{values} values: {result.layers} blocks, pooling {result.pooling}",
+        "classifier": f"{result.classifier}; kept: trained on {probe.kept.trained_on}",
+    }
     header = ["seed", result.metric, "nearest neighbours"]
     draws = [[run.seed, _text(run.value), _text(run.knn)] for run in result.seeds]
     sections = [
@@ -87,8 +84,7 @@ def _report(probe: Probe, path: Path, brief: bool) -> None:
         Section("Learning", [_learning(probe.learning, result)]),
         Section("Classes", class_parts(task, probe.tested, probe.logits)),
         *([] if brief else [Section("Map of the embeddings", [_map(probe)])]),
-        Section("Settings", [_settings(probe)]),
-        *([Section("Skipped clips", [Table(["clip", "reason"], result.skipped)])] if result.skipped else []),
+        *result.last_sections(task, settings),
     ]
     kind = "Linear probe" if result.protocol == "paper" else "HEAR's protocol"
     write_report(path, f"{kind}: {result.model} on {result.task}", sections)
@@ -230,18 +226,3 @@ def layout(features: Tensor) -> NDArray[np.float32]:
         return np.pad(scaled, ((0, 0), (0, 2)))[:, :2]
     perplexity = min(30, (len(scaled) - 1) / 3)
     return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(scaled)
-
-
-def _settings(probe: Probe) -> Table:
-    result, values = probe.result, probe.data.features.shape[1]
-    rows = [
-        ["task", f"{result.task}. {probe.data.task.about}".strip(". ")],
-        ["model", f"{result.model} ({result.fingerprint})"],
-        ["features", f"{values} values: {result.layers} blocks, pooling {result.pooling}"],
-        ["classifier", f"{result.classifier}; kept: trained on {probe.kept.trained_on}"],
-        ["seed", str(result.seed)],
-        ["computed on", result.computed_on],
-        *[[key.replace("_", " "), f"{value:.4g}"] for key, value in result.calibration.items()],
-        *[[key.replace("_", " "), str(value)] for key, value in result.settings.items()],
-    ]
-    return Table(["", ""], rows)

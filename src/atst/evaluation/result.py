@@ -20,8 +20,8 @@ from atst.model.device import described
 from atst.model.embedder import Embedder
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
 from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint
-from atst.scoring.computed import Computed, computed
 from atst.scoring.metrics import BOOTSTRAP, bootstrap_interval, bootstrap_values, score
+from atst.scoring.result import Result, computed
 
 
 @dataclass
@@ -60,36 +60,17 @@ class SeedResult:
     selected: list[Selection]
 
 
-@dataclass
-class ProbeResult(Computed):
-    """The result of a probe; metrics are in 0..1."""
+@dataclass(kw_only=True)
+class ProbeResult(Result):
+    """The result of a probe."""
 
-    task: str
-    model: str
-    protocol: str
-    pooling: str
-    layers: int
-    metric: str
-    value: float  # on the test clips; with folds the mean over them
-    ci: tuple[float, float]  # 95% interval over what `ci_over` says
-    seed: int
-    selected_on: str  # description of the validation clips, and of what was trained after the selection
     learning_rates: list[float]  # swept
     selected: list[Selection]  # one for each fold
     knn: dict[str, Any]
-    clips: int
-    skipped: list[tuple[str, str]]  # (clip, reason)
-    warnings: list[str]
-    fingerprint: str  # of the model
-    task_fingerprint: str
-    settings: dict[str, Any]
-    calibration: dict[str, float]  # the kept head's temperature; errors of the tested ones
     classifier: str = "linear"  # or what else was trained on the features
     tried: list[Tried] = field(default_factory=list)  # where more than learning rates were searched
-    ci_over: str = "test clips"
-    trained_on: str = "all training clips"  # or the number of labels
+    ci_over: str = "test clips"  # what the interval is over
     seeds: list[SeedResult] = field(default_factory=list)  # with few labels; `selected` is of the first
-    partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
 
     @property
     def description(self) -> str:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from atst.finetuning.result import FinetuneResult, Selection
 from atst.finetuning.run import Finetuned
-from atst.model.classifier import Classifier, Head
+from atst.model.classifier import Head
 from atst.output.atomic import new_file
 from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
 from atst.output.skipped import with_partial, write_errors
@@ -49,32 +49,24 @@ def write_classifier(finetuned: Finetuned, folder: Path) -> None:
         "fine-tuned on": result.task,
         "fine-tuned from": result.model,
     }
-    Classifier(
-        encoder=network.model,
-        head=Head([network.folded()]),
-        labels=finetuned.task.label_names,
-        multi_label=finetuned.task.multi_label,
-        features={
-            "layers": result.layers,
-            "pooling": result.pooling,
-            "clip_seconds": result.settings["clip_seconds"],
-        },
-        temperature=result.calibration["temperature"],
-    ).save(folder, result.task, result.kept)
+    classifier = result.as_classifier(network.model, Head([network.folded()]), finetuned.task)
+    classifier.save(folder, result.task, result.kept)
 
 
 def _report(finetuned: Finetuned, path: Path) -> None:
     result = finetuned.result
+    settings = {
+        "protocol": f"{result.protocol} (generation: {result.generation})",
+        "labels": result.trained_on,
+        "features": f"last block, pooling {result.pooling}",
+        "classifier": f"kept: trained on {result.kept}",
+    }
     sections = [
         Section("", [_headline(finetuned), *[Alert(text) for text in result.warnings]]),
-        Section(
-            "Epochs", [f"The epoch was chosen on {result.selected_on}.", _choices(result), _curves(finetuned)]
-        ),
+        Section("Epochs", [f"Selected on: {result.selected_on}.", _choices(result), _curves(finetuned)]),
         Section("Classes", class_parts(finetuned.task, finetuned.tested, finetuned.logits)),
-        Section("Settings", [_settings(finetuned)]),
+        *result.last_sections(finetuned.task, settings),
     ]
-    if result.skipped:
-        sections.append(Section("Skipped clips", [Table(["clip", "reason"], result.skipped)]))
     write_report(path, f"Fine-tuning: {result.model} on {result.task}", sections)
 
 
@@ -130,18 +122,3 @@ def _curves(finetuned: Finetuned) -> Plot:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     return Plot(figure, CURVES)
-
-
-def _settings(finetuned: Finetuned) -> Table:
-    result = finetuned.result
-    rows = [
-        ["task", f"{result.task}. {finetuned.task.about}".strip(". ")],
-        ["model", f"{result.model} ({result.fingerprint})"],
-        ["protocol", f"{result.protocol} (generation: {result.generation})"],
-        ["computed on", result.computed_on],
-        ["labels", result.trained_on],
-        ["features", f"last block, pooling {result.pooling}"],
-        ["classifier", f"kept: trained on {result.kept}"],
-        *[[key.replace("_", " "), str(value)] for key, value in result.settings.items()],
-    ]
-    return Table(["", ""], rows)

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -15,8 +14,8 @@ from atst.finetuning.recipe import GENERATIONS
 from atst.model.device import described
 from atst.scoring.calibration import expected_calibration_error, fit_temperature
 from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint, unseen
-from atst.scoring.computed import Computed, computed
 from atst.scoring.metrics import bootstrap_interval, bootstrap_values, score
+from atst.scoring.result import Result, computed
 from atst.tasks import Task
 
 LAYERS = 1
@@ -34,32 +33,13 @@ class Selection:
     clips: dict[str, int]  # in train, valid and test
 
 
-@dataclass
-class FinetuneResult(Computed):
-    """A fine-tuning's numbers, as `results.json` holds them; metrics are in 0..1."""
+@dataclass(kw_only=True)
+class FinetuneResult(Result):
+    """The result of a fine-tuning; its settings are the recipe."""
 
-    task: str
-    model: str
-    protocol: str
     generation: str  # of the protocol's code: 2022, 2023 or own
-    pooling: str
-    layers: int
-    metric: str
-    value: float  # on the test clips; with folds the mean over them
-    ci: tuple[float, float]  # 95% bootstrap interval over test clips
-    seed: int
-    selected_on: str  # which epoch is tested, in words
     selected: list[Selection]  # one for each fold
-    calibration: dict[str, float]  # temperature; expected calibration error of test clips before and after it
-    trained_on: str  # how many labels were used at most, in words
-    kept: str  # what the kept model was trained on, in words
-    clips: int
-    skipped: list[tuple[str, str]]  # (clip, reason)
-    warnings: list[str]
-    fingerprint: str  # of the model that was started from
-    task_fingerprint: str
-    settings: dict[str, Any]  # the recipe
-    partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
+    kept: str  # description of what the kept model was trained on
 
 
 def calibrate(task: Task, outcomes: Sequence[Outcome]) -> dict[str, float]:

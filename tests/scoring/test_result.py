@@ -7,7 +7,7 @@ import torch
 
 import atst
 from atst.model.device import described
-from atst.scoring.computed import Computed, command, computed
+from atst.scoring.result import Computed, command, computed
 
 
 @pytest.mark.parametrize(
