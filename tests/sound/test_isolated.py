@@ -126,6 +126,31 @@ def test_a_file_is_tried_again_and_not_for_ever(odd_decoder, sounds, tmp_path, m
     decoder.stop()
 
 
+def test_what_is_left_of_a_file_is_not_taken_for_the_next_one(sounds):
+    everything = audio.read(sounds[1])
+    left = isolated.stream(sounds[1], 60.0)
+    np.testing.assert_array_equal(next(left), everything[:960_000])
+    np.testing.assert_array_equal(isolated.read(sounds[0]), audio.read(sounds[0]))
+    assert isolated.info(sounds[2]) == audio.info(sounds[2])
+    np.testing.assert_array_equal(np.concatenate(list(left)), everything[960_000:])
+    np.testing.assert_array_equal(isolated.read(sounds[0]), audio.read(sounds[0]))
+
+
+def test_a_file_that_was_replaced_is_tried_again(odd_decoder, sounds):
+    decoder = Decoder()
+    odd = next(path for path in odd_decoder if path.stem == "ends")
+    with pytest.raises(AudioError, match="crashed"):
+        list(decoder.ask(Request("read", str(odd))))
+    started = decoder._start
+    calls: list[int] = []
+    decoder._start = lambda: calls.append(1) or started()  # type: ignore[method-assign]
+    odd.write_bytes(sounds[0].read_bytes())
+    with pytest.raises(AudioError, match="crashed"):  # by its name, the stub knows no better
+        list(decoder.ask(Request("read", str(odd))))
+    assert calls
+    decoder.stop()
+
+
 def test_a_pool_gives_everything_in_order(odd_decoder, sounds):
     files = [*sounds, *odd_decoder, *sounds, odd_decoder[0]]
     requests = [Request("stretch", str(path), {"seconds": 60.0}) for path in files]

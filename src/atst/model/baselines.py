@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from atst.errors import UsageError
 from atst.model.frontend import FrontEnd
-from atst.sound import audio
+from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.clips import as_clips, waveform
 
@@ -92,4 +92,4 @@ BASELINES: dict[str, type[_Baseline]] = {"logmel": LogMelBaseline, "opensmile": 
 
 
 def _waveform(clip: Any, sample_rate: int | None) -> NDArray[np.float32]:
-    return audio.read(clip) if isinstance(clip, str | Path) else waveform(clip, sample_rate)
+    return isolated.read(clip) if isinstance(clip, str | Path) else waveform(clip, sample_rate)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atst.errors import AudioError, UsageError
-from atst.sound import audio
+from atst.sound import audio, isolated
 from atst.sound.windows import WINDOW_SECONDS, Waveform, split, without_tail
 
 MOST_CHANNELS = 8  # an array with so few columns is taken for (N, channels), which `embed` does not take
@@ -88,11 +88,11 @@ def cell_waveform(cell: Any) -> Waveform:
         with tempfile.NamedTemporaryFile(suffix=Path(cell.get("path") or "").suffix) as file:
             file.write(cell["bytes"])
             file.flush()
-            return audio.read(file.name)
+            return isolated.read(file.name)
     if cell.get("path") is None:
         keys = ", ".join(map(str, cell)) or "nothing"
         raise AudioError(f"a dictionary of audio has 'array' and 'sampling_rate', not {keys}")
-    return audio.read(cell["path"])
+    return isolated.read(cell["path"])
 
 
 def _check_not_channels(clips: int, samples: int) -> None:
@@ -113,6 +113,6 @@ def _numpy(samples: Tensor) -> NDArray[Any]:
 def windows(clip: Any, sample_rate: int | None) -> Iterator[Waveform]:
     """Consecutive waveforms of at most 60 s at 16 kHz of one clip, read as they are needed."""
     if isinstance(clip, str | Path):
-        yield from without_tail(audio.stream(clip, WINDOW_SECONDS))
+        yield from without_tail(isolated.stream(clip, WINDOW_SECONDS))
     else:
         yield from without_tail(split(waveform(clip, sample_rate)))

@@ -88,7 +88,7 @@ def waveform(
 def stream(
     path: str | os.PathLike[str], seconds: float, remarks: list[str] | None = None, **how: Any
 ) -> Iterator[np.ndarray]:
-    """As `audio.stream`, in this thread's decoding process, which reads nothing else until this has ended.
+    """As `audio.stream`, in this thread's decoding process.
 
     With `start` and `end` (seconds) only that stretch, which the table at `where` asks for.
     """
@@ -109,19 +109,21 @@ class Decoder:
 
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self.given_up: dict[tuple[str | None, str], str] = {}  # what ended it twice, and how
+        self.given_up: dict[tuple[object, ...], str] = {}  # files that ended the process twice, and how
         self.process: subprocess.Popen[bytes] | None = None
         self.closed = False
+        self.busy = False  # with a request whose replies are not all taken
         self._start()
 
     def ask(self, request: Request) -> Iterator[Reply]:
         """The replies to a request. Raises `AudioError`.
 
-        A file that ends the process is tried once more by a new one, and never a third time.
+        A file that ends the process is tried once more by a new one, and as it is never a third time.
         """
-        given, key = 0, (_here(), request.path)
-        if key in self.given_up:
-            raise AudioError(f"{request.path}: {self.given_up[key]}")
+        file = (_here(), request.path, *_state(request.path))
+        if file in self.given_up:
+            raise AudioError(f"{request.path}: {self.given_up[file]}")
+        given = 0
         for last in (False, True):
             try:
                 for number, reply in enumerate(self._try(request)):
@@ -131,7 +133,7 @@ class Decoder:
                 return
             except _Ended as end:
                 if last or self.closed:
-                    self.given_up[key] = str(end)
+                    self.given_up[file] = str(end)
                     raise AudioError(f"{request.path}: {end}") from None
 
     def stop(self) -> None:
@@ -159,32 +161,39 @@ class Decoder:
 
     def _try(self, request: Request) -> Iterator[Reply]:
         """The replies of one process; afterwards it is ready for the next request, or ended."""
+        if self.busy:  # nobody will take what is left of the request before, nor mistake it for this one's
+            self._end()
         if self.process is None:
             self._start()
-        limit = SECONDS + _size(request.path) / BYTES_A_SECOND
+        process, connection = self.process, self.connection
+        assert process is not None
+        limit = SECONDS + _state(request.path)[0] / BYTES_A_SECOND
         text: dict[str, Any] = {"what": request.what, "path": request.path, "arguments": request.arguments}
         text |= {"limit": limit, "folder": _here()}
-        finished = False
+        self.busy, finished = True, False
         try:
             if not self.ready:
                 self._await_start()
-            self.connection.send_bytes(json.dumps(text).encode())
+            connection.send_bytes(json.dumps(text).encode())
             while not finished:
-                message = json.loads(self.connection.recv_bytes())
+                message = json.loads(connection.recv_bytes())
                 finished = message["last"]
+                self.busy = not finished
                 if "error" in message:
                     raise AudioError(message["error"])
                 yield Reply(self._waveform(message["samples"]), message.get("about"), *_notes(message))
                 if not finished:
-                    self.connection.send_bytes(NEXT)
+                    connection.send_bytes(NEXT)
         except (EOFError, OSError):
-            assert self.process is not None
-            raise _Ended(_how(self.process.wait(), limit)) from None
+            raise _Ended(_how(process.wait(), limit)) from None
         finally:
-            if not finished:
-                self.stop()
-                self.connection.close()
-                self.process = None
+            if not finished and self.process is process:
+                self._end()
+
+    def _end(self) -> None:
+        self.stop()
+        self.connection.close()
+        self.process, self.busy = None, False
 
     def _waveform(self, samples: int) -> np.ndarray:
         """What the process left in the memory that it shares, or sends if that is too small."""
@@ -237,11 +246,13 @@ def _here() -> str | None:
         return None
 
 
-def _size(path: str) -> int:
+def _state(path: str) -> tuple[int, int]:
+    """Size of a file in bytes and when it was changed."""
     try:
-        return Path(path).stat().st_size
+        state = Path(path).stat()
     except (OSError, ValueError):
-        return 0
+        return 0, 0
+    return state.st_size, state.st_mtime_ns
 
 
 def _how(code: int, limit: float) -> str:
