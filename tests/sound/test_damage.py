@@ -199,13 +199,27 @@ def test_a_stretch_of_a_damaged_flac_is_right_or_refused(tmp_path, how):
     assert all(3.5 < start < 4.8 for start in refused)
 
 
-def test_the_first_frame_of_a_flac_is_damaged(tmp_path):
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_flac_that_is_damaged_at_its_start(tmp_path, number):
+    """FFmpeg gives the first frames in one packet, with the wrong stamp."""
     path = made(tmp_path, "FLAC-PCM_16", 44100, 4.0)
     content = bytearray(path.read_bytes())
-    first = content.index(b"\xff\xf8")
-    content[first : first + 50] = bytes(50)
+    at = content.index(b"\xff\xf8")
+    begin = content.index(content[at : at + 4] + bytes([number]), at)
+    if number:
+        content[begin + 100 : begin + 100] = b"x"
+    else:
+        content[begin : begin + 50] = bytes(50)
     got = partly(changed(path, content), "damaged")
     np.testing.assert_allclose(got[8000:], audio.read(path)[8000:], atol=1e-4)
+
+
+def test_a_flac_without_its_last_frame(tmp_path):
+    path = made(tmp_path, "FLAC-PCM_16", 44100, 4.0)
+    content = path.read_bytes()
+    last = content.rindex(content[content.index(b"\xff\xf8") :][:2])
+    partly(changed(path, content[:last]), r"its samples end at 3\.\d+ s, not at 4\.00 s")
+    partly(changed(path, content[: last + 50]), r"its samples end at 3\.\d+ s, not at 4\.00 s")
 
 
 def test_flac_files_joined_end_to_end(tmp_path):

@@ -203,6 +203,8 @@ class Container(Source):
         """Report sound that should follow the last sample decoded."""
         claimed = lengths.claimed(self)
         leeway = max(SHORT * self.rate, TOLERANCE * min(self.step, LONGEST))
+        if self.format == "flac":  # counted, not rounded
+            leeway = 0
         end = f"its samples end at {self.end / self.rate:.2f} s"
         if lengths.is_cut(self):
             self.fault(f"truncated, {end}")

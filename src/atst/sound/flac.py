@@ -82,6 +82,12 @@ def before(path: str, found: Stream, sample: int) -> Frame | None:
         return best
 
 
+def number(found: Stream, packet: bytes) -> int | None:
+    """The sample with which the frame that a packet holds begins; None where it holds none."""
+    frame = _frame(packet, found, 0)
+    return frame.sample if frame else None
+
+
 def is_filled(path: str, samples: np.ndarray, begin: int) -> bool:
     """Whether some of these samples (n, C), from `begin` on, are silence instead of frames that are missing.
 
@@ -181,7 +187,7 @@ def _frames(data: mmap.mmap, found: Stream, at: int, end: int) -> Iterator[Frame
         at += 2
 
 
-def _frame(data: mmap.mmap, found: Stream, at: int) -> Frame | None:
+def _frame(data: mmap.mmap | bytes, found: Stream, at: int) -> Frame | None:
     """The frame whose header stands at byte `at`; None if none does."""
     head = data[at : at + 16]
     if len(head) < 6 or head[:2] != found.sync or head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] & 1:

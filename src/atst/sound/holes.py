@@ -30,8 +30,9 @@ class Holes:
         self.single = "matroska" in source.format and len(source.container.streams) == 1
         self.end: int | None = None  # the byte after the last packet
         self.origin: float | None = None  # the first frame's stamp, in samples, less its position
-        if source.format == "flac" and (stream := flac.stream(source.path, *_part(source))):
-            self.origin = stream.origin
+        self.flac = flac.stream(source.path, *_part(source)) if source.format == "flac" else None
+        if self.flac:
+            self.origin = self.flac.origin
         self.good = [0, 0]  # bytes and number of packets that were decoded
         self.lost_bytes = 0
         self.lost = 0  # samples
@@ -66,8 +67,8 @@ class Holes:
         lost = self.lost
         if self.lost_bytes and self.good[1]:
             lost = max(1, round(self.lost_bytes * self.good[1] / self.good[0])) * self.source.step
-        if frame.pts is not None and (self.origin is None or self.stamped or self.skipped):
-            stamp = float(frame.pts * self.source.tick * self.source.rate)
+        asked = self.origin is None or self.stamped or self.skipped
+        if asked and (stamp := self._stamp(packet, frame)) is not None:
             if self.origin is None:
                 self.origin = stamp - at - lost
             else:
@@ -77,6 +78,13 @@ class Holes:
         self.good[0] += packet.size
         self.good[1] += 1
         return lost
+
+    def _stamp(self, packet: av.Packet, frame: av.AudioFrame) -> float | None:
+        """The frame's stamp, in samples; FFmpeg's own is wrong in FLAC next to damage."""
+        number = flac.number(self.flac, bytes(memoryview(packet)[:16])) if self.flac else None
+        if number is not None or frame.pts is None:
+            return number
+        return float(frame.pts * self.source.tick * self.source.rate)
 
     def _bytes_at_end(self) -> bytes:
         with Path(self.source.path).open("rb") as file:
