@@ -42,10 +42,10 @@ def probe(
 ) -> ProbeResult:
     """Measure how well a linear classifier, or a shallow network, does on a model's frozen features.
 
-    Learning rate and epoch are chosen on validation clips, held out of the training clips where the task has
-    none (others in turn until there are 300), never on test clips. The metric comes with a 95% bootstrap
-    interval over test clips. With `--shots` or `--fraction` only so many labels are used, in several draws,
-    and the interval is over the draws.
+    Learning rate and epoch are selected on validation clips, never on test clips. Where the task has no
+    validation split, training clips are held out, repeatedly until 300 of them were. The metric comes with a
+    95% bootstrap interval over test clips. With `--shots` or `--fraction` only some labels are used, in
+    several draws, and the interval is over the draws.
 
     Example: `atst probe esc10 --data data/esc10 --model runs/mine --out probes/mine`
 
@@ -53,8 +53,8 @@ def probe(
     ----------
     task
         A registered task (`atst tasks` lists them), a folder of class folders, or the path of a CSV file with
-        the columns `path`, `label`, and `split` (train, valid, test) or `fold`; without these it is divided
-        by recording. Several labels in a cell are separated by `;`; `start` and `end` (seconds) make a row a
+        the columns `path`, `label`, and `split` (train, valid, test) or `fold`; without these it is split by
+        recording. Several labels in a cell are separated by `;`; `start` and `end` (seconds) make a row a
         segment of its file. From Python also a `Task`.
     model
         A model folder, a run folder, an authors' `.ckpt`, `random:SIZE`, `logmel` or `opensmile`.
@@ -65,27 +65,27 @@ def probe(
     protocol
         What is trained on all blocks' CLS and mean tokens. `paper`: BatchNorm and a linear layer, SGD for 100
         epochs. `hear`: networks of 1 or 2 hidden layers of 1024, Adam with early stopping, at 8 random points
-        of HEAR's grid, of which validation clips choose one (with folds those of the first); much slower.
+        of HEAR's grid; the best on validation clips (with folds, of the first) is tested. Much slower.
     shots
-        Training clips of each class, drawn at random, for all that needs labels: of 2 or more a fifth (one at
-        least) is held out to choose rate and epoch, and then trained on too; with 1 the middle rate is taken.
+        Training clips of each class, drawn at random; no other labels are used. Of 2 or more a fifth
+        (at least one) is held out to select learning rate and epoch; with 1 the middle learning rate is used.
     fraction
-        The same with this share, 0 to 1, of the training clips of each class (at least one).
+        The same with this fraction, 0 to 1, of the training clips of each class (at least one).
     seeds
-        How many draws of them. Default: 5. What --out holds beside the numbers is of the first.
+        Number of draws. Default: 5. Predictions, curves and classifier in --out are of the first.
     device
         Where to compute.
     seed
-        Of a division that the task does not give, of drawn and held-out clips, the classifier's start, the
-        order of the data, the bootstrap and models named `random:SIZE`.
+        Of random splits, drawn and held-out clips, initial weights, the order of the data, the bootstrap and
+        models named `random:SIZE`.
     channel
         `mean` of the channels, or the number of one, from 0.
     partial
         Use recordings that were cut short as far as they go, and list them (`partial` in results.json); their
         features are not kept on disk.
     cache
-        Keep features on disk ($ATST_CACHE, else the user's cache folder) and read them back: those of a large
-        task (more than 1 GiB) batch by batch. Without it all are in memory.
+        Keep features on disk ($ATST_CACHE, else the user's cache folder) and use them again; more than 1 GiB
+        is read batch by batch. Without it all features are in memory.
     quiet
         Show no progress.
     """

@@ -28,7 +28,7 @@ from atst.tasks.reading import read_clips
 
 POOLING = "published"
 SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more
-VERSION = 1  # of what features mean; counted up, it makes old caches unused
+VERSION = 1  # of the meaning of features; a higher one makes old caches unused
 
 
 @dataclass
@@ -94,7 +94,7 @@ def extract(model: Embedder, task: Task, cache: bool = True) -> Features:
     audio, model and settings is read back, and features of more than 1 GiB stay on disk. Raises
     `AtstError` if no clip of a split or a fold is left.
     """
-    # What is missing of a recording is known when it is read: the cache would hide it.
+    # What is missing of a recording is only known when it is read, which the cache would prevent.
     kept: Store | _Unkept = store(model) if cache and not task.partial else _Unkept()
     keys: dict[int, str] = {}  # of clips
     faults: dict[int, str] = {}  # why clips cannot be read
@@ -134,7 +134,7 @@ def _fresh(
 
 
 class _Unkept(dict[str, NDArray[np.float32]]):
-    """Stands for a `Store` where nothing is kept on disk."""
+    """In place of a `Store` where nothing is kept on disk."""
 
     def add(self, keys: list[str], vectors: NDArray[np.float32]) -> None:
         self.update(zip(keys, vectors, strict=True))
@@ -163,7 +163,7 @@ def cache_folder() -> Path:
 def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
     """A hash of the clip's file and segment, or of its samples if it has none.
 
-    `digests` keeps those of files that several clips are of.
+    `digests` keeps those of files with several clips.
     """
     if task.folder is None:
         return hashlib.sha256(task.read(index).tobytes()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Nearest neighbours: what features tell without any training."""
+"""Nearest neighbours: classification without training."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ WATCHED = {"train": 2000, "valid": 500}  # most clips looked at while a pre-trai
 def knn_scores(
     train: Embeddings, labels: Tensor, test: Embeddings, classes: int, neighbours: int = NEIGHBOURS
 ) -> Tensor:
-    """How much the nearest training clips speak for each class: (n_test, C).
+    """The votes of the nearest training clips for each class: (n_test, C).
 
     Nearest by cosine of the plain features, neither standardised nor centred. Each neighbour votes once;
     similarity only breaks ties. `train` (n, D), `labels` (n,) or (n, C), `test` (n_test, D).
@@ -46,10 +46,10 @@ def _nearest(train: Embeddings, asked: Tensor, neighbours: int) -> tuple[Tensor,
     """Similarity and row of each asked clip's nearest training clips, both (m, k)."""
     near, which = asked.new_empty(len(asked), 0), asked.new_empty(len(asked), 0, dtype=torch.int64)
     before = 0  # training clips compared already
-    for part in chunks(train):
-        unit = torch.nn.functional.normalize(part, dim=1).T
+    for chunk in chunks(train):
+        unit = torch.nn.functional.normalize(chunk, dim=1).T
         found = [
-            (torch.nn.functional.normalize(some, dim=1) @ unit).topk(min(neighbours, len(part)))
+            (torch.nn.functional.normalize(some, dim=1) @ unit).topk(min(neighbours, len(chunk)))
             for some in asked.split(AT_ONCE)
         ]
         near = torch.cat([near, torch.cat([top.values for top in found])], 1)
@@ -57,28 +57,29 @@ def _nearest(train: Embeddings, asked: Tensor, neighbours: int) -> tuple[Tensor,
         if before:
             near, best = near.topk(min(neighbours, near.shape[1]))
             which = which.gather(1, best)
-        before += len(part)
+        before += len(chunk)
     return near, which
 
 
 def knn_watch(task: Task, seed: int = 0) -> Callable[[Embedder], float]:
-    """A function that says how well a model in training does: `knn_accuracy`, with the audio kept in memory.
+    """A function that evaluates a model in training: `knn_accuracy`, with the audio kept in memory.
 
     At most 2000 training and 500 validation clips, drawn by `seed`; test clips are never read. With folds,
-    the first is the validation part. Raises `CorpusError` if a part has no readable clip.
+    the first is the validation split. Raises `CorpusError` if a split has no readable clip.
     """
     rng = np.random.default_rng(seed)
     clips, labels = {}, {}
-    for part, rows in _watched_rows(task, rng).items():
-        rows = np.sort(rng.permutation(rows)[: WATCHED[part]])
-        clips[part], kept = _read(task, rows)
+    for split, rows in _watched_rows(task, rng).items():
+        rows = np.sort(rng.permutation(rows)[: WATCHED[split]])
+        clips[split], kept = _read(task, rows)
         if not kept:
-            raise CorpusError(f"task {task.name}: no clip of its {part} part can be read.")
-        labels[part] = torch.from_numpy(task.labels[kept])
+            raise CorpusError(f"task {task.name}: no clip of its {split} split can be read.")
+        labels[split] = torch.from_numpy(task.labels[kept])
 
     def measure(model: Embedder) -> float:
         train, valid = (
-            torch.from_numpy(model.embed(clips[part], sample_rate=SAMPLE_RATE)) for part in ("train", "valid")
+            torch.from_numpy(model.embed(clips[split], sample_rate=SAMPLE_RATE))
+            for split in ("train", "valid")
         )
         scores = knn_scores(train, labels["train"], valid, len(task.label_names))
         return float(score(task.metric, scores, labels["valid"]))
@@ -99,12 +100,12 @@ def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.
         first = task.folds == task.folds.min()
         return {"train": np.flatnonzero(~first), "valid": np.flatnonzero(first)}
     assert task.splits is not None, "a task has splits or folds"
-    train, valid = (np.flatnonzero(task.splits == part) for part in ("train", "valid"))
+    train, valid = (np.flatnonzero(task.splits == split) for split in ("train", "valid"))
     if len(valid) == 0 and task.groups is not None:
         seed = int(rng.integers(2**31))
-        fifths = grouped_folds(first_label(task.labels[train]), task.groups[train], seed)
-        if fifths is not None:
-            return {"train": train[fifths > 0], "valid": train[fifths == 0]}
+        folds = grouped_folds(first_label(task.labels[train]), task.groups[train], seed)
+        if folds is not None:
+            return {"train": train[folds > 0], "valid": train[folds == 0]}
     if len(valid) == 0:
         order = rng.permutation(train)
         valid, train = order[: len(train) // 5], order[len(train) // 5 :]

@@ -29,7 +29,7 @@ PATIENCE = 20  # validations without a better metric, after which training stops
 
 @dataclass(frozen=True)
 class Point:
-    """What is searched for: a point of the grid."""
+    """A point of the grid: the hyperparameters that are searched."""
 
     hidden: int  # layers of WIDTH
     learning_rate: float  # of Adam
@@ -46,7 +46,7 @@ GRID = tuple(
 
 @dataclass
 class Trained:
-    """A network as it was at its best validation, and how it was trained."""
+    """A network at its best validation, and its history."""
 
     point: Point
     head: Head  # on the CPU
@@ -84,11 +84,11 @@ def train(
     """Train one network; keep its best validated state, or without validation the one after `epochs`.
 
     Args:
-        features: (n, D) float32, on the device that trains; they go in as they are.
+        features: (n, D) float32, on the device that trains; they are not normalised.
         labels: (n,) classes for cross-entropy and accuracy, or multi-hot (n, C) for binary cross-entropy
             and mAP; on the same device.
         classes: C.
-        point: layers, rate and initialisation.
+        point: layers, learning rate and initialisation.
         train_rows, valid_rows: (n,) bool.
         epochs: most epochs; by default 500. An epoch is cut into the fewest batches of 1024 at most.
         seed: of the initial weights, the order of the data and dropout.

@@ -44,7 +44,7 @@ class Heads:
 
 @dataclass
 class Sweep:
-    """What training gave: the kept heads, and how they came about."""
+    """The result of training: the kept heads, and their history."""
 
     heads: Heads  # of each fold, in each of its hold-outs, and learning rate at `epochs`
     epochs: Tensor  # (F, R) epochs behind the kept heads, from 1
@@ -91,9 +91,7 @@ def train(
         epochs: length of the cosine.
         batch: most clips in a step; an epoch is cut into the fewest steps, of equal size.
     """
-    assert (valid_rows is None) != (stop is None), (
-        "either validation or the caller decides which epoch is kept"
-    )
+    assert (valid_rows is None) != (stop is None), "the epoch is selected on validation clips, or given"
     state = _State(features, labels, classes, train_rows, learning_rates.repeat_interleave(holdouts, 0), seed)
     steps = math.ceil(int(train_rows.sum(0).max()) / batch)
     shape = (epochs, *learning_rates.shape)
@@ -122,7 +120,7 @@ def train(
 
 
 def side_by_side(sweeps: Sequence[Sweep]) -> Sweep:
-    """Folds that were trained one by one, as if at once; their rates are equally many."""
+    """Folds that were trained one by one as one sweep; they have the same number of learning rates."""
     heads = [swept.heads for swept in sweeps]
     return Sweep(
         Heads(torch.cat([each.weight for each in heads], 1), torch.cat([each.bias for each in heads])),
@@ -182,7 +180,7 @@ class _State:
         return (losses * share[:, :, None]).sum(0)
 
     def heads(self) -> Heads:
-        """The heads as they are now, with the running statistics."""
+        """The current heads, with the running statistics."""
         weight, bias = _folded(self.weight, self.bias, self.mean + self.shift, self.var)
         return Heads(weight, bias)
 

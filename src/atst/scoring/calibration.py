@@ -1,4 +1,4 @@
-"""Whether scores mean what they say: a temperature fitted on validation clips, and the error left.
+"""Calibration of scores: a temperature fitted on validation clips, and the remaining error.
 
 Temperature scaling and expected calibration error as in Guo et al. 2017, arXiv 1706.04599.
 """
@@ -33,9 +33,9 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
-    """How far confidence and rightness are apart, on average over clips, in 0..1; NaN without clips.
+    """The mean gap between confidence and accuracy, in 0..1; NaN without clips.
 
-    One label a clip (n,): the largest softmax score against whether it is right. Multi-label (n, C): every
+    One label a clip (n,): the largest softmax score against whether it is correct. Multi-label (n, C): every
     sigmoid score against its label. Scores are compared in `bins` equal intervals.
     """
     logits = logits.detach().double().cpu()

@@ -1,4 +1,4 @@
-"""How right predictions are, and how sure of that one can be."""
+"""Metrics of predictions, and their confidence intervals."""
 
 from typing import Literal
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from atst.output.progress import track
 
 RESAMPLES = 2000
-# How the interval of a metric was made, for reports.
+# What the interval of a metric is over, for reports.
 BOOTSTRAP = {"accuracy": "test clips", "mAP": "test clips, its draws recentred on the value"}
-AT_ONCE = 2**25  # scores that are worked on at a time; ranking takes some 60 bytes for each
+AT_ONCE = 2**25  # scores that are ranked at a time; this takes some 60 bytes for each
 
 
 def score(metric: Literal["accuracy", "mAP"], logits: Tensor, labels: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def average_precision(scores: Tensor, labels: Tensor, weights: Tensor | None = N
     weight = weight if weights is None else weights.to(weight)
     classes = max(1, AT_ONCE * scores.shape[-1] // max(1, scores.numel()))
     ranked = map(_ranked, scores.split(classes, -1), labels.split(classes, -1))
-    return torch.cat([_weighted(*own, weight) for own in ranked], -1)
+    return torch.cat([_weighted(*classes, weight) for classes in ranked], -1)
 
 
 def _ranked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,7 +53,7 @@ def _ranked(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     n = len(scores)
     targets = labels.reshape(n, *[1] * (scores.ndim - 2), labels.shape[-1]).expand_as(scores)
     ordered, order = (-scores).movedim(0, -1).contiguous().sort(-1)  # (..., C, n), best first
-    # Clips of one score stand or fall together: each is ranked where the last of them is.
+    # Clips of equal score have the rank of the last of them.
     last = torch.searchsorted(ordered, ordered, right=True) - 1
     return order, targets.movedim(0, -1).gather(-1, order), last
 
@@ -103,7 +103,7 @@ def bootstrap_interval(
 def paired_bootstrap(
     correct_a: NDArray, correct_b: NDArray, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float, float]:
-    """How much better model A is than B on the same clips: (difference, low, high), 95% interval.
+    """The difference of model A and B on the same clips: (difference, low, high), 95% interval.
 
     `correct_a`, `correct_b` (n,): whether each got clip i right, in the same order.
     """

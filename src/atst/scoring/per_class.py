@@ -1,4 +1,4 @@
-"""How tested clips went, class by class and clip by clip: for reports and `predictions.csv`."""
+"""Test results by class and by clip: for reports and `predictions.csv`."""
 
 import csv
 from pathlib import Path
@@ -37,7 +37,7 @@ def class_parts(task: Task, rows: NDArray[np.int64], logits: Tensor) -> list[Par
 
 
 def chance(task: Task, rows: NDArray[np.int64]) -> float:
-    """What always saying the most frequent class gives; multi-label: the mean share of positives."""
+    """The accuracy of always predicting the most frequent class; multi-label: the mean share of positives."""
     labels = task.labels[rows]
     return float(labels.mean()) if task.multi_label else float(np.bincount(labels).max() / len(labels))
 
@@ -70,7 +70,7 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
 
 
 def drawn(name: str) -> str:
-    """A name for matplotlib, which takes what stands between two dollars for mathematics.
+    """A name for matplotlib, which would set text between two dollars as mathematics.
 
     A space of no width precedes a `_`, since labels that begin with one are left out of legends.
     """
