@@ -1,13 +1,16 @@
-"""What it costs to decode in processes that can be given up: against decoding here, or an older checkout.
+"""What it costs to decode in processes that can be given up: against another checkout, or decoding here.
 
     python benchmarks/isolated.py [--against CHECKOUT] [--files 1000] [--rounds 3]
 
-Seconds to embed many short files with an untrained `nano`, by the command line, in turn with the other
-checkout, with the processor time of all processes; and milliseconds for a random stretch of 6 s of a minute
-of 48 kHz, read here and in a decoding process, in turn. On a busy machine it is mostly waiting for a core.
+First milliseconds for a random stretch of 6 s of a minute of 48 kHz: read in the process that asks, as the
+other checkout does and as this one could; in one decoding process, as loaders do; in several, many stretches
+at a time. Then seconds to embed many short files with an untrained `nano` by the command line, and the
+processor time of all processes, with the same OMP_WAIT_POLICY in both checkouts. Everything is done in turn;
+on a busy machine it is mostly waiting for a core. `--rounds 1 --files 200` takes a minute.
 """
 
 import argparse
+import json
 import os
 import random
 import resource
@@ -16,14 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from atst.sound import audio, isolated
-
 ENDINGS = ("wav", "flac", "mp3", "opus", "ogg")
+RATE = 48000
+A_ROUND = 20  # stretches of each file
+HERE = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
@@ -33,62 +38,125 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="a checkout to compare with")
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # measure its files, print JSON
     options = parser.parse_args()
+    if options.folder:
+        print(json.dumps({name: measured(name, options.folder) for name in ways()}))
+        return
+    print("$", *map(str, [Path(sys.executable).name, *sys.argv]), flush=True)
+    checkouts = {"this": HERE, **({"other": options.against.resolve()} if options.against else {})}
     with tempfile.TemporaryDirectory() as folder:
-        stretches(Path(folder), options.rounds)
-        checkouts = [Path(__file__).parents[1], *([options.against] if options.against else [])]
+        stretches(Path(folder), checkouts, options.rounds)
         embeddings(Path(folder), checkouts, options.files, options.rounds)
 
 
-def embeddings(folder: Path, checkouts: list[Path], files: int, rounds: int) -> None:
+def stretches(folder: Path, checkouts: dict[str, Path], rounds: int) -> None:
+    """Print a row a format: median milliseconds for a stretch, each way, in each checkout."""
+    minutes = folder / "minutes"
+    minutes.mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.05, 60 * RATE)
+    tone = 0.3 * np.sin(np.arange(60 * RATE) * 0.05) + noise
+    for ending in ENDINGS:
+        kind = {"opus": {"format": "OGG", "subtype": "OPUS"}}.get(ending, {})
+        with soundfile.SoundFile(minutes / f"a.{ending}", "w", RATE, 1, **kind) as file:
+            for part in np.array_split(tone, 60):  # libsndfile crashes on much Vorbis at once
+                file.write(part)
+    times: dict[str, dict[str, list[float]]] = {}
+    for _ in range(rounds):
+        for name, checkout in checkouts.items():
+            command = [sys.executable, __file__, "--folder", str(minutes)]
+            done = subprocess.run(command, env=sources(checkout), check=True, capture_output=True, text=True)
+            for way, found in json.loads(done.stdout).items():
+                row = times.setdefault(f"{name}: {way}", {ending: [] for ending in ENDINGS})
+                for ending in ENDINGS:
+                    row[ending] += found[ending]
+    print(f"\nms for 6 s at a random place, median of {A_ROUND * rounds}")
+    print("".join([f"{'':18}", *(f"{ending:>8}" for ending in ENDINGS)]))
+    for way, row in times.items():
+        print("".join([f"{way:18}", *(f"{statistics.median(row[ending]):8.2f}" for ending in ENDINGS)]))
+
+
+def ways() -> dict[str, Callable[[list[tuple[str, float]]], list[float]]]:
+    """How the imported checkout can read stretches; each gives milliseconds for each."""
+    try:
+        from atst.sound import audio, isolated
+    except ImportError:  # a checkout from before there were decoding processes
+        from atst import audio  # type: ignore[attr-defined,no-redef]
+
+        return {"here": lambda places: each(audio.read, places)}
+    return {
+        "here": lambda places: each(audio.read, places),
+        "process": lambda places: each(isolated.read, places),
+        "pool": pooled,
+    }
+
+
+def measured(way: str, folder: Path) -> dict[str, list[float]]:
+    draw, found = random.Random(0), {}
+    for ending in ENDINGS:
+        places = [(str(folder / f"a.{ending}"), draw.uniform(0, 54)) for _ in range(A_ROUND)]
+        ways()[way](places[:2])
+        found[ending] = ways()[way](places)
+    return found
+
+
+def each(read: Callable[..., object], places: list[tuple[str, float]]) -> list[float]:
+    times = []
+    for path, start in places:
+        begin = time.perf_counter()
+        read(path, start, 6.0)
+        times.append(1000 * (time.perf_counter() - begin))
+    return times
+
+
+def pooled(places: list[tuple[str, float]]) -> list[float]:
+    """The same milliseconds for each: those for all, when the processes run, by their number."""
+    from atst.sound.isolated import Request
+    from atst.sound.pool import Pool
+
+    requests = [Request("read", path, {"start": start, "duration": 6.0}) for path, start in places]
+    with Pool() as pool:
+        for _, replies in pool.each(requests[:1] * 2 * len(pool.decoders)):
+            next(replies)
+        begin = time.perf_counter()
+        for _, replies in pool.each(requests):
+            next(replies)
+        return [1000 * (time.perf_counter() - begin) / len(places)] * len(places)
+
+
+def embeddings(folder: Path, checkouts: dict[str, Path], files: int, rounds: int) -> None:
+    """Print a row a checkout: seconds to embed short files, and those of the processor."""
     sounds = folder / "short"
     sounds.mkdir()
     noise = np.random.default_rng(0)
     for i in range(files):
         samples = noise.normal(0, 0.1, int(16000 * noise.uniform(1, 5)))
         soundfile.write(sounds / f"{i:05}.wav", samples, 16000)
-    times: dict[Path, list[tuple[float, float]]] = {checkout: [] for checkout in checkouts}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in checkouts}
+    command = ["embed", str(sounds), "--model", "random:nano", "--out", str(folder / "x.parquet")]
     for _ in range(rounds):
-        for checkout in checkouts:
-            command = ["embed", str(sounds), "--model", "random:nano", "--out", str(folder / "x.parquet")]
-            environment = {**os.environ, "PYTHONPATH": str(checkout / "src")}
-            given = [sys.executable, "-m", "atst", *command]
+        for name, checkout in checkouts.items():
             begin, computed = time.perf_counter(), processor_time()
-            subprocess.run(given, env=environment, check=True, stderr=subprocess.DEVNULL)
-            times[checkout].append((time.perf_counter() - begin, processor_time() - computed))
-    for checkout, own in times.items():
+            given = [sys.executable, "-m", "atst", *command]
+            subprocess.run(given, env=sources(checkout), check=True, stderr=subprocess.DEVNULL)
+            times[name].append((time.perf_counter() - begin, processor_time() - computed))
+    print(f"\natst embed of {files} files of 1 to 5 s, best of {rounds}")
+    print(f"{'':18}{'s':>8}{'processor s':>14}")
+    for name, own in times.items():
         wall, processor = map(min, zip(*own, strict=True))
-        line = f"embed {files} files, {checkout}: {wall:.1f} s, {processor:.1f} s of the processor"
-        print(f"{line} (best of {rounds})", flush=True)
+        print(f"{name:18}{wall:8.1f}{processor:14.1f}", flush=True)
+
+
+def sources(checkout: Path) -> dict[str, str]:
+    """The environment in which a checkout's sources run; threads wait in the same way in all."""
+    policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    return {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_WAIT_POLICY": policy}
 
 
 def processor_time() -> float:
     """Seconds that processes started here, and theirs, have computed."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def stretches(folder: Path, rounds: int) -> None:
-    rate = 48000
-    tone = 0.3 * np.sin(np.arange(60 * rate) * 0.05) + np.random.default_rng(0).normal(0, 0.05, 60 * rate)
-    print(f"{'format':8}{'here':>8}{'isolated':>10}   ms, median of {20 * rounds}")
-    for ending in ENDINGS:
-        path = folder / f"a.{ending}"
-        kind = {"opus": {"format": "OGG", "subtype": "OPUS"}}.get(ending, {})
-        with soundfile.SoundFile(path, "w", rate, 1, **kind) as file:
-            for part in np.array_split(tone, 60):  # libsndfile crashes on much Vorbis at once
-                file.write(part)
-        times: dict[str, list[float]] = {"here": [], "isolated": []}
-        draw = random.Random(0)
-        isolated.read(path, 0, 1)
-        for _ in range(20 * rounds):
-            start = draw.uniform(0, 54)
-            for name, read in (("here", audio.read), ("isolated", isolated.read)):
-                begin = time.perf_counter()
-                read(path, start, 6.0)
-                times[name].append(1000 * (time.perf_counter() - begin))
-        row = [statistics.median(times[name]) for name in ("here", "isolated")]
-        print(f"{ending:8}{row[0]:8.2f}{row[1]:10.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -105,3 +105,32 @@ def test_embed_one_channel(folder, tmp_path):
     np.testing.assert_allclose(vectors[1], vectors[2], atol=1e-3)
     with pytest.raises(atst.AudioError, match="channel"):
         atst.embed([folder / "stereo.wav"], model="logmel", out=tmp_path / "x.parquet", channel=2)
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "read", "message"),
+    [
+        ([], 1, "", "no audio files in this folder"),
+        (["a.wav"], 0, "1", ""),
+        (["bad.wav"], 1, "0", "0 of 1 files done, 1 skipped (1 not audio in a known format)"),
+        (["a.wav", "b.flac"], 0, "2", ""),
+    ],
+)
+def test_nothing_one_file_one_broken_file(tmp_path, monkeypatch, capsys, names, code, read, message):
+    monkeypatch.setenv("COLUMNS", "100")
+    for name in names:
+        clock = np.arange(RATE) / RATE
+        sound = 0.5 * np.sin(2 * np.pi * 500 * clock)
+        if name == "bad.wav":
+            (tmp_path / name).write_bytes(b"not sound")
+        else:
+            soundfile.write(tmp_path / name, sound, RATE)
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["check", str(tmp_path), "-q"])
+    assert exit.value.code == code
+    printed, error = capsys.readouterr()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│" in line]
+    assert [count for what, count, _ in rows if what == "read"] == ([read] if read else [])
+    assert max((len(line) for line in printed.splitlines()), default=0) <= 100
+    assert message in error
+    assert bool(error) == bool(message)

@@ -67,7 +67,9 @@ class AudioModel(nn.Module):
         tokens. A clip longer than the model's segment is embedded in consecutive chunks whose values
         are averaged (a chunk counts if more than half of it exists); recordings over 60 s go window
         by window, averaged by duration. `pooling="published"` divides token sums as the paper's
-        evaluation code does (see docs/fidelity.md). Raises `AudioError` for what cannot be read.
+        evaluation code does (see docs/fidelity.md). Raises `AudioError` for what cannot be read, also
+        where its decoder crashes: files are decoded in a process of their own, which takes 0.4 s to
+        start, once.
         """
         if pooling not in POOLINGS:
             raise unknown("pooling", pooling, POOLINGS)
