@@ -145,7 +145,7 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
     body = np.random.default_rng(0).bytes(3_000_000)
     one = archive(server, "big.bin", body)
     server.break_after = 1_200_000
-    with pytest.raises(AtstError, match=r"cannot download .* Run it again to go on"):
+    with pytest.raises(AtstError, match=r"cannot download .* Run it again to continue"):
         fetch(one, tmp_path / "big.bin")
     assert not (tmp_path / "big.bin").exists()
     kept = (tmp_path / "big.bin.part").stat().st_size
@@ -227,7 +227,7 @@ def test_https_that_leads_to_http_needs_a_sha256(server, tmp_path, https, monkey
         return answer
 
     monkeypatch.setattr(requests, "get", led_on)
-    with pytest.raises(AtstError, match="leads to an address without https"):
+    with pytest.raises(AtstError, match="redirects to an address without https"):
         download((Archive(server.url("x.zip")),), tmp_path)
 
 

@@ -125,7 +125,9 @@ def test_the_folder_that_an_archive_unpacks_to_is_looked_into_whatever_its_name(
     assert len(load_task(name, tmp_path)) == clips
     assert check_task(name, tmp_path).folder == tmp_path / inside
     shutil.copytree(tmp_path / inside, tmp_path / "a second one")
-    with pytest.raises(UsageError, match=f"holds it several times, in .*{inside}.*; give one as --data"):
+    with pytest.raises(
+        UsageError, match=f"holds several copies, in .*{inside}.*; give one of them as --data"
+    ):
         load_task(name, tmp_path)
 
 
@@ -172,7 +174,7 @@ def test_a_pointer_of_git_lfs_is_no_audio(tmp_path):
     ("name", "file", "text", "message"),
     [
         ("us8k", "metadata/UrbanSound8K.csv", "slice_file_name,class\n", "no column 'fold'"),
-        ("voxceleb1", "iden_split.txt", "4 id1/a/1.wav\n", "cannot be meant: '4 id1/a/1.wav'"),
+        ("voxceleb1", "iden_split.txt", "4 id1/a/1.wav\n", "invalid line '4 id1/a/1.wav'"),
         ("nsynth", "nsynth-test/examples.json", "[]", "is not NSynth's"),
         ("nsynth", "nsynth-test/examples.json", '{"a": {"pitch": 1}}', "KeyError 'instrument_family_str'"),
         ("audioset20k", "eval_segments.csv", "abc, 1, 2\n", "expected YTID"),

@@ -60,15 +60,15 @@ def test_a_folder_with_a_table_is_read_by_it(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: None, "no meta.csv and no folders of audio"),
+        (lambda folder: None, "neither a meta.csv nor a folder of audio"),
         (lambda folder: class_folders(folder, classes=("cat",)), "only one label, 'cat'"),
         (
             lambda folder: class_folders(folder, each=2),
-            "class 'cat' has 2 clips; without a split 3 are needed",
+            "class 'cat' has 2 clips; without a column 'split' at least 3 are needed",
         ),
         (
             lambda folder: [tone(folder / part / "a.wav", 0, 0) for part in ("train", "test")],
-            "test/a.wav is in no class folder",
+            "test/a.wav is not in a class folder",
         ),
     ],
 )
@@ -85,7 +85,7 @@ def test_folders_that_cannot_be_meant(tmp_path, make, message):
         (("Test", "dev"), r"splits \(Test, dev\) but there is no train folder"),
         (
             ("train", "test", "extra"),
-            r"splits \(test, train\) but no split is called extra; give it train/CLASS",
+            r"splits \(test, train\) but extra is not a split; use train/CLASS",
         ),
         (("val",), "no train folder with audio and there is no test folder"),
     ],
@@ -111,8 +111,8 @@ def test_files_in_no_class_folder_are_counted(tmp_path, capsys):
         tone(tmp_path / f"{take}.wav", 0, take)
     task = load_task(tmp_path)
     assert len(task) == 20
-    assert capsys.readouterr().err == f"{tmp_path}: Left out: audio files in no class folder, 2.\n"
-    assert task.source.endswith("Left out: audio files in no class folder, 2.")
+    assert capsys.readouterr().err == f"{tmp_path}: Left out: 2 audio files outside the class folders.\n"
+    assert task.source.endswith("Left out: 2 audio files outside the class folders.")
 
 
 def test_class_folders_that_are_not_utf8(tmp_path):
@@ -127,7 +127,7 @@ def test_class_folders_that_are_not_utf8(tmp_path):
     task = load_task(tmp_path / "one")
     assert task.label_names == ["caf\ufffd", "dog"]
     assert task.read(0).shape == (4000,)
-    with pytest.raises(UsageError, match=r"'caf\\udce8' and 'caf\\udce9' are not UTF-8 and read the same"):
+    with pytest.raises(UsageError, match=r"'caf\\udce8' and 'caf\\udce9' are not UTF-8 and look the same"):
         load_task(tmp_path / "two")
 
 

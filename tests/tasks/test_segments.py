@@ -184,8 +184,8 @@ def test_recordings_in_several_splits_are_counted_and_it_is_said_why_that_matter
     table = recordings(tmp_path, columns="fold")
     table.write_text(table.read_text().replace("0.wav,2,3,low,0", "0.wav,2,3,low,1"))
     (warning,) = load_task(table).warnings
-    assert "4 clips are of 1 recordings that are in several folds" in warning
-    assert "0.wav; results are then too good: a classifier may know the recording again" in warning
+    assert "4 clips come from 1 recordings that are in several folds" in warning
+    assert "0.wav; results are then too good: a classifier may recognise the recording" in warning
 
 
 def test_a_table_without_parts_is_divided_by_recording_and_seed(tmp_path):
@@ -196,7 +196,7 @@ def test_a_table_without_parts_is_divided_by_recording_and_seed(tmp_path):
     recording = np.array(task.names)
     assert sum(len(np.unique(recording[task.splits == part])) for part in ("train", "valid", "test")) == 12
     assert "drawn with seed 3: train " in task.about
-    assert "recordings, none of them in two parts" in task.about
+    assert "recordings, none of them in two splits" in task.about
     assert load_task(table, seed=3).splits.tolist() == task.splits.tolist()
     assert load_task(table, seed=4).splits.tolist() != task.splits.tolist()
     assert drawn(load_task(table), 3).splits.tolist() == task.splits.tolist()
@@ -217,7 +217,7 @@ def test_a_group_is_not_divided(tmp_path):
 
 def test_too_few_recordings_to_divide(tmp_path):
     with pytest.raises(
-        UsageError, match="of 2 recordings, too few to divide: at least 3 are needed, or a column"
+        UsageError, match="from 2 recordings, too few to split: at least 3 are needed, or a column"
     ):
         load_task(undivided(recordings(tmp_path, count=2)))
     assert len(load_task(undivided(recordings(tmp_path, count=3)))) == 12
@@ -253,7 +253,7 @@ def test_the_seed_of_the_command_draws_the_split_and_reports_say_so(tmp_path, ca
     assert "drawn with seed 5: train" in (tmp_path / "fine" / "report.html").read_text()
     rows = (tmp_path / "fine" / "predictions.csv").read_text().splitlines()[1:]
     assert len(rows) == (expected.splits == "test").sum()
-    (tmp_path / "plan.yaml").write_text(f"models: [logmel]\ntasks: {{mine: {table}}}\nseed: 5\n")
+    (tmp_path / "plan.yaml").write_text(f"models: [logmel]\ntasks: {{mine: {table}}}\nseeds: [5]\n")
     atst.evaluate(tmp_path / "plan.yaml", out=tmp_path / "table", cache=False)
     stored = json.loads((tmp_path / "table" / "mine" / "logmel" / "results.json").read_text())
     assert (
@@ -273,7 +273,7 @@ def test_hold_outs_keep_recordings_together(tmp_path, columns):
         for turn in range(splits.holdouts.shape[2]):
             held = splits.holdouts[:, fold, turn]
             assert held.any()
-            rest = splits.known[:, fold] & ~held
+            rest = splits.train_and_valid[:, fold] & ~held
             assert not set(task.groups[held]) & set(task.groups[rest])
         assert (splits.holdouts[:, fold].sum(1) <= 1).all()
 

@@ -46,7 +46,10 @@ def test_several_labels_in_a_cell_make_it_multi_label(tmp_path):
     [
         ("path,split\na.wav,train\n", "no column 'label'; its columns are: path, split"),
         ("path,label,labels,fold\na.wav,x,x,1\n", "both columns 'label' and 'labels'"),
-        ("path,label\na.wav,x\nb.wav,y\n", "class 'x' has 1 clips; without a split 3 are needed"),
+        (
+            "path,label\na.wav,x\nb.wav,y\n",
+            "class 'x' has 1 clips; without a column 'split' at least 3 are needed",
+        ),
         (
             "path,label,fold\na.wav,x,1\na.wav,y,1\nb.wav,x,2\n",
             "lines 2 and 3: two labels, 'x' and 'y', for a.wav",

@@ -37,10 +37,10 @@ def load_task(
             class; or a `Task`, which is returned.
         data: the folder that holds a registered task's files; by default `$ATST_DATA/<its folder>`.
         option: what gives `data` on the command line, for messages.
-        seed: of the division of own data that gives none.
+        seed: draws the splits of data that comes without any.
 
     Raises:
-        UsageError: the name is unknown, its folder is not given, or the files cannot be meant.
+        UsageError: the name is unknown, its folder is not given, or the files are not a valid task.
     """
     if isinstance(task, Task):
         if data is not None:
@@ -66,7 +66,7 @@ def load_task(
 def classes_of(task: str | Path, data: str | Path | None = None) -> tuple[list[str], bool]:
     """The names of a task's classes, in its order, and whether a clip can have several.
 
-    Of a registered task the metadata files are enough. Arguments and errors are those of `load_task`.
+    For a registered task the metadata files are enough. Arguments and errors are those of `load_task`.
     """
     if str(task) in DATASETS:
         return registered_classes(str(task), data)

@@ -14,7 +14,7 @@ TINY = 200  # bytes: no audio of a registered task is so small, but a git-lfs po
 
 @dataclass
 class Check:
-    """What was found of a task, against what is published of it."""
+    """What was found of a task, compared with what is published."""
 
     task: str
     folder: Path  # where the layout begins
@@ -30,8 +30,8 @@ class Check:
     def complete(self) -> bool:
         """Whether every expected clip and class is there."""
         classes, wanted = self.classes
-        enough = all(self.found.get(part, 0) >= count for part, count in self.expected.items())
-        return enough and not self.missing and not self.tiny and (wanted is None or classes >= wanted)
+        all_there = all(self.found.get(part, 0) >= count for part, count in self.expected.items())
+        return all_there and not self.missing and not self.tiny and (wanted is None or classes >= wanted)
 
     def lines(self) -> list[str]:
         """The findings, a line each."""
@@ -56,7 +56,7 @@ class Check:
             return f"{self.task} is complete."
         lacks = max(self.lacking, len(self.missing))
         reasons = [f"{lacks} clips are missing" if lacks > 1 else "1 clip is missing"] if lacks else []
-        reasons += [f"{len(self.tiny)} files are no audio"] if self.tiny else []
+        reasons += [f"{len(self.tiny)} files are not audio"] if self.tiny else []
         classes, wanted = self.classes
         reasons += [f"{wanted - classes} classes have no clip"] if wanted and classes < wanted else []
         rest = " The rest can be used." if spec.vanishing and any(self.found.values()) else ""
@@ -76,14 +76,14 @@ def check_task(name: str, folder: str | Path) -> Check:
     """
     spec, folder = DATASETS[name], Path(folder)
     if not folder.is_dir():
-        raise UsageError(f"task {name}: {folder} is no folder. Files: {spec.get}.")
+        raise UsageError(f"task {name}: {folder} is not a folder. Files: {spec.get}.")
     if (folder / spec.table).is_file():
         root, layout = folder, spec.table
         listing, missing, spare = read_prepared(folder / spec.table)
     else:
         try:
             root = official_root(name, folder)
-        except UsageError as error:  # the question is whether it is there: that it is not is no wrong usage
+        except UsageError as error:  # missing files are a finding here, not wrong usage
             raise AtstError(str(error)) from error
         layout = ", ".join(spec.layout(root))
         listing, missing, spare = read_official(spec, root)
@@ -104,7 +104,7 @@ def check_task(name: str, folder: str | Path) -> Check:
 
 
 def _expected(spec: DatasetSpec, found: Counter[str]) -> dict[str, int]:
-    """By part, or the total where a prepared table divides the clips in other parts."""
+    """By split or fold, or the total where a prepared table has other ones."""
     if set(found) <= set(spec.clips):
         return spec.clips
     found["all"] = sum(found.values())

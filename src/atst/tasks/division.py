@@ -1,4 +1,4 @@
-"""Which clips train, choose and test where a task does not say: drawn, whole recordings together."""
+"""Draws splits for a task that has none; all clips of a recording stay together."""
 
 import warnings
 from collections import Counter
@@ -13,25 +13,25 @@ from atst.tasks.task import SPLITS, Task
 
 HOLD_OUT_FRACTION = 0.2  # of the clips of a class, or of the recordings
 HOLDOUTS = 5  # then every clip is held out once
-NEEDED = 3  # clips of a class, or recordings, to divide: one each to train, to choose and to test
+NEEDED = 3  # clips of a class, or recordings: one each to train, to validate and to test
 
 
 def drawn(task: Task, seed: int) -> Task:
-    """The task with its parts drawn by `seed`, if they are not given; else the task.
+    """The task with splits drawn by `seed`, or as it is if it has splits or folds.
 
-    Of each class a fifth tests, a fifth is for choosing and the rest trains. Clips of one recording stay
-    together, which makes these shares rough. Raises `UsageError` if there are too few to divide.
+    A fifth of each class is for testing, a fifth for validation, the rest for training; only roughly where
+    clips share recordings, since those stay together. Raises `UsageError` if there are too few clips.
     """
     given = task.drawn is None and (task.splits is not None or task.folds is not None)
     if given or task.drawn == seed:
         return task
     classes = first_label(task.labels)
     parts = _by_class(task, classes, seed) if task.groups is None else _by_group(task, classes, seed)
-    return replace(task, splits=parts, drawn=seed, division=_words(task, parts, seed))
+    return replace(task, splits=parts, drawn=seed, division=_description(task, parts, seed))
 
 
 def first_label(labels: NDArray) -> NDArray[np.int64]:
-    """(n,) classes of (n,) or multi-hot (n, C) labels; C stands for none of them."""
+    """(n,) classes of (n,) or multi-hot (n, C) labels; C if there is none."""
     if labels.ndim == 1:
         return labels
     return np.where(labels.any(1), labels.argmax(1), labels.shape[1])
@@ -50,9 +50,9 @@ def grouped_folds(
     folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     numbers = np.zeros(len(classes), dtype=np.int64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class of fewer clips: it is spread as far as it goes
-        for number, (_, own) in enumerate(folds.split(numbers, classes, groups)):
-            numbers[own] = number
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer clips than folds
+        for number, (_, fold) in enumerate(folds.split(numbers, classes, groups)):
+            numbers[fold] = number
     return numbers
 
 
@@ -60,15 +60,15 @@ def _by_class(task: Task, classes: NDArray[np.int64], seed: int) -> NDArray[np.s
     parts = np.full(len(classes), "train", dtype="<U5")
     rng = np.random.default_rng(seed)
     for label in np.unique(classes):
-        own = rng.permutation(np.flatnonzero(classes == label))
-        if len(own) < NEEDED and not task.multi_label:
+        clips = rng.permutation(np.flatnonzero(classes == label))
+        if len(clips) < NEEDED and not task.multi_label:
             raise UsageError(
-                f"{task.name}: class '{task.label_names[label]}' has {len(own)} clips; without a split 3 are "
-                "needed."
+                f"{task.name}: class '{task.label_names[label]}' has {len(clips)} clips; without a column "
+                "'split' at least 3 are needed."
             )
-        fifth = 0 if len(own) < NEEDED else max(1, round(HOLD_OUT_FRACTION * len(own)))
-        parts[own[:fifth]] = "test"
-        parts[own[fifth : 2 * fifth]] = "valid"
+        fifth = 0 if len(clips) < NEEDED else max(1, round(HOLD_OUT_FRACTION * len(clips)))
+        parts[clips[:fifth]] = "test"
+        parts[clips[fifth : 2 * fifth]] = "valid"
     return parts
 
 
@@ -78,23 +78,20 @@ def _by_group(task: Task, classes: NDArray[np.int64], seed: int) -> NDArray[np.s
     present = np.unique(task.groups).size if numbers is None else np.unique(numbers).size
     if numbers is None or present < NEEDED:
         raise UsageError(
-            f"{task.name}: its clips are of {len(np.unique(task.groups))} recordings, too few to divide: at "
-            "least 3 are needed, or a column 'split'."
+            f"{task.name}: its clips come from {len(np.unique(task.groups))} recordings, too few to split: "
+            "at least 3 are needed, or a column 'split'."
         )
     _, test, valid = np.argsort(-np.bincount(numbers), kind="stable")[:NEEDED]  # the largest trains
     return np.select([numbers == test, numbers == valid], ["test", "valid"], "train")
 
 
-def _words(task: Task, parts: NDArray[np.str_], seed: int) -> str:
+def _description(task: Task, parts: NDArray[np.str_], seed: int) -> str:
     counts = Counter(parts.tolist())
     clips = ", ".join(f"{part} {counts[part]}" for part in SPLITS)
     untested = np.flatnonzero(task.class_counts(np.flatnonzero(parts == "test")) == 0)
     rest = f" {len(untested)} classes have no test clip." if len(untested) else ""
-    words = (
-        "No split was given: of each class a fifth tests and a fifth is for choosing, drawn with seed "
-        f"{seed}: {clips} clips"
-    )
+    text = f"No split was given; one was drawn with seed {seed}: {clips} clips"
     if task.groups is None:
-        return f"{words}.{rest}"
+        return f"{text}.{rest}"
     recordings = ", ".join(str(len(np.unique(task.groups[parts == part]))) for part in SPLITS)
-    return f"{words} of {recordings} recordings, none of them in two parts.{rest}"
+    return f"{text} of {recordings} recordings, none of them in two splits.{rest}"

@@ -1,6 +1,6 @@
 """Fetches what public servers offer of a task, and unpacks it.
 
-Written after the publishers' pages and tested against a local server; the real ones were never asked.
+Written from the publishers' pages and tested against a local server, never against the real ones.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ TIMEOUT = 60  # s without an answer
 def download(archives: tuple[Archive, ...], folder: str | Path) -> list[str]:
     """Bring the files of `archives` into `folder`, and unpack those that are archives.
 
-    What is there already is not fetched again, what was interrupted goes on where it stopped. Returns
-    remarks for the user. Raises `AtstError`: a server that fails, a wrong checksum, an archive that is
-    damaged or would write outside `folder`.
+    Files that are there already are not fetched again; interrupted downloads continue. Returns remarks for
+    the user. Raises `AtstError` if a server fails, a checksum is wrong, or an archive is damaged or would
+    write outside `folder`.
     """
     folder = Path(folder)
     remarks = []
@@ -45,7 +45,7 @@ def download(archives: tuple[Archive, ...], folder: str | Path) -> list[str]:
 
 
 def unfinished(archives: tuple[Archive, ...], folder: str | Path) -> bool:
-    """Whether an archive was fetched, but its unpacking did not come to an end."""
+    """Whether an archive was fetched but not unpacked completely."""
     paths = [Path(folder) / ARCHIVES / one.name for one in archives if _kind(one.name) in ("tar", "zip")]
     return any(path.exists() and not _mark(path).exists() for path in paths)
 
@@ -53,7 +53,7 @@ def unfinished(archives: tuple[Archive, ...], folder: str | Path) -> bool:
 def fetch(archive: Archive, path: Path) -> None:
     """Download one file to `path`, unless it is there with the right checksum. Raises `AtstError`.
 
-    Only over https, or with a SHA-256 to check: on the way nobody else can have changed it.
+    Only over https, or with a SHA-256 to check, so that nobody can have changed it on the way.
     """
     if not archive.pinned and not archive.url.startswith("https://") and not path.exists():
         raise AtstError(
@@ -71,8 +71,8 @@ def fetch(archive: Archive, path: Path) -> None:
         downloader = resume(path, archive.pinned)
         pooch.retrieve(archive.url, archive.checksum, path.name, path.parent, downloader=downloader)
     except (requests.RequestException, OSError) as error:
-        raise AtstError(f"cannot download {archive.url}: {error}. Run it again to go on.") from error
-    except ValueError as error:  # pooch's word for a checksum that does not match; the file is gone
+        raise AtstError(f"cannot download {archive.url}: {error}. Run it again to continue.") from error
+    except ValueError as error:  # how pooch reports a wrong checksum; it has removed the file
         said = f"{archive.checksum}, {archive.checksum_from}"
         raise AtstError(f"{archive.url}: its checksum is not the expected one ({said}): {error}") from error
 
@@ -80,7 +80,7 @@ def fetch(archive: Archive, path: Path) -> None:
 def resume(path: Path, pinned: bool) -> Any:
     """A downloader for pooch that continues from `path` + `.part`, where the server still has the same file.
 
-    `pinned`: a checksum decides, and https may lead to http.
+    `pinned`: a checksum is verified, so redirects from https to http are allowed.
     """
     import requests
 
@@ -93,7 +93,7 @@ def resume(path: Path, pinned: bool) -> Any:
             headers |= {"Range": f"bytes={start}-", "If-Range": version.read_text()}
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
             if not pinned and any(not one.url.startswith("https://") for one in (*answer.history, answer)):
-                raise requests.ConnectionError("the server leads to an address without https")
+                raise requests.ConnectionError("the server redirects to an address without https")
             range_of_answer = answer.headers.get("Content-Range", "")
             if answer.status_code != requests.codes.requested_range_not_satisfiable:
                 answer.raise_for_status()
@@ -105,7 +105,7 @@ def resume(path: Path, pinned: bool) -> Any:
                 _receive(answer, part, start if goes_on else 0, path.name)
             elif range_of_answer not in ("", f"bytes */{start}"):  # else all of it was there
                 version.unlink()
-                raise requests.ConnectionError("the file is another one than before")
+                raise requests.ConnectionError("the file on the server has changed")
         part.replace(output)
         version.unlink(missing_ok=True)
 
@@ -126,7 +126,7 @@ def _receive(answer: Any, part: Path, start: int, name: str) -> None:
 
 
 def _note_version(path: Path, headers: Any) -> None:
-    """Keep what a later request needs to ask for the rest of the same file: without it, it starts again."""
+    """Keep what a later request needs to ask for the rest of the same file; without it, it starts over."""
     tag = headers.get("ETag", "")
     version = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
     path.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def _note_version(path: Path, headers: Any) -> None:
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack a `.tar.gz` or `.zip` in `folder`, and nowhere else. Raises `AtstError`.
+    """Unpack a `.tar.gz` or `.zip` into `folder`, and nowhere else. Raises `AtstError`.
 
     A `.zip` with `.z01`... beside it is joined first, by the program zip, as FSD50K's page says.
     """
@@ -156,12 +156,12 @@ def unpack(path: Path, folder: Path) -> None:
         else:
             _unzip(path, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
-        said = str(error).splitlines()[0].rstrip(":-")  # tarfile tells of each way it tried
+        said = str(error).splitlines()[0].rstrip(":-")  # tarfile lists every format it tried
         raise AtstError(f"cannot unpack {path}: {said}. Remove it and download again.") from error
 
 
 def _mark(path: Path) -> Path:
-    """The empty file that says that an archive was unpacked whole."""
+    """The empty file that marks an archive as unpacked completely."""
     return path.with_name(f"{path.name}.unpacked")
 
 

@@ -13,7 +13,7 @@ from atst.sound.names import same_form
 from atst.tasks.listing import SHOWN, Listing, audio_under, build_task
 from atst.tasks.task import Task
 
-# What others call the three parts.
+# Common names of the three splits.
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -29,30 +29,29 @@ SPLIT_NAMES = {
 def folder_task(folder: Path, seed: int = 0) -> Task:
     """A clip's class is the name of the folder that it is in: `folder/CLASS/**/clip.wav`.
 
-    Where the folders are named like splits (train, valid, test) the classes are below them. Otherwise the
-    clips are divided by class: a fifth to test, a fifth for choosing, the rest to train, drawn with `seed`.
-    Files beside the class folders are left out, which is said. Raises `UsageError` for no audio, one class
-    only, a class of fewer than three clips, or splits that are not complete.
+    Where the folders are named like splits (train, valid, test) the classes are below them; otherwise splits
+    are drawn with `seed` (see `drawn`). Files outside the class folders are left out with a message. Raises
+    `UsageError` if there is no audio, only one class, a class of fewer than three clips, or a split missing.
     """
     found = audio_under(folder)
     _check_annotations(folder, found)
     files = sorted(file for file in found if "/" in file)
     if not files:
         raise UsageError(
-            f"{folder} is no task: it has no meta.csv and no folders of audio, one for each class."
+            f"{folder} is not a task: it has neither a meta.csv nor a folder of audio for each class."
         )
     source = ""
     if splits := _split_folders(folder, {file.split("/")[0] for file in files}):
         loose = next((file for file in files if file.count("/") < 2), None)
         if loose is not None:
-            raise UsageError(f"{folder}: {loose} is in no class folder.")
+            raise UsageError(f"{folder}: {loose} is not in a class folder.")
         parts = [splits[file.split("/")[0]] for file in files]
         labels = _labels(folder, [file.split("/")[1] for file in files])
     else:
         labels = _labels(folder, [file.split("/")[0] for file in files])
         parts = ["all"] * len(files)
     if len(found) > len(files):
-        left_out = f"Left out: audio files in no class folder, {len(found) - len(files)}."
+        left_out = f"Left out: {len(found) - len(files)} audio files outside the class folders."
         print(f"{folder}: {left_out}", file=sys.stderr, flush=True)
         source = left_out
     listing = Listing(files, labels, parts, "split" if splits else "draw")
@@ -66,23 +65,22 @@ def _check_annotations(folder: Path, audio: set[str]) -> None:
     for path in map(Path, walk(folder, [], wanted=has_other_name)):
         if (path.parent in folders or names.intersection(own_names(path))) and is_annotation(path):
             command = f"atst annotations {folder} --window SECONDS --out meta.csv"
-            raise UsageError(
-                f"{folder} is no task yet, its labels are in tables ({path}): run {command} first."
-            )
+            found = f"its labels are in annotation tables ({path})"
+            raise UsageError(f"{folder} is not a task yet: {found}; run {command} first.")
 
 
 def _split_folders(folder: Path, tops: set[str]) -> dict[str, str]:
-    """The split that each top folder is; none if no folder is named like one. Raises `UsageError`."""
+    """The split of each top folder; empty if no folder is named like one. Raises `UsageError`."""
     named = {top: SPLIT_NAMES[top.lower()] for top in sorted(tops) if top.lower() in SPLIT_NAMES}
     absent = [split for split in ("train", "test") if split not in named.values()]
     lacking = [f"there is no {split} folder with audio" for split in absent]
     others = sorted(tops - set(named))
     if others:
         shown = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
-        lacking.append(f"no split is called {shown}")
+        lacking.append(f"{shown} is not a split")
     if named and lacking:
         found = f"{folder} looks like splits ({', '.join(named)}) but {' and '.join(lacking)}"
-        raise UsageError(f"{found}; give it train/CLASS, test/CLASS and maybe valid/CLASS, or a meta.csv.")
+        raise UsageError(f"{found}; use train/CLASS, test/CLASS and maybe valid/CLASS, or a meta.csv.")
     return named
 
 
@@ -93,7 +91,7 @@ def _labels(folder: Path, classes: list[str]) -> list[Sequence[str]]:
         label = _utf8(name)
         if label in folders and "\ufffd" in label:
             both = f"{folders[label]!a} and {name!a}"
-            raise UsageError(f"{folder}: class folders {both} are not UTF-8 and read the same: rename one.")
+            raise UsageError(f"{folder}: class folders {both} are not UTF-8 and look the same: rename one.")
         folders[label] = name
     return [[_utf8(name)] for name in classes]
 

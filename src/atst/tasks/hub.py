@@ -24,26 +24,26 @@ def task_from_dataset(
 ) -> Task:
     """The task of a `datasets.DatasetDict`, or of one `datasets.Dataset`.
 
-    A dictionary's keys are the splits (train; valid, validation, val or dev; test). A single data set is
-    divided by its column `fold`, or else by class with `seed`: a fifth to test, a fifth for choosing.
+    A dictionary's keys are the splits (train; valid, validation, val or dev; test). A single data set has
+    the folds of its column `fold`, or else splits drawn with `seed`.
 
     Args:
-        dataset: it, with a column of audio and one of labels. It is not decoded by `datasets`, so that
-            torchcodec is not needed.
+        dataset: with a column of audio and one of labels. Audio is not decoded by `datasets`, so torchcodec
+            is not needed.
         audio: the column of audio.
         label: the column of labels: class indices or names, or lists of them, which make it multi-label.
         fold: the column of fold numbers of a single data set.
         name: of the task.
-        seed: of the division.
+        seed: draws the splits of a data set without any.
 
     Raises:
-        UsageError: a column or split is missing, or the labels cannot be meant.
+        UsageError: a column or split is missing, or the labels are invalid.
     """
     splits = _splits(dataset, fold)
     columns = [audio, label] if fold is None else [audio, label, fold]
     clips: list[Callable[[], NDArray[np.float32]]] = []
-    undivided = fold is None and len(splits) == 1
-    listing = Listing([], [], [], "draw" if undivided else "split" if fold is None else "fold")
+    unsplit = fold is None and len(splits) == 1
+    listing = Listing([], [], [], "draw" if unsplit else "split" if fold is None else "fold")
     for split, rows in splits.items():
         for column in columns:
             if column not in rows.column_names:
@@ -65,13 +65,13 @@ def task_from_dataset(
 
 
 def _splits(dataset: Any, fold: str | None) -> Mapping[str, Any]:
-    """The parts that were given, by the name of the split."""
+    """The data sets by split."""
     if not isinstance(dataset, Mapping):
         return {"clip": dataset}
     if len(dataset) == 1:
         return dataset
     if fold is not None:
-        raise UsageError("folds are of a single data set: give that, or no fold.")
+        raise UsageError("`fold` is for a single data set: pass one, or leave it out.")
     for split in dataset:
         if split not in SPLIT_NAMES:
             raise unknown("split", str(split), SPLIT_NAMES)
@@ -103,7 +103,7 @@ def _text(values: Any) -> list[str]:
 
 
 def _clips(rows: Any, column: str) -> list[Callable[[], Any]]:
-    """What gets the cell of each row's audio, undecoded where `rows` are of the real library."""
+    """A function for each row that returns its audio cell, undecoded."""
     if hasattr(rows, "cast_column"):
         from datasets import Audio
 

@@ -1,4 +1,4 @@
-"""What metadata files say of a data set, clip by clip, and the task that it becomes."""
+"""The clips that metadata files list, and the task made of them."""
 
 import csv
 import os
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeVar
+from typing import Any, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,42 +21,37 @@ from atst.tasks.task import SPLITS, Task
 
 SHOWN = 5  # files that a message names
 
-Item = TypeVar("Item")
-
 
 @dataclass
 class Listing:
     """Clips with their labels, one entry each."""
 
-    files: list[str]  # relative to the data set's folder; where no file was found, what names the clip
+    files: list[str]  # relative to the data set's folder; the clip's id where no file was found
     labels: list[Sequence[str]]
     parts: list[str]  # "train", "valid" and "test", or the numbers of folds
-    by: Literal["split", "fold", "draw"] = "split"  # "draw": all are one part, which is yet to be divided
+    by: Literal["split", "fold", "draw"] = "split"  # "draw": splits are still to be drawn
     classes: list[str] | None = None  # in the official order; None: as they occur, sorted
     multi_label: bool = False
     segments: list[Segment] | None = None  # None: every clip is a whole file
-    groups: list[str] | None = None  # the recording that each clip is of; None: each is of another
+    groups: list[str] | None = None  # the recording of each clip; None: all differ
     lines: list[int] | None = None  # of the table
     warnings: list[str] = field(default_factory=list)
 
     def kept(self, there: Sequence[bool]) -> "Listing":
-        """Those of the clips that are `there`."""
-
-        def own(values: list[Item]) -> list[Item]:
-            return list(compress(values, there))
-
-        columns = ("segments", "groups", "lines")
-        chosen: dict[str, Any] = {name: own(values) for name in columns if (values := getattr(self, name))}
-        chosen |= {name: own(getattr(self, name)) for name in ("files", "labels", "parts")}
-        return replace(self, **chosen)
+        """Only the clips that are `there`."""
+        columns = ("files", "labels", "parts", "segments", "groups", "lines")
+        kept: dict[str, Any] = {
+            name: list(compress(values, there)) for name in columns if (values := getattr(self, name))
+        }
+        return replace(self, **kept)
 
 
 def build_task(where: object, folder: Path | None, listing: Listing, seed: int = 0, **rest: Any) -> Task:
     """The task of a listing whose files are relative to `folder`.
 
-    Parts that are not given are drawn by `seed`. `where` is what messages name, a file or a folder. `rest`
-    are further fields of `Task`, among them `name`, and without a folder `waveform`. Raises `UsageError` for
-    labels or parts that cannot be meant.
+    Missing splits are drawn by `seed`. Messages name `where`, a file or a folder. `rest` are further fields
+    of `Task`: `name`, `waveform` if there is no folder, and so on. Raises `UsageError` for invalid labels or
+    splits.
     """
     if not listing.files:
         raise UsageError(f"{where} lists no clips.")
@@ -87,8 +82,8 @@ def with_files(listing: Listing, audio: set[str]) -> tuple[Listing, list[str]]:
 def audio_under(folder: Path, within: Iterable[str] = ("",)) -> set[str]:
     """Audio files under some subfolders of `folder`, as paths relative to it, with forward slashes.
 
-    Links to folders are followed; of several ways to one folder the first counts. Raises `UsageError` for a
-    folder that cannot be read: a class or a split would be missing.
+    Links to folders are followed, each folder once. Raises `UsageError` for a folder that cannot be read:
+    a class or a split would be missing.
     """
     skipped: list[tuple[str, str]] = []
     seen: set[str] = set()
@@ -136,13 +131,13 @@ def open_table(path: Path) -> Iterator[TextIO]:
 def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
     """Class indices (n,) int64, or multi-hot (n, C) uint8, and the names of the classes.
 
-    A multi-label task may have a single class: it is there or not.
+    A multi-label task may have a single class, present or absent.
     """
     found = {label: same_form(label) for label in set(chain.from_iterable(listing.labels))}
     names = class_names(listing)
     if len(names) < (1 if listing.multi_label else 2):
         has = f"only one label, '{names[0]}'" if names else "no label"
-        raise UsageError(f"{where} has {has}: nothing to tell apart.")
+        raise UsageError(f"{where} has {has}: there is nothing to classify.")
     number = {name: i for i, name in enumerate(names)}
     if strange := sorted(label for label, same in found.items() if not {label, same} & number.keys()):
         raise UsageError(f"{where}: label '{strange[0]}' is not one of its {len(names)} classes.")
@@ -154,8 +149,8 @@ def encode(where: object, listing: Listing) -> tuple[NDArray, list[str]]:
     hot[rows, list(map(number.__getitem__, chain.from_iterable(listing.labels)))] = 1
     if hot.all():
         raise UsageError(
-            f"{where}: every clip has the label '{names[0]}': nothing to tell apart; clips without it have "
-            "an empty cell."
+            f"{where}: every clip has the label '{names[0]}', so there is nothing to classify; clips without "
+            "it have an empty cell."
         )
     return hot, names
 
@@ -167,7 +162,7 @@ def class_names(listing: Listing) -> list[str]:
 
 
 def _natural(name: str) -> tuple[bool, float, str]:
-    """Numbers by value and before words, so that class 10 follows class 9."""
+    """Numbers by value, before text, so that class 10 follows class 9."""
     return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)
 
 
@@ -192,4 +187,4 @@ def _check_parts(where: object, task: Task) -> None:
     for part in np.unique(parts) if task.multi_label else []:
         if not task.class_counts(np.flatnonzero(parts == part)).any():
             kind = "split" if splits is not None else "fold"
-            raise UsageError(f"{where}: no clip of {kind} '{part}' has a label: mAP is of those that have.")
+            raise UsageError(f"{where}: no clip of {kind} '{part}' has a label, so there is no mAP.")

@@ -35,8 +35,8 @@ def read_nsynth(folder: Path, audio: set[str], label: str, classes: list[str] | 
 def read_gtzan(folder: Path, audio: set[str]) -> Listing:
     """`{train,valid,test}_filtered.txt`: `blues/blues.00029.wav` a line, of 930 clips without known faults.
 
-    The split is that of C. Kereliuk et al. 2015, made by hand; GTZAN itself has none. A clip is found by its
-    name below the folder, as `.au` or `.wav`.
+    The split is by C. Kereliuk et al. 2015; GTZAN itself has none. A clip's file, `.au` or `.wav`, is found
+    by its name anywhere below the folder.
     """
     by_stem = {file.rsplit("/", 1)[-1].rsplit(".", 1)[0]: file for file in sorted(audio)}
     listing = Listing([], [], [], classes=GENRES)
@@ -91,8 +91,8 @@ MUSIC: dict[str, DatasetSpec] = {
         "gtzan",
         "GTZAN, G. Tzanetakis and P. Cook 2002; split of C. Kereliuk et al. 2015",
         "none stated",
-        f"the lists with --download, or {FAULT_FILTERED}; the audio is no longer at its first address, "
-        "http://opihi.cs.uvic.ca/sound/genres.tar.gz: use a copy of genres.tar.gz",
+        f"the lists with --download, or {FAULT_FILTERED}; the audio is no longer at its "
+        "original address, http://opihi.cs.uvic.ca/sound/genres.tar.gz: use a copy of genres.tar.gz",
         {"train": 443, "valid": 197, "test": 290},
         10,
         "22.05 kHz",

@@ -1,4 +1,4 @@
-"""Published results on the registered tasks, to print beside one's own."""
+"""Published results on the registered tasks, to compare with."""
 
 import csv
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ class PublishedResult:
 
     task: str
     model: str
-    protocol: str  # "linear" or "finetune", with what else is known of it
+    protocol: str  # "linear" or "finetune", and details where known
     generation: str  # of the ATST authors' code: 2022, 2023, or unknown, as other methods' all are
     metric: str
     value: float  # in percent, as published
-    source: str  # where the figure was read
+    source: str  # where it was published
 
 
 def published(task: str | None = None) -> list[PublishedResult]:
-    """The published figures of a task, or all of them."""
-    return [figure for figure in _table() if task is None or figure.task == task]
+    """The published results of a task, or all of them."""
+    return [result for result in _table() if task is None or result.task == task]
 
 
 @cache

@@ -18,9 +18,9 @@ DATASETS: dict[str, DatasetSpec] = {**SOUNDS, **SPEECH, **MUSIC}
 def load_registered(name: str, data: str | Path | None, option: str = "--data", seed: int = 0) -> Task:
     """The registered task of that name, from a prepared table or the official layout in its folder.
 
-    Clips without a file are an error that counts them, but where some can no longer be had (AudioSet):
-    there they are left out, and listed in the task's `missing`. A prepared table without parts is divided by
-    `seed`. Raises `UsageError`, which calls `data` by the name `option`.
+    Clips without a file are an error, except where some can no longer be downloaded (AudioSet): there they
+    are left out and listed in the task's `missing`. For a prepared table without splits they are drawn by
+    `seed`. Raises `UsageError`, in which `data` is called `option`.
     """
     spec = DATASETS[name]
     folder = data_folder(name, data, option)
@@ -31,7 +31,7 @@ def load_registered(name: str, data: str | Path | None, option: str = "--data", 
     if missing and (not spec.vanishing or not listing.files):
         shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         count = f"{len(missing)} of {len(missing) + len(listing.files)} clips"
-        more = f"atst tasks check {name} --data {folder} says more."
+        more = f"See atst tasks check {name} --data {folder}."
         raise UsageError(f"task {name}: {count} have no file in {root}: {shown}. {more}")
     return build_task(
         root,
@@ -70,10 +70,10 @@ def read_official(spec: DatasetSpec, root: Path) -> tuple[Listing, list[str], li
 
 
 def read_prepared(table: Path) -> tuple[Listing, list[str], list[str]]:
-    """The same of a prepared table."""
+    """The same for a prepared table."""
     everything = read_table(table)
     audio = audio_under(table.parent)
-    # A table may name files elsewhere, or write a path in another way than a folder's listing does.
+    # A table may name files elsewhere, or spell a path differently than a folder's listing.
     audio |= {file for file in everything.files if file not in audio and (table.parent / file).is_file()}
     listing, missing = with_files(everything, audio)
     check_segments(table, listing)
@@ -93,7 +93,7 @@ def official_root(name: str, folder: Path, option: str = "--data") -> Path:
         if roots:
             shown = " and ".join(root.name for root in roots)
             raise UsageError(
-                f"task {name}: {folder} holds it several times, in {shown}; give one as {option}."
+                f"task {name}: {folder} holds several copies, in {shown}; give one of them as {option}."
             )
     absent = spec.lacks(folder)
     rest = f" (official layout: no {', no '.join(absent)})" if absent else ""
@@ -108,7 +108,7 @@ def _unpacked(spec: DatasetSpec, folder: Path) -> list[Path]:
     try:
         inside = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     except OSError:
-        return []  # it is said below that nothing is there
+        return []  # reported by the caller
     return [path for path in inside if not spec.lacks(path)]
 
 

@@ -17,7 +17,7 @@ SHORTEST = 1e-3  # s: less is the rounding of a table, not sound
 
 
 def parse(where: str, start: str, end: str) -> Segment:
-    """The segment of two cells; two empty ones mean the whole file. Raises `UsageError` for what is none."""
+    """The segment in two cells; two empty ones mean the whole file. Raises `UsageError` for anything else."""
     first, last = seconds_of(where, "start", start), seconds_of(where, "end", end)
     if first is None and last is None:
         return WHOLE
@@ -27,16 +27,16 @@ def parse(where: str, start: str, end: str) -> Segment:
         )
     if first == last:
         raise UsageError(
-            f"{where}: start and end are both {start} s, a point; atst annotations --window makes windows of "
-            "points."
+            f"{where}: start and end are both {start} s, a point; atst annotations --window turns "
+            "points into windows."
         )
     if last < first:
         raise UsageError(f"{where}: end {end} s is before start {start} s.")
     return first, last
 
 
-def words(segment: Segment) -> str:
-    """For messages."""
+def description(segment: Segment) -> str:
+    """The segment for messages."""
     return "the whole file" if segment == WHOLE else f"{segment[0]:g} to {segment[1]:g} s"
 
 
@@ -45,8 +45,8 @@ def cut_to_files(
 ) -> tuple[list[Segment], list[str]]:
     """The segments, those that end just beyond their file cut to its end, and a warning that counts them.
 
-    Files that cannot be read are left to whoever reads them. Raises `UsageError` naming the line of a segment
-    that ends a second or more beyond its file, or begins there.
+    Unreadable files are ignored here; whoever reads them reports them. Raises `UsageError` naming the line of
+    a segment that starts beyond its file, or ends a second or more beyond it.
     """
     cut = list(segments)
     by_file: dict[Path, list[int]] = {}
@@ -63,7 +63,7 @@ def cut_to_files(
             start, end = segments[row]
             if there - start < SHORTEST or end - there >= BEYOND:
                 raise UsageError(
-                    f"{table}, line {lines[row]}: {words(segments[row])} is beyond the end of {file}, "
+                    f"{table}, line {lines[row]}: {description(segments[row])} is beyond the end of {file}, "
                     f"{there:.2f} s."
                 )
             if end - there > SHORTEST:
@@ -76,13 +76,13 @@ def cut_to_files(
 
 
 def _suspects(file: Path, segments: Sequence[Segment], rows: Iterable[int]) -> list[int]:
-    """Rows that end beyond what the header says, which is an estimate. Raises `AudioError`."""
+    """Rows that end after the file according to its header, which is an estimate. Raises `AudioError`."""
     seconds = isolated.info(file).seconds
     return [row for row in rows if segments[row][1] > seconds]
 
 
 def _end(file: Path, segment: Segment) -> float:
-    """Where the sound of a segment really ends. Raises `AudioError`."""
+    """Where the sound of a segment really ends, in seconds. Raises `AudioError`."""
     start, end = segment
     try:
         return start + len(isolated.read(file, start, end - start)) / SAMPLE_RATE

@@ -22,11 +22,11 @@ def read_audioset(folder: Path, audio: set[str], train: tuple[str, ...]) -> List
     """`*_segments.csv`: YTID, start_seconds, end_seconds, "mid,mid,..." below comments; classes by index.
 
     A clip's file is found by its YouTube id anywhere below the folder: `ID.wav`, `YID.wav`, `ID_30.000.wav`,
-    `ID_30.000_40.000.wav`, `ID_30.0-40.0.wav`, `ID_30000.wav`, with any suffix of audio.
+    `ID_30.000_40.000.wav`, `ID_30.0-40.0.wav`, `ID_30000.wav`, with any audio extension.
     """
     mids = {row["mid"]: row["display_name"] for row in read_rows(folder / LABELS, ("mid", "display_name"))}
     by_id = _by_youtube_id(audio)
-    known: dict[str, tuple[str, ...]] = {}  # the names for a cell: of two million few are different
+    known: dict[str, tuple[str, ...]] = {}  # the labels in a cell; most of two million cells are equal
     listing = Listing([], [], [], classes=list(mids.values()), multi_label=True)
     for part, names in (("train", train), ("test", (EVAL,))):
         for name in names:
@@ -45,7 +45,7 @@ def read_audioset(folder: Path, audio: set[str], train: tuple[str, ...]) -> List
 def read_us8k(folder: Path, audio: set[str]) -> Listing:
     """`metadata/UrbanSound8K.csv`; the file is `audio/foldN/slice_file_name`. Ten folds, never reshuffled.
 
-    Other packings have the table and the folders `foldN` side by side.
+    Some copies have the table beside the folders `foldN`.
     """
     table = folder / "metadata" / US8K
     rows = list(read_rows(table if table.is_file() else folder / US8K, ("slice_file_name", "fold", "class")))
@@ -94,14 +94,13 @@ def _segments(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _by_youtube_id(audio: set[str]) -> dict[str, str]:
-    """Audio files by the YouTube id that their name means; a plain id before one after a Y."""
+    """Audio files by the YouTube id in their name; a plain id takes precedence over one after a Y."""
     plain: dict[str, str] = {}
     after_y: dict[str, str] = {}
     for file in audio:
         if match := YOUTUBE_FILE.fullmatch(file, file.rfind("/") + 1, file.rfind(".")):
-            own = after_y if match[1] else plain
-            if file < own.setdefault(match[2], file):
-                own[match[2]] = file
+            found = after_y if match[1] else plain
+            found[match[2]] = min(file, found.get(match[2], file))
     return after_y | plain
 
 
@@ -118,7 +117,7 @@ def _audioset(about: str, clips: int, *train: str) -> DatasetSpec:
         "audioset",
         "AudioSet, J. F. Gemmeke et al. 2017, https://research.google.com/audioset/",
         "lists CC BY 4.0; each video its own",
-        "the lists with --download; the audio of the videos, which vanish, by a downloader of your choice",
+        "the lists with --download; the audio of the videos, which vanish, with a downloader of your choice",
         {"train": clips, "test": 20371},
         527,
         "as downloaded",

@@ -1,4 +1,4 @@
-"""What is known of a data set before its files are there."""
+"""The description of a registered data set: where its files are, and what to expect of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,19 +35,19 @@ class DatasetSpec:
     folder: str  # under ATST_DATA
     source: str
     license: str
-    get: str  # where the files come from, in words
+    get: str  # where to get the files
     clips: dict[str, int]  # expected, by split or fold; {"all": n} where only the total is known
     classes: int | None  # expected; None where the publisher gives no number
-    sample_rate: str = "16 kHz"  # of the published files; they are resampled when read
+    sample_rate: str = "16 kHz"  # of the published files, which are resampled when read
     metric: Literal["accuracy", "mAP"] = "accuracy"
     # The official layout. `read` gets the folder and the audio files below it.
     read: Callable[[Path, set[str]], Listing] | None = None
     page: str = ""  # documents the layout
-    # Metadata files and folders that must be there; of several in parentheses one.
+    # Metadata files and folders that must exist; of a tuple, one of them.
     needs: tuple[str | tuple[str, ...], ...] = ()
     audio: tuple[str, ...] = ("",)  # folders with audio
-    spare: str = ""  # what audio without a label is, where that is normal
-    vanishing: bool = False  # whether some of the listed clips can no longer be had
+    spare: str = ""  # what audio files without a label are, where some are expected
+    vanishing: bool = False  # whether some of the listed clips can no longer be downloaded
     archives: tuple[Archive, ...] = ()
     learning_rates: tuple[float, ...] | None = (
         None  # the authors' grid, for a batch of 256, where they have the task
@@ -61,11 +61,11 @@ class DatasetSpec:
         return sum(self.clips.values())
 
     def lacks(self, folder: Path) -> list[str]:
-        """What the official layout needs and `folder` has not."""
+        """What the official layout needs and `folder` lacks."""
         return [" or ".join(need) for need in self._needs if not any((folder / one).exists() for one in need)]
 
     def layout(self, folder: Path) -> list[str]:
-        """What of it is there."""
+        """The files of the layout that exist."""
         return [one for need in self._needs for one in need if (folder / one).exists()]
 
     @property

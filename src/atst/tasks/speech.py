@@ -18,7 +18,7 @@ EMOTIONS = {
 
 
 def read_spcv2(folder: Path, audio: set[str]) -> Listing:
-    """`validation_list.txt` and `testing_list.txt`: `word/file.wav` a line; every other word file trains."""
+    """`validation_list.txt` and `testing_list.txt`: `word/file.wav` a line; the rest is for training."""
     listing = Listing([], [], [])
     for part, name in (("valid", "validation_list.txt"), ("test", "testing_list.txt")):
         for file in read_lines(folder / name):
@@ -34,14 +34,14 @@ def read_spcv2(folder: Path, audio: set[str]) -> Listing:
 def read_voxceleb1(folder: Path, audio: set[str]) -> Listing:
     """`iden_split.txt`: `1 id10001/VIDEO/00001.wav` a line; 1 train, 2 valid, 3 test; `id10001` the speaker.
 
-    The files are found by their last three path parts, so `wav/`, `dev/wav/` and `test/wav/` all do.
+    The files are found by their last three path parts, in `wav/`, `dev/wav/` and `test/wav/` alike.
     """
     by_end = {"/".join(file.split("/")[-3:]): file for file in audio}
     listing = Listing([], [], [])
     for line in read_lines(folder / "iden_split.txt"):
         number, _, file = line.partition(" ")
         if number not in ("1", "2", "3") or file.count("/") != 2:
-            raise UsageError(f"{folder / 'iden_split.txt'}: cannot be meant: '{line}'.")
+            raise UsageError(f"{folder / 'iden_split.txt'}: invalid line '{line}'.")
         part = {"1": "train", "2": "valid", "3": "test"}[number]
         _add(listing, by_end.get(file, f"wav/{file}"), file.split("/")[0], part)
     return listing
@@ -50,8 +50,8 @@ def read_voxceleb1(folder: Path, audio: set[str]) -> Listing:
 def read_crema_d(folder: Path, audio: set[str]) -> Listing:
     """`AudioWAV/1001_DFA_ANG_XX.wav`: actor, sentence, emotion, level. There is no official split.
 
-    Ours is by actor, so that none is in two parts: actors whose number ends in 0 or 1 test (19), in 2 are
-    for choosing (9), the others train (63).
+    Ours is by actor, so that none is in two splits: actors whose number ends in 0 or 1 are for testing (19),
+    in 2 for validation (9), the others for training (63).
     """
     listing = Listing([], [], [], classes=list(EMOTIONS.values()))
     for file in sorted(audio):

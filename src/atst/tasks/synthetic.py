@@ -1,4 +1,4 @@
-"""The built-in task: sounds made on the fly, so that everything can be tried offline."""
+"""The built-in task of synthetic sounds, for trying everything offline."""
 
 from functools import cache
 
@@ -6,7 +6,7 @@ from atst.corpus.synthetic import synthetic_task as sounds
 from atst.tasks.task import Task
 
 
-@cache  # one process often probes several models: the sounds take seconds to make
+@cache  # one process often probes several models, and the sounds take seconds to make
 def synthetic_task() -> Task:
     """Which of twelve kinds a synthetic sound is."""
     made = sounds()

@@ -10,12 +10,10 @@ from typing import Literal, TextIO
 from atst.errors import UsageError
 from atst.sound.names import existing, same_form
 from atst.tasks.listing import SHOWN, Listing, build_task, open_table
-from atst.tasks.segments import WHOLE, Segment, cut_to_files, parse, words
+from atst.tasks.segments import WHOLE, Segment, cut_to_files, description, parse
 from atst.tasks.task import SPLITS, Task
 
-KNOWS = (
-    "results are then too good: a classifier may know the recording again, its place, device or individual"
-)
+LEAK = "results are then too good: a classifier may recognise the recording, place, device or individual"
 
 
 def read_task(
@@ -27,15 +25,13 @@ def read_task(
 ) -> Task:
     """The task that the CSV file at `path` describes.
 
-    Columns: `path` (relative to the file); `label`, or `labels` where a clip may have several or none
-    (separated by `;`, which makes `label` multi-label too); `split` (train, valid, test) or `fold` (an
-    integer), without which the clips are divided by `seed`; `start` and `end` in seconds if rows are segments
-    of their files; `group`, what must not be divided, by default the recording. Others are ignored. `split`
-    wins over `fold`.
+    Columns: `path` (relative to the file); `label`, or `labels` if a clip may have several (separated by `;`)
+    or none; `split` (train, valid, test) or `fold` (an integer), without which splits are drawn by `seed`;
+    `start` and `end` in seconds if rows are segments of their files; `group`, what has to stay in one split,
+    by default the recording. Other columns are ignored. `split` takes precedence over `fold`.
 
-    Raises `UsageError` naming what is wrong: a missing file or column, an unknown split, an empty label, a
-    segment that is none, a clip with two labels or in two parts, one label only, no clip to train on or to
-    test on.
+    Raises `UsageError` naming what is wrong: a missing file or column, an unknown split, an empty label, an
+    invalid segment, a clip with two labels or in two splits, only one label, no clip to train or test on.
     """
     listing = read_table(path)
     files = [path.parent / file for file in listing.files]
@@ -48,7 +44,7 @@ def read_task(
 
 
 def read_table(path: Path) -> Listing:
-    """What the CSV file says, whether or not its audio files exist."""
+    """The clips in the CSV file, whether or not its audio files exist."""
     with open_table(path) as stream:
         columns, rows = _read(path, stream)
     if not rows:
@@ -109,7 +105,7 @@ class _Columns:
 
 def _columns(path: Path, header: list[str]) -> _Columns:
     if "label" in header and "labels" in header:
-        raise UsageError(f"{path} has both columns 'label' and 'labels': rename the one that is not meant.")
+        raise UsageError(f"{path} has both columns 'label' and 'labels': rename one of them.")
     label: Literal["label", "labels"] = "labels" if "labels" in header else "label"
     for needed in ("path", label):
         if needed not in header:
@@ -151,7 +147,7 @@ def _rows(path: Path, reader: "csv.DictReader[str]", columns: _Columns) -> Itera
 
 
 def _merged(path: Path, rows: list[_Row], real: dict[str, str], many: bool) -> list[_Row]:
-    """Rows of the same clip as one with all their labels; in a table of one label each they must agree."""
+    """Merges rows of the same clip; in a table with one label a clip they must agree."""
     first: dict[tuple[str, Segment, str], _Row] = {}
     kept = []
     for row in rows:
@@ -160,7 +156,7 @@ def _merged(path: Path, rows: list[_Row], real: dict[str, str], many: bool) -> l
             other.labels = list(dict.fromkeys([*other.labels, *row.labels]))
             continue
         if other.labels != row.labels and not many:
-            clip = f"{row.file}, {words(row.segment)}"
+            clip = f"{row.file}, {description(row.segment)}"
             raise UsageError(
                 f"{path}, lines {other.line} and {row.line}: two labels, '{other.labels[0]}' and "
                 f"'{row.labels[0]}', for {clip}; where clips may have several, call the column 'labels'."
@@ -177,37 +173,37 @@ def _check_files(path: Path, paths: list[Path]) -> None:
 
 
 def _check_apart(path: Path, rows: list[_Row], real: dict[str, str], by: str) -> None:
-    """No clip, by whatever path or link, is in two parts: what is trained on must not test."""
+    """Raises `UsageError` for a clip in two splits, also by another path or link."""
     parts: dict[tuple[str, Segment], set[str]] = {}
     for row in rows:
         parts.setdefault((real[row.file], row.segment), set()).add(row.part)
-    twice = [clip for clip, own in parts.items() if len(own) > 1]
+    twice = [clip for clip, splits in parts.items() if len(splits) > 1]
     if twice:
         file, segment = twice[0]
         what = "file" if segment == WHOLE else "segment"
-        where = f"{file}{'' if segment == WHOLE else f', {words(segment)},'}"
+        where = f"{file}{'' if segment == WHOLE else f', {description(segment)},'}"
         count = f"1 {what} is" if len(twice) == 1 else f"{len(twice)} {what}s are"
         both = " and ".join(sorted(parts[twice[0]]))
-        raise UsageError(f"{path}: {count} in several {by}s, the first {where} in {both}: list each in one.")
+        raise UsageError(f"{path}: {count} in several {by}s, the first {where} in {both}: list each once.")
 
 
 def _groups(rows: list[_Row], real: dict[str, str]) -> list[str] | None:
-    """What names the recording of each row; None if no two rows share one."""
+    """The recording of each row; None if no two rows share one."""
     groups = [f"group {row.group}" if row.group else f"file {real[row.file]}" for row in rows]
     return groups if len(set(groups)) < len(groups) else None
 
 
 def _shared(listing: Listing, kind: str) -> list[str]:
-    """A warning if clips of one recording are in several parts."""
+    """A warning if clips of one recording are in several splits."""
     parts: dict[str, set[str]] = {}
     for group, part in zip(listing.groups or [], listing.parts, strict=False):
         parts.setdefault(group, set()).add(part)
-    shared = {group for group, own in parts.items() if len(own) > 1}
+    shared = {group for group, splits in parts.items() if len(splits) > 1}
     if not shared:
         return []
     clips = sum(group in shared for group in listing.groups or [])
     example = sorted(shared)[0].split(" ", 1)[1]
     return [
-        f"{clips} clips are of {len(shared)} {kind} that are in several {listing.by}s, for example "
-        f"{example}; {KNOWS}."
+        f"{clips} clips come from {len(shared)} {kind} that are in several {listing.by}s, for example "
+        f"{example}; {LEAK}."
     ]
