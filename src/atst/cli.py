@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> Never:
     wait_passively()  # before a command imports PyTorch
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a file name may be no UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a file name may not be valid UTF-8
     try:
         signals.install(signals.handler(signals.stop))  # not Ctrl-C alone: half-written files are removed
         if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
@@ -59,12 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> Never:
         _fail(error, f"{error}\n{_where_to_look(tokens)}", 2)
     except AtstError as error:
         _fail(error, str(error), error.exit_code)
-    except BrokenPipeError:  # who reads the output has enough, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:  # a full disk, a folder without permission
         _fail(error, f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
-    except KeyboardInterrupt as interrupt:  # a command that can go on later says how in the argument
+    except KeyboardInterrupt as interrupt:  # the argument says how to continue the command
         _fail(interrupt, f"interrupted. {interrupt}".strip(), signals.exit_code())
     sys.exit(0)
 

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 
 class AtstError(Exception):
-    """Base of every error that is the input's fault and not a defect of this library."""
+    """Base of all errors caused by the user's input rather than by a defect of this library."""
 
     exit_code = 1
 
 
 class UsageError(AtstError):
-    """An option, name or recipe key that cannot be meant."""
+    """An option, name or recipe key that is invalid."""
 
     exit_code = 2
 

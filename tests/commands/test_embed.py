@@ -149,7 +149,7 @@ def test_interrupted_work_leaves_the_old_file(sounds, tmp_path, monkeypatch, suf
     [
         ({"out": "x.csv"}, atst.UsageError, r"\.parquet or \.npz"),
         ({"model": "missing/model"}, atst.ModelError, "missing/model"),
-        ({"model": "logmel", "frames": True}, atst.UsageError, "logmel has no frames"),
+        ({"model": "logmel", "frames": True}, atst.UsageError, "logmel has no frame"),
         ({"layers": 99}, atst.UsageError, "layers"),
         ({"batch_size": 0}, atst.UsageError, "batch-size"),
         ({"pooling": "max"}, atst.UsageError, "'max'"),

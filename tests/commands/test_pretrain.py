@@ -146,7 +146,7 @@ def test_a_signal_to_the_group_saves_and_says_how_to_go_on(sounds, number, twice
     assert run.returncode == 128 + number, said
     assert "Traceback" not in said
     assert said.splitlines()[-1].startswith("atst: error: interrupted. Saved at step ")
-    assert said.endswith("the same command with --resume goes on.\n")
+    assert said.endswith("the same command with --resume continues.\n")
     assert "Lightning" not in said
     assert "GPU available" not in said
     assert len(list((out / "checkpoints").iterdir())) == 1

@@ -93,7 +93,7 @@ def test_ctrl_c_stops_both_processes_with_one_message_and_resume_ends_in_the_sam
     assert process.returncode == 130, said
     assert "Traceback" not in said, said
     assert said.count("stopping after this step and saving") == 1
-    assert said.count("Saved; the same command with --resume goes on.") == 1
+    assert said.count("Saved; the same command with --resume continues.") == 1
     assert list((out / "training" / "fold-0" / "checkpoints").glob("step-*.ckpt"))
     subprocess.run([*given, "--resume"], check=True, capture_output=True, timeout=300)
     for name in ("model", "head"):

@@ -64,5 +64,5 @@ def test_a_failure_saves_once_and_is_told_after_the_step():
     trainer = Trainer(lambda: None)
     step(saver, trainer)
     assert (saved, trainer.should_stop) == ([1], True)
-    with pytest.raises(TrainingError, match=r"killed\. Saved at step 1; .* --resume goes on"):
+    with pytest.raises(TrainingError, match=r"killed\. Saved at step 1; .* --resume continues"):
         saver.raise_failure(1)

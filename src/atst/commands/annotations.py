@@ -1,4 +1,4 @@
-"""`atst annotations`: tables of annotation programs become the library's own, and its own become theirs."""
+"""`atst annotations`: converts tables of annotation programs to a task, and back."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -42,11 +42,11 @@ def annotations(
 ) -> None:
     """Turn tables of Raven, Audacity, BirdNET, Praat, ELAN, Sonic Visualiser and DCASE into a task, and back.
 
-    A file is known by its content. All of it is read or it is refused with the line and the reason; nothing
-    is passed over in silence. The result has a row an event with the columns `path`, `start`, `end`, `label`,
-    `low`, `high`, `channel`, `confidence`, `source` and `line` (seconds and Hz), or with `--window` a row a
-    window with the first four. What was left out stands in OUT.errors.csv; the exit code is 1 if a file was
-    refused.
+    A file's format is recognised by its content. A file is read completely, or refused with the line and the
+    reason; nothing is skipped silently. The result has one row an event, with the columns `path`,
+    `start`, `end`, `label`, `low`, `high`, `channel`, `confidence`, `source` and `line` (seconds and Hz), or
+    with `--window` one row a window, with the first four. What was left out is listed in
+    OUT.errors.csv; the exit code is 1 if a file was refused.
 
     Example: `atst annotations tables/ --audio recordings/ --out meta.csv --window 3 --background none`
 
@@ -59,29 +59,30 @@ def annotations(
     audio
         Folder to search for the recordings. Default: beside each table, then in all folders of the sources.
     label_column
-        The column that holds the labels, or the tier. Default: the only known one with any text.
+        The column or tier that holds the labels. Default: the only known one with any text.
     one_class
-        Every event is of this class, whatever its label.
+        Give every event this class, whatever its label.
     order
-        Text file with all recordings in order, one a line, of tables whose times run on over them.
+        Text file that lists all recordings in order, one a line, for tables whose times run on across them.
     min_confidence
-        What to take of a detector's results; 0 takes all.
+        Leave out a detector's results below this confidence; 0 takes all.
     layer
-        Which layer of Sonic Visualiser bare CSV lines are.
+        The kind of Sonic Visualiser layer that CSV lines without a header come from.
     window
-        Make windows of so many seconds: of a class where an event overlaps by 0.25 s or half of its length.
+        Make windows of this many seconds; a window has a class if it overlaps an event by 0.25 s or by half
+        of the event.
     hop
-        Seconds from one window to the next. Default: the window, so that none overlap.
+        Seconds from one window to the next. Default: the window's length, so that none overlap.
     background
-        A class for the windows of annotated recordings in which nothing is. Default: they are left out.
+        The class of windows of annotated recordings without any event. Default: such windows are left out.
     split_by_recording
-        Add the column `split`, whole recordings in train, valid or test, drawn with `seed`.
+        Add the column `split`: train, valid or test, drawn by `seed` for whole recordings.
     seed
-        Of the split.
+        Draws the split.
     to
-        Write tables for this program instead, one a recording, from any source, such as the own table.
+        Write tables for this program instead, one a recording.
     dry_run
-        Say what would be read and refused, and write nothing.
+        Report what would be read and refused, and write nothing.
     """
     if isinstance(sources, str | Path):
         sources = [sources]
@@ -104,10 +105,10 @@ def annotations(
         written = write_tables(read.events, to, target)
         lines.append(f"{target}: {len(written)} tables for {to.capitalize()}")
     elif to is None:
-        header, rows, words = _rows(read, recordings, target, window, hop or window, background)
+        header, rows, remarks = _rows(read, recordings, target, window, hop or window, background)
         if split_by_recording:
             header, rows = _with_split(header, rows, seed)
-        lines += words
+        lines += remarks
         if target is not None:
             write_own(target, header, rows)
             lines.append(f"{target}: {len(rows)} rows")
@@ -129,7 +130,7 @@ def _check(
     dry_run: bool,
 ) -> None:
     if out is None and not dry_run:
-        raise UsageError("--out says where to write; or look first with --dry-run.")
+        raise UsageError("give --out to say where to write, or --dry-run to look first.")
     if label_column is not None and one_class is not None:
         raise UsageError("--label-column and --one-class both say what the labels are; give one.")
     if one_class is not None and not one_class.strip():
@@ -164,12 +165,12 @@ def _rows(
     hop: float | None,
     background: str | None,
 ) -> tuple[Sequence[str], list[list[object]], list[str]]:
-    """Header and rows of the own table, and what to say about them."""
+    """Header and rows of the table, and lines that sum them up."""
     names = {path: relative(path, out or Path("meta.csv")) for path in read.recordings}
     if window is None or hop is None:
         return OWN, [own_row(event, names[event.path]) for event in read.events], []
     if background in {event.label for event in read.events}:
-        raise UsageError(f"--background '{background}' is also the label of events: take another name.")
+        raise UsageError(f"--background '{background}' is also the label of events: choose another name.")
     lengths = {path: recordings.seconds(path) for path in read.recordings}
     found = label_windows(read.events, read.doubtful, lengths, window, hop, background)
     rows: list[list[object]] = [

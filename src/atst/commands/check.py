@@ -27,29 +27,29 @@ def check(
     channel: int | str = "mean",
     quiet: Quiet = False,
 ) -> list[Surveyed]:
-    """Say what is in a collection of sound, before hours of work on it.
+    """Report what is in a collection of sound, before hours of work on it.
 
     For example:
 
         atst check sounds/ --out sounds.csv
 
-    Every file is decoded to its end. The table counts files and hours: all, by rate, channels and format, and
-    those that are silent, clipped, cut short, mostly above 8 kHz (which a model at 16 kHz does not hear),
-    equal to others, and unreadable. The exit code is 1 if any is unreadable.
+    Every file is decoded to its end. The table counts files and hours: in all, by sample rate, channels and
+    format, and of files that are silent, clipped, cut short, mostly above 8 kHz (inaudible to a model at
+    16 kHz), duplicates or unreadable. The exit code is 1 if any file is unreadable.
 
     Args:
         sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt).
-        out: A CSV file to write, with a row for each file; those that cannot be read, or not to their end,
-            are listed in OUT.errors.csv.
-        channel: `mean` of the channels, or the number of one, from 0: whose silence and energy is judged.
+        out: A CSV file to write, with a row for each file. Files that cannot be read to their end are
+            listed in OUT.errors.csv.
+        channel: The channel whose level is measured: `mean` of all channels, or the number of one, from 0.
         quiet: Show no progress.
 
     Returns:
-        What was found of each file.
+        What was found in each file.
 
     Raises:
-        CorpusError: no audio in the sources.
-        AudioError: files cannot be read.
+        CorpusError: the sources hold no audio.
+        AudioError: some files cannot be read.
     """
     heard = channel_number(channel)
     with progress.quiet(quiet):

@@ -33,24 +33,24 @@ def convert(
         atst convert runs/mine --to-official mine.ckpt
 
     Give `--out` for the first two, `--to-official` for the third. A checkpoint that the authors fine-tuned
-    becomes a classifier, for atst predict. Nothing in a checkpoint is executed; one
-    that is damaged, incomplete or of another method is an error that says so. A model folder holds the
+    becomes a classifier, for atst predict. Nothing in a checkpoint is executed; a checkpoint that is damaged,
+    incomplete or of another method is refused with an explanation. A model folder holds the
     encoder alone, so a checkpoint written from it has freshly drawn heads: it can be evaluated with the
     authors' code, not trained further.
 
     Args:
         model: A checkpoint in the authors' form, new or old; with `--to-official` any model of the
             sizes small and base.
-        out: The model folder to write. It must not exist, or be empty.
-        task: Of a fine-tuned checkpoint: the task whose classes the head tells apart, a registered name or
-            the path of a meta.csv. Their names and order become the labels; without it they are 0, 1, ...
+        out: The model folder to write; it must be new or empty.
+        task: For a fine-tuned checkpoint: the task of its classes, a registered name or the path of a
+            meta.csv. Their names and order become the labels; without it they are 0, 1, ...
         data: Folder with the metadata files of a registered task. Default: its folder in $ATST_DATA.
         to_official: The checkpoint file to write. It must not exist.
         network: Which network of the checkpoint to take; the authors evaluate the teacher.
 
     Raises:
         UsageError: not exactly one of `out` and `to_official`, or it exists; a task that does not fit.
-        ModelError: a checkpoint that cannot be used, or a size that the authors' code lacks.
+        ModelError: the checkpoint cannot be used, or the authors' code does not have this size.
     """
     if (out is None) == (to_official is None):
         raise UsageError("give either --out DIR (a model folder) or --to-official FILE.ckpt.")
@@ -76,8 +76,8 @@ def _write_classifier(
     count = len(classifier.labels)
     if task is None:
         text = (
-            f"its {count} classes are called 0 to {count - 1}, and a clip is taken to have one of them; "
-            "--task NAME names them"
+            f"its {count} classes are called 0 to {count - 1}, and a clip is assumed to have exactly one of "
+            "them; --task NAME names them"
         )
         print(f"warning: {text}", file=sys.stderr)
     else:

@@ -1,4 +1,4 @@
-"""`atst demo`: the whole main job on built-in sounds."""
+"""`atst demo`: pre-training and probing on built-in sounds."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from atst.training.launch import check_processes, hold, stopped
 TASK, RECIPE = "synthetic", "nano"
 STEPS = 200
 KEYS = ("batch_size=64", "learning_rate=2e-3", "warmup_steps=20", "checkpoint_minutes=1")
-TRAINING_SECONDS = 270.0  # of the six minutes that a demo takes at most; the probes need the others
+TRAINING_SECONDS = 270.0  # of at most six minutes in all; the probes need the rest
 
 
 def demo(
@@ -38,9 +38,9 @@ def demo(
     The encoder of recipe `nano`, with fewer steps, is trained on synthetic sounds without labels. A linear
     probe then has to tell their timbres apart, from its features, from those of the same encoder untrained,
     and from log-mel statistics. This shows that everything works, not how good the method is: the sounds are
-    synthetic, and an encoder a few minutes old is seldom better than an untrained one. Run again in the same
-    folder, the demo goes on where it stopped and trains nothing twice. A machine on which it would take more
-    than six minutes trains fewer steps.
+    synthetic, and after minutes of training an encoder is seldom better than an untrained one. Run again in
+    the same folder, the demo continues where it stopped. On a machine where it would take more than six
+    minutes it trains fewer steps.
 
     Args:
         out: The folder for the run (`run/`) and the probes.
@@ -76,7 +76,7 @@ def _results(out: Path, device: Literal["auto", "cpu", "cuda", "mps"]) -> dict[s
             for folder, (name, model) in features.items()
         }
     except KeyboardInterrupt:
-        raise stopped("The same command goes on where it stopped.") from None
+        raise stopped("The same command continues where it stopped.") from None
 
 
 def _keys(out: Path, device: str) -> list[str]:

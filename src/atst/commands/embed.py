@@ -59,30 +59,30 @@ def embed(
 
         atst embed sounds/ --model runs/mine --out sounds.parquet
 
-    A recording of more than 60 s gives one row for each 60 s. The columns are `path`, `start`, `end`
-    (seconds), `partial` and `embedding`: the CLS token, then the mean token, of each of the last `layers`
-    blocks, CLS tokens first. A recording that cannot be read to its end is left out and listed in
-    OUT.errors.csv; the exit code is then 1, and the file complete for the rest. An existing file is replaced
-    when all is done.
+    A recording of more than 60 s gives one row for each window of 60 s. The columns are `path`, `start`,
+    `end` (seconds), `partial` and `embedding`: the CLS token, then the mean token, of each of the last
+    `layers` blocks, CLS tokens first. A recording that cannot be read to its end is left out and listed in
+    OUT.errors.csv; the exit code is then 1, and the file is complete for the rest. An existing file is
+    replaced at the end.
 
     Args:
         sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
             columns `start` and `end` (seconds).
         model: A model folder, run folder or .ckpt file, `random:SIZE`, `logmel` or `opensmile`.
         out: The file to write: FILE.parquet or FILE.npz.
-        frames: One row for each patch of 40 ms instead.
-        layers: How many blocks, counted from the last, an embedding is made of.
-        pooling: How the chunks of a long clip are averaged: each by its own length, or as the paper's
-            published code does.
-        channel: `mean` of the channels, or the number of one, from 0.
-        partial: Embed recordings that were cut short as far as they go, and say so in column `partial`.
+        frames: Write one row for each patch of 40 ms instead.
+        layers: Number of blocks, counted from the last, whose tokens make up an embedding.
+        pooling: How the chunks of a long clip are averaged: each over its own patches (`mean`), or as the
+            paper's code does (`published`).
+        channel: `mean` of all channels, or the number of one, from 0.
+        partial: Embed recordings that were cut short as far as they go; the column `partial` marks them.
         device: Where to compute.
         batch_size: Recordings embedded at a time.
         quiet: Show no progress.
 
     Raises:
-        UsageError: an argument that cannot be meant.
-        CorpusError: no audio in the sources.
+        UsageError: an argument is invalid.
+        CorpusError: the sources hold no audio.
         AudioError: recordings were left out; the message lists them.
     """
     out = Path(out)
@@ -95,7 +95,7 @@ def embed(
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
         encoder = load(model, device)
         if frames and not isinstance(encoder, AudioModel):
-            raise UsageError(f"--frames: {encoder.name} has no frames, only one vector for a clip.")
+            raise UsageError(f"--frames: {encoder.name} has no frame embeddings, only one vector a clip.")
         if isinstance(encoder, AudioModel):
             encoder.check_layers(layers)  # now, not after the first recordings
         about: dict[str, Any] = {
@@ -155,7 +155,7 @@ def _frame_rows(windows: Iterable[Window], model: AudioModel, layers: int, folde
 
 
 def _on_disk(vectors: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
-    """The same in a file without a name, which goes when it is no longer used."""
+    """The same array in an unnamed temporary file, which is deleted with it."""
     with TemporaryFile(dir=folder) as file:
         file.write(vectors.tobytes())
         file.flush()
@@ -167,7 +167,7 @@ def _tables(parts: Iterable[_Rows]) -> Iterator[pa.Table]:
     held: list[_Rows] = []
     for rows in parts:
         held.append(rows)
-        if sum(len(own.starts) for own in held) >= TABLE_ROWS:
+        if sum(len(part.starts) for part in held) >= TABLE_ROWS:
             yield _table(held)
             held = []
     if held:

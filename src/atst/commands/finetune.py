@@ -60,39 +60,41 @@ def finetune(
     devices: int = 1,
     quiet: Quiet = False,
 ) -> FinetuneResult | None:
-    """Train an encoder and a classifier on a labelled task, and test them once.
+    """Fine-tune an encoder with a classifier on a labelled task, and test them once.
 
     For example:
 
         atst finetune my-sounds/meta.csv --model runs/mine --out finetuned/mine --set learning_rate=0.2
 
     The folder then holds results.json, predictions.csv, report.html and model/ (encoder, head and labels, for
-    atst predict). Test clips are used once, after the training. With folds each one is tested by a training
-    of its own, and the model that is kept is trained on all clips. Ctrl-C saves and stops; --resume goes on.
+    atst predict). Test clips are used once, after training. For cross-validation, one network is trained for
+    each fold, and the model in model/ on all clips. Ctrl-C saves and stops; --resume continues.
 
     Args:
-        task: A registered task, or the path of a CSV file with the columns `path`, `label`, and `split`
-            (train, valid, test) or `fold`, without which it is divided by recording and seed, or of a folder
-            with a folder for each class. From Python also a `Task`.
-        model: Where to start: a model or run folder, an authors' `.ckpt`, or `random:SIZE` for training from
-            scratch.
+        task: A registered task; the path of a CSV file with the columns `path`, `label`, and `split` (train,
+            valid, test) or `fold` (without both, splits are drawn by recording); or a folder with a folder
+            for each class. From Python also a `Task`.
+        model: The model to start from: a model or run folder, an authors' `.ckpt`, or `random:SIZE` to train
+            from scratch.
         out: The folder for the results; it must be new or empty unless --resume is given.
         data: Folder with the files of a registered task. Default: its folder in $ATST_DATA.
-        protocol: `paper`: the authors' code of the paper's time (2022), best validation epoch, for three
-            tasks; the default there. `authors2023`: their later script, last epoch, for seven; the default
-            for the other four. `own`: best epoch by validation, early stop; the default elsewhere.
+        protocol: `paper`: the authors' code at the time of the paper (2022), which tests the best validation
+            epoch; for three tasks, their default. `authors2023`: their later scripts, which test the last
+            epoch; for seven tasks, the default of the other four. `own`: the best validation epoch, with
+            early stopping; the default for all other tasks.
         overrides: A recipe key to change, as key=value; may be repeated.
-        fold: Train and test on this fold alone.
-        shots: Use only so many training clips of each class, drawn by the seed.
-        fraction: Use only this share of the training clips of each class.
+        fold: Run only the fold with this number.
+        shots: Use only this many training clips of each class, drawn by the seed.
+        fraction: Use only this fraction of the training clips of each class.
         resume: Continue in --out from the newest checkpoint, or start if there is none.
-        channel: `mean` of the channels, or the number of one, from 0.
+        channel: `mean` of all channels, or the number of one, from 0.
         partial: Use recordings that were cut short as far as they go, and list them (`partial` in
             results.json).
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
-        devices: How many devices of that kind, a process each; under SLURM as many tasks, started by srun.
+        devices: Number of devices of that kind, with a process each; under SLURM as many tasks, started by
+            srun.
         quiet: Show no progress: only warnings, and what came of it.
 
     Returns:
@@ -144,10 +146,10 @@ def _run(job: Job, protocol: str, fold: int | None, resume: bool) -> FinetuneRes
         finished = runs.finetune(job, protocol, fold, resume)
     except KeyboardInterrupt:
         raise stopped(
-            "What came after the last checkpoint is lost; the same command with --resume goes on."
+            "Steps since the last checkpoint are lost; the same command with --resume continues."
         ) from None
     if finished is None and is_first_process():
-        raise stopped("Saved; the same command with --resume goes on.")
+        raise stopped("Saved; the same command with --resume continues.")
     if finished is None:  # of several processes one writes
         return None
     write_finetuned(finished, job.folder)
@@ -159,13 +161,13 @@ def _encoder(name: str | Path, recipe: Recipe, devices: int) -> AudioModel:
     """The model to start from; what the recipe asks of it and of the devices is checked."""
     model = models.load(name, seed=recipe.seed)
     if not isinstance(model, AudioModel):
-        raise UsageError(f"--model {name}: has no weights to train; use atst probe for it.")
+        raise UsageError(f"--model {name}: has no weights to train; use atst probe instead.")
     if recipe.freeze > model.depth:
         raise UsageError(f"freeze must be 0 to {model.depth} for this encoder, not {recipe.freeze}.")
     micro, rest = divmod(recipe.batch_size, recipe.accumulate * devices)
     if rest or micro < 2:
         raise UsageError(
-            f"batch_size ({recipe.batch_size}) must be a multiple, at least twice, of accumulate "
+            f"batch_size ({recipe.batch_size}) must be a multiple (2 or more times) of accumulate "
             f"({recipe.accumulate}) times --devices ({devices})."
         )
     return model
@@ -190,7 +192,7 @@ def _stored(folder: Path) -> dict[str, Any] | None:
 
 
 def _recipe(task: str, protocol: str, overrides: list[str], before: dict[str, Any] | None) -> Recipe:
-    """As asked; keys that a resumed fine-tuning is not asked to change are as they were."""
+    """The recipe asked for; a resumed fine-tuning keeps the keys that are not overridden."""
     if before is None or before["protocol"] != protocol:
         return recipes.resolve(task, protocol, overrides)
     stored = {field.name: before[field.name] for field in fields(Recipe)}
@@ -199,7 +201,7 @@ def _recipe(task: str, protocol: str, overrides: list[str], before: dict[str, An
 
 
 def _show(result: FinetuneResult, folder: Path) -> None:
-    """One line of result, then what was left out, on stderr but for the result."""
+    """Print one line of result, and on stderr what was left out."""
     if not is_first_process():
         return
     low, high = result.ci

@@ -86,41 +86,41 @@ def predict(
     batch_size: int = 32,
     quiet: Quiet = False,
 ) -> None:
-    """Label recordings with a classifier that `atst probe` or `atst finetune` has trained.
+    """Label recordings with a classifier trained by `atst probe` or `atst finetune`.
 
     For example:
 
         atst predict sounds/ --model probes/mine --out sounds.csv
 
-    One row a recording, judged as the classifier's test clips were (a probe: by its middle 12 s); the scores
-    of one of more than 60 s are averaged over its minutes. With `--window` one row for each stretch of so
-    many seconds. The columns are `path`, `start`, `end` (seconds), `partial`, `label` and `score`, a
+    One row a recording, classified as the test clips were (by a probe: its middle 12 s); the scores of a
+    recording over 60 s are averaged over its minutes. With `--window` one row for each window of that many
+    seconds. The columns are `path`, `start`, `end` (seconds), `partial`, `label` and `score`, a
     calibrated probability. With `--top` above 1, and for multi-label classifiers, `labels` and `scores` hold
     several instead, best first. A recording that cannot be read to its end is left out and listed in
-    OUT.errors.csv; the exit code is then 1, and the output complete for the rest. An existing file is
-    replaced when all is done.
+    OUT.errors.csv; the exit code is then 1, and the output is complete for the rest. An existing file is
+    replaced at the end.
 
     Args:
         sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
             columns `start` and `end` (seconds).
         model: The --out folder of a probe or a fine-tuning, or the model/ folder in it.
-        out: The file to write: FILE.csv, FILE.jsonl or FILE.parquet, for Raven FILE.selections.txt, for
-            Audacity, of one recording, FILE.labels.txt. Default: CSV lines on the screen.
-        window: Label stretches of so many seconds instead of whole recordings.
-        hop: Seconds from one stretch to the next. Default: the window, so that none overlap.
-        top: How many labels a row has. Default: 1; of a multi-label classifier all above the threshold.
-        threshold: Labels with a lower score are left out; a row may then have none. Default: none is left
-            out; of a multi-label classifier without --top those below 0.5.
-        channel: `mean` of the channels, or the number of one, from 0.
-        partial: Label recordings that were cut short as far as they go, and say so in column `partial`.
+        out: The file to write: FILE.csv, FILE.jsonl or FILE.parquet, FILE.selections.txt for Raven, or
+            FILE.labels.txt for Audacity (one recording). Default: CSV lines on the screen.
+        window: Label windows of this many seconds instead of whole recordings.
+        hop: Seconds from one window to the next. Default: the window's length, so that none overlap.
+        top: Labels in a row. Default: 1; for a multi-label classifier all above the threshold.
+        threshold: Labels with a lower score are left out; a row may then have none. Default: 0; 0.5 for a
+            multi-label classifier without --top.
+        channel: `mean` of all channels, or the number of one, from 0.
+        partial: Label recordings that were cut short as far as they go; the column `partial` marks them.
         device: Where to compute.
-        batch_size: Stretches of sound judged at a time.
+        batch_size: Windows classified at a time.
         quiet: Show no progress.
 
     Raises:
-        UsageError: an argument that cannot be meant.
-        ModelError: no classifier in the folder.
-        CorpusError: no audio in the sources.
+        UsageError: an argument is invalid.
+        ModelError: the folder holds no classifier.
+        CorpusError: the sources hold no audio.
         AudioError: recordings were left out; the message lists them.
     """
     if out is not None:
@@ -176,26 +176,26 @@ def _check(
 
 
 def _check_window(classifier: Classifier, window: float) -> None:
-    """A window is judged as a clip in training was, so it cannot be longer than those were used."""
+    """A window is classified as a clip in training was, so it cannot be longer."""
     if classifier.clip_seconds is not None and window > classifier.clip_seconds:
-        longest = f"{classifier.clip_seconds:g} s, the longest clips that this classifier was trained on"
+        longest = f"{classifier.clip_seconds:g} s, the longest clips this classifier was trained on"
         raise UsageError(f"--window {window:g}: must be at most {longest}.")
 
 
 def _judged(windows: Iterable[Window], classifier: Classifier, batch_size: int) -> Iterator[Row]:
     for batch in batches(windows, batch_size):
         scores = classifier.scores([window.waveform for window in batch], batch_size)
-        for window, own in zip(batch, scores, strict=True):
-            yield Row(window.reading, window.start, window.end, own)
+        for window, row in zip(batch, scores, strict=True):
+            yield Row(window.reading, window.start, window.end, row)
 
 
 def _averaged(rows: Iterable[Row]) -> Iterator[Row]:
     """One row a recording, averaged by duration."""
     for reading, group in groupby(rows, key=lambda row: row.reading):
-        own = list(group)
-        weights = [row.end - row.start for row in own]
-        mean = np.average([row.scores for row in own], axis=0, weights=weights)
-        yield Row(reading, own[0].start, own[-1].end, mean)
+        parts = list(group)
+        weights = [part.end - part.start for part in parts]
+        mean = np.average([part.scores for part in parts], axis=0, weights=weights)
+        yield Row(reading, parts[0].start, parts[-1].end, mean)
 
 
 def _tables(
@@ -218,7 +218,7 @@ def _tables(
         }
         labels = [[classifier.labels[i] for i in best] for best in found]
         if single:
-            columns["label"] = pa.array([own[0] if own else None for own in labels], pa.string())
+            columns["label"] = pa.array([best[0] if best else None for best in labels], pa.string())
             columns["score"] = pa.array([float(row.scores.max()) for row in group], pa.float64())
         else:
             scores = [row.scores[best].tolist() for row, best in zip(group, found, strict=True)]

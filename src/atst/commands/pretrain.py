@@ -60,24 +60,26 @@ def pretrain(
         atst pretrain my-sounds/ --out runs/mine --set max_steps=20000
 
     The run folder holds the recipe, metrics.csv and TensorBoard events, checkpoints, the model (loadable
-    from the first checkpoint on) and report.html. Ctrl-C saves and stops; --resume goes on. Files that cannot
-    be used are counted and listed in errors.csv; of a recording that was cut short there is what there is.
+    from the first checkpoint on) and report.html. Ctrl-C saves and stops; --resume continues. Files that
+    cannot be used are counted and listed in errors.csv; recordings that were cut short are used as far as
+    they go.
 
     Args:
         sources: Audio files, folders, manifests (.csv, .jsonl, .txt), which may have
             columns `start` and `end` (seconds), or `synthetic` for built-in sounds.
         out: The run folder; it must be new or empty unless --resume is given.
-        recipe: nano, tiny (the default), small, base, or a YAML file that changes some keys of one.
+        recipe: `nano`, `tiny` (the default), `small`, `base`, or a YAML file that changes some keys of one.
         overrides: A recipe key to change, as key=value; may be repeated.
         init: Start from the encoder weights of this model, with fresh heads.
         resume: Continue the run in --out from its newest checkpoint, or start it if there is none.
-        watch: A labelled task whose kNN accuracy (its train and valid splits) is measured at checkpoints.
+        watch: A labelled task whose kNN accuracy (train and valid splits) is measured at every checkpoint.
         watch_data: The folder of the watched task's data.
-        channel: `mean` of the channels, or the number of one, from 0.
+        channel: `mean` of all channels, or the number of one, from 0.
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
-        devices: How many devices of that kind, a process each; under SLURM as many tasks, started by srun.
+        devices: Number of devices of that kind, with a process each; under SLURM as many tasks, started by
+            srun.
         quiet: Show no progress: only warnings, and what came of it.
 
     Returns:
@@ -96,7 +98,7 @@ def pretrain(
         progress.say(_outline(plan, corpus, devices))
         result = _train(runs.Job(plan, corpus, out, where, devices, watcher), resume, start)
     if result.stopped and result.steps < plan.max_steps:
-        raise stopped(f"Saved at step {result.steps}; the same command with --resume goes on.")
+        raise stopped(f"Saved at step {result.steps}; the same command with --resume continues.")
     _say(_summary(result, corpus))
     return result
 
@@ -106,14 +108,14 @@ def _train(job: runs.Job, resume: bool, init: AudioModel | None) -> runs.Run:
         return runs.train(job, resume=resume, init=init)
     except KeyboardInterrupt:
         raise stopped(
-            "Steps since the last checkpoint are lost; the same command with --resume goes on."
+            "Steps since the last checkpoint are lost; the same command with --resume continues."
         ) from None
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         raise TrainingError(
             f"--out {job.folder}: {error.strerror}. "
-            "What was saved before is complete: --resume goes on from there."
+            "The last checkpoint is complete: --resume continues from there."
         ) from error
 
 

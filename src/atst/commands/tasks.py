@@ -1,4 +1,4 @@
-"""`atst tasks`: the labelled data sets that are known, and whether a download of one is complete."""
+"""`atst tasks`: the registered data sets, and whether a download of one is complete."""
 
 import os
 import sys
@@ -26,9 +26,10 @@ def tasks(
 ) -> None:
     """List the registered tasks, or check the files of one.
 
-    Without an action, lists the tasks and which of them are in $ATST_DATA. `check NAME` counts the clips
-    against what is published, names labels without a file and files without a label, and says where to get
-    what is missing; it exits with 1 if something is. Own data needs no registration: see `atst probe --help`.
+    Without an action, lists the tasks and which of them are in $ATST_DATA. `check NAME` compares the
+    clips with the published numbers, lists labels without a file and files without a label, and says where to
+    get what is missing; it exits with 1 if anything is. Your own data needs no registration: see
+    `atst probe --help`.
 
     Example: `atst tasks check esc50 --data data/esc50 --download`
 
@@ -41,8 +42,8 @@ def tasks(
     data
         Folder with the files of that task. Default: its folder in $ATST_DATA.
     download
-        First fetch what a public server offers of it into `data` (needs the extra `data`). What was
-        interrupted goes on.
+        First download what public servers offer into `data` (needs the extra `data`). Interrupted downloads
+        continue.
     """
     if action is None:
         if data is not None or download:
@@ -111,5 +112,5 @@ def _there(name: str) -> str:
 
 
 def _print(line: str) -> None:
-    """A line that is never wrapped; a file name may be no UTF-8."""
+    """Print a line unwrapped; a file name may not be valid UTF-8."""
     sys.stdout.write(writable(line) + "\n")

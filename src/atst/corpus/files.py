@@ -22,7 +22,7 @@ from atst.sound.pool import Pool
 
 SYNTHETIC = "synthetic"
 WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough
-A_PROCESS = 100  # files for which it pays to start another decoding process
+A_PROCESS = 100  # files for each further decoding process
 
 Progress = Callable[[Iterable[float | str], str, int], Iterable[float | str]]  # such as `progress.track`
 
@@ -37,7 +37,7 @@ class Corpus(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """What to call clip `index` in a list of faults: its file, and where it starts if not at 0."""
+        """The name of clip `index` in lists: its file, and where it starts if not at 0."""
         ...
 
     def read(
@@ -65,9 +65,9 @@ def open_corpus(
 ) -> Corpus:
     """The clips of `sources`: a longer file counts as consecutive clips of `clip_seconds`, nothing is copied.
 
-    A file's last piece counts if it has `min_seconds`. All headers are checked; faulty or too short files are
-    left out and listed in `.skipped`. Channels are averaged, or `channel` (from 0) is taken. `synthetic` or
-    `synthetic:SIZE` (default 2000) gives the built-in sounds, of 4 s at most. Raises `CorpusError` when
+    A file's last piece counts if it has `min_seconds`. All headers are checked; unreadable or too short files
+    are left out and listed in `.skipped`. Channels are averaged, or `channel` (from 0) is taken. `synthetic`
+    or `synthetic:SIZE` (default 2000) gives the built-in sounds, of 4 s at most. Raises `CorpusError` when
     nothing is left, `UsageError` for a wrong source.
     """
     if not 0 < min_seconds <= clip_seconds:

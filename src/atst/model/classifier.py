@@ -59,7 +59,7 @@ class Head:
 
 @dataclass
 class Classifier:
-    """Sounds in, a score for each label out. `scores` is the fast way, `predict` the convenient one."""
+    """Turns sound into a score for each label. `scores` is fast, `predict` convenient."""
 
     encoder: Embedder
     head: Head
@@ -71,14 +71,14 @@ class Classifier:
 
     @property
     def clip_seconds(self) -> float | None:
-        """Of longer clips the middle so many seconds were used in training; None: all of them."""
+        """Longer clips were cut to their middle part of this many seconds in training; None: not cut."""
         return self.features.get("clip_seconds")
 
     def predict(self, sound: Any, *, sample_rate: int | None = None) -> Any:
         """Label to score, best first, of a path or an (N,) array with `sample_rate`; of a list, a list.
 
         Scores are calibrated probabilities: of one label among all, or of each for a multi-label classifier.
-        A clip of up to 60 s is judged by its middle `clip_seconds`, as in training and testing; a longer
+        A clip of up to 60 s is classified by its middle `clip_seconds`, as in training and testing; a longer
         recording by those of each minute, averaged by duration. Raises `AudioError` for what cannot be read.
         """
         if isinstance(sound, list | tuple):
@@ -153,7 +153,7 @@ def initial_weight(width: int, classes: int, seed: int) -> Tensor:
 def folded(
     mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5
 ) -> tuple[Tensor, Tensor]:
-    """Weight (C, D) and bias (C,) that do what BatchNorm without parameters and a linear layer do in turn."""
+    """Weight (C, D) and bias (C,) of BatchNorm without parameters followed by a linear layer."""
     scaled = weight.double() * (variance.double() + eps).rsqrt()
     return scaled.float(), (bias.double() - scaled @ mean.double()).float()
 

@@ -13,7 +13,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def resolve(name: str) -> torch.device:
     """The torch device for `--device`: `auto` takes CUDA, then MPS, then the CPU.
 
-    PyTorch's threads are then no more than the cores that the process may use.
+    Limits PyTorch's threads to the cores that the process may use.
 
     Raises `UsageError` for an unknown name or a device this machine lacks.
     """
@@ -24,7 +24,7 @@ def resolve(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
     if not available[name]:
-        raise UsageError(f"--device {name}: this machine has none that PyTorch can use; try --device auto.")
+        raise UsageError(f"--device {name}: not available to PyTorch on this machine; try --device auto.")
     return torch.device(name)
 
 

@@ -22,7 +22,7 @@ LONGEST_SEGMENT = (MAX_PATCHES * PATCH_FRAMES + PATCH_FRAMES - 2) / FRAMES_PER_S
 
 @dataclass
 class ModelConfig:
-    """What `config.json` holds. `training` says how the encoder came to be, free form."""
+    """What `config.json` holds. `training` describes how the encoder was trained, free form."""
 
     size: str
     segment_seconds: float = 6.0

@@ -1,4 +1,4 @@
-"""A name becomes a model: what every command's `--model` takes."""
+"""Loads a model by its name: everything that `--model` accepts."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from atst.model.folder import ModelConfig
 
 
 def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Embedder:
-    """Load any model that a command's `--model` takes, in eval mode.
+    """Load any model that `--model` accepts, in eval mode.
 
     `model` is a model folder, a run folder, an authors' checkpoint (`.ckpt`), `random:SIZE` (an
     untrained encoder drawn from `seed`), or the feature baselines `logmel` and `opensmile`. Raises
-    `ModelError` for a path that holds no usable model, `UsageError` for a name that means nothing.
+    `ModelError` for a path without a usable model, or an unknown name.
     """
     name = str(model)
     where = devices.resolve(device)

@@ -14,7 +14,7 @@ from atst.model.classifier import Classifier, Head, folded
 from atst.model.encoder import SIZES
 from atst.model.official_tensors import FINETUNED, checked, part, recognise, shortened
 
-# Whatever the checkpoint says, their fine-tuning trains and tests in this way.
+# Fixed in their fine-tuning code, whatever the checkpoint says.
 SEGMENT_SECONDS, CLIP_SECONDS, POOLING = 6.0, 12.0, "published"
 HEAD = ("norm.running_mean", "norm.running_var", "linear.weight", "linear.bias")
 COUNTER = "norm.num_batches_tracked"  # of no use here
@@ -23,8 +23,8 @@ COUNTER = "norm.num_batches_tracked"  # of no use here
 def load(path: str | Path) -> Classifier | None:
     """The classifier in a fine-tuned checkpoint, its labels called `0`, `1` and so on; None for another file.
 
-    A clip is taken to have one label; a file does not say. Raises `ModelError` for a file that is damaged,
-    unsafe, incomplete or of another method.
+    A clip is assumed to have one label; the file does not say. Raises `ModelError` for a file that is
+    damaged, unsafe, incomplete or of another method.
     """
     content = untrusted.read(path)
     state = content.get("state_dict") if isinstance(content, Mapping) else None
@@ -71,5 +71,5 @@ def _head(path: str | Path, entries: Mapping[str, Any]) -> dict[str, Tensor]:
     if lengths != [width, width, classes] or classes < 2:
         raise ModelError(f"{path}: the shapes of its head do not fit each other.")
     if not all(value.isfinite().all() for value in head.values()) or (head["norm.running_var"] < 0).any():
-        raise ModelError(f"{path}: its head has values that cannot be meant.")
+        raise ModelError(f"{path}: its head has invalid values.")
     return head

@@ -1,4 +1,4 @@
-"""Read a PyTorch checkpoint from anywhere without running anything that is in it."""
+"""Reads PyTorch checkpoints from untrusted sources without running anything in them."""
 
 import argparse
 import re
@@ -19,7 +19,7 @@ def read(path: str | Path) -> Any:
     """What `torch.save` wrote to `path`: tensors on the CPU (mapped, not copied) and plain types.
 
     Classes that trainers leave in a checkpoint and that carry no weights become empty stand-ins; any
-    other class or function is refused. Raises `ModelError`, one line, for everything that is wrong.
+    other class or function is refused. Raises `ModelError`, with one line of text, for anything else.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,14 +30,14 @@ def read(path: str | Path) -> Any:
             warnings.simplefilter(
                 "ignore"
             )  # of deprecated storage classes: about PyTorch, not about the file
-            # mapped: a tensor that claims more bytes than the file has is refused, and none is read in vain
+            # mapped: tensors that claim more bytes than the file has are refused
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged pickle can raise anything
         raise ModelError(f"{path}: {_reason(error)}") from None
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what is no zip archive as PyTorch writes it, before any of it is unpacked."""
+    """Refuse anything but a zip archive as PyTorch writes it, before unpacking."""
     if path.stat().st_size > LARGEST_FILE:
         raise ModelError(f"{path}: {path.stat().st_size} bytes; a checkpoint has at most {LARGEST_FILE}.")
     try:
@@ -59,7 +59,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """One line for what `torch.load` says in many."""
+    """`torch.load`'s long message in one line."""
     text = str(error)
     named = re.search(r"(?:GLOBAL|global:?|class|function|callable)\s+([A-Za-z_][\w]*(?:\.[\w]+)+)", text)
     if "weights_only" in text.lower() or "Unsupported" in text or named:
@@ -70,7 +70,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Empty:
-    """Stands in for a class whose content is not needed. Accepts and forgets all it is given."""
+    """Stands in for a class whose content is not needed."""
 
     def __init__(self, *content: object) -> None:
         pass

@@ -1,1 +1,1 @@
-"""What everything writes with: text, tables, HTML reports, atomic files, progress."""
+"""Output for all packages: text, tables, HTML reports, atomic files, locks, progress."""

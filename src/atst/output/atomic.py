@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, on disk before they bear their name."""
+"""Files and folders that are written atomically, and are on disk before they get their name."""
 
 import ctypes
 import os
@@ -32,11 +32,11 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder beside `path`; takes the place of `path` when the block succeeds, else removed.
+    """A temporary folder beside `path`; replaces `path` when the block succeeds, else removed.
 
-    At every moment a complete folder bears the name, the old one or the new one, whatever interrupts.
-    File systems that cannot exchange two names (some network ones) lack it for an instant; after a kill in
-    that instant `remove_leftovers` brings the old one back.
+    At every moment `path` is a complete folder, the old one or the new one, whatever interrupts. On file
+    systems that cannot exchange two names (some network ones) it is missing for an instant; after a kill in
+    that instant `remove_leftovers` restores the old one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,14 +50,14 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         _put(temporary, path)
         sync(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # what was not finished, or what was replaced
+        shutil.rmtree(temporary, ignore_errors=True)  # unfinished, or the one that was replaced
 
 
 def remove_leftovers(folder: str | Path) -> None:
     """Remove the temporary files and folders that killed processes left anywhere below `folder`.
 
-    Only for a folder that no other process writes to. A folder that was moved aside when the process was
-    killed gets its name back.
+    Only for a folder that no other process writes to. A folder that a killed process had moved aside gets
+    its name back.
     """
     for path in sorted(Path(folder).rglob(".*")):
         match = LEFTOVER.fullmatch(path.name)
@@ -72,7 +72,7 @@ def remove_leftovers(folder: str | Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk; nothing for a path that is not there."""
+    """Wait until a file, or the entries of a folder, are on disk; does nothing for a missing path."""
     if not path.exists():
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -86,7 +86,7 @@ def sync(path: Path) -> None:
 
 
 def _put(new: Path, path: Path) -> None:
-    """Give the folder `new` the name `path`; what had it is then called `new`, or is gone."""
+    """Rename the folder `new` to `path`; a folder that was there is then called `new`, or is removed."""
     if not path.exists():
         new.replace(path)
         return

@@ -1,4 +1,4 @@
-"""One HTML file with everything in it: text, tables and figures."""
+"""Self-contained HTML reports: text, tables and figures in one file."""
 
 import base64
 import io
@@ -88,7 +88,7 @@ def write_report(path: str | Path, title: str, sections: Sequence[Section]) -> N
     environment.tests["kind"] = lambda part, name: type(part).__name__ == name
     page = environment.get_template("report.html.jinja").render(title=title, sections=sections)
     with new_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")  # a file name may be no UTF-8
+        temporary.write_text(page, encoding="utf-8", errors="replace")  # a file name may not be valid UTF-8
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""A folder that one process writes: a lock in it says who, so that a second process is refused."""
+"""A lock in a folder names the one process that writes there, so that a second one is refused."""
 
 import json
 import os
@@ -16,16 +16,16 @@ from atst.errors import TrainingError, UsageError
 NAME = ".lock"
 TOUCH_SECONDS = 30.0
 POLL_SECONDS = 1.0
-STALE_SECONDS = 300.0  # untouched for so long, the lock of another machine's process counts for nothing
+STALE_SECONDS = 300.0  # after this long untouched, a lock held by another machine is stale
 
 
 @contextmanager
 def held(folder: Path, *, patient: bool = False) -> Iterator[None]:
-    """Hold the folder's lock, and make the folder for it.
+    """Hold the folder's lock, and create the folder if necessary.
 
-    Raises `UsageError` when `folder` is no folder, `TrainingError` naming the process that holds it. The
-    lock of a process that is gone is taken: on this machine at once, from another machine when it was not
-    touched for five minutes, which `patient` waits for as long as nobody touches it.
+    Raises `UsageError` if `folder` is not a folder, `TrainingError` naming the process that holds it. The
+    lock of a process that has ended is taken over: at once on this machine, and from another machine after
+    five minutes without a touch, for which `patient` waits.
     """
     lock = folder / NAME
     made = _make(folder)
@@ -47,11 +47,13 @@ def check(folder: Path) -> None:
     """Raises `TrainingError` if another process took the folder over while this one was suspended."""
     owner = _owner(folder / NAME)
     if owner is not None and owner != _self():
-        raise TrainingError(f"{folder}: taken over by {_words(owner)} while this process was suspended.")
+        raise TrainingError(
+            f"{folder}: taken over by {_description(owner)} while this process was suspended."
+        )
 
 
 def is_new(folder: Path) -> bool:
-    """Whether nothing is there, or a folder with nothing but a lock in it."""
+    """Whether the folder does not exist, or holds nothing but a lock."""
     return not folder.exists() or (folder.is_dir() and all(path.name == NAME for path in folder.iterdir()))
 
 
@@ -81,7 +83,7 @@ def _make_way(lock: Path, patient: bool) -> None:
     owner, idle = _owner(lock), _idle(lock)
     if owner is None:  # released this moment
         return
-    why = "which is gone"
+    why = "which has ended"
     if owner["host"] != _host():
         if patient and idle < STALE_SECONDS:
             idle = _wait(lock, owner, idle)
@@ -90,10 +92,10 @@ def _make_way(lock: Path, patient: bool) -> None:
         why = f"untouched for {idle:.0f} s"
     if _running(owner) if owner["host"] == _host() else idle < STALE_SECONDS:
         raise TrainingError(
-            f"{lock.parent}: in use by {_words(owner)}, whose lock was touched {idle:.0f} s ago. "
-            "Stop it or let it end, or take another folder."
+            f"{lock.parent}: in use by {_description(owner)}, whose lock was touched {idle:.0f} s ago. "
+            "Stop it or wait for its end, or choose another folder."
         )
-    print(f"{lock.parent}: taking over from {_words(owner)}, {why}", file=sys.stderr, flush=True)
+    print(f"{lock.parent}: taking over from {_description(owner)}, {why}", file=sys.stderr, flush=True)
     aside = lock.with_name(f"{NAME}.{os.getpid()}.old")
     with suppress(FileNotFoundError):  # another process was faster
         lock.replace(aside)
@@ -104,8 +106,10 @@ def _make_way(lock: Path, patient: bool) -> None:
 
 
 def _wait(lock: Path, owner: dict[str, Any], idle: float) -> float:
-    """Seconds that the lock has been untouched: enough of them, or few because it has been touched."""
-    text = f"held by {_words(owner)}, untouched for {idle:.0f} s: waiting, in case it is gone"
+    """Seconds for which the lock has been untouched: stale, or few because it has just been touched."""
+    text = (
+        f"held by {_description(owner)}, untouched for {idle:.0f} s: waiting, in case that process has ended"
+    )
     print(f"{lock.parent}: {text}", file=sys.stderr, flush=True)
     before = idle
     while before <= idle < STALE_SECONDS and _owner(lock) == owner:
@@ -126,14 +130,14 @@ def _self() -> dict[str, Any]:
 
 
 def _host() -> str:
-    """This machine's name; in a container with process numbers of its own, those too."""
+    """This machine's name, with the process namespace, since containers have their own process numbers."""
     with suppress(OSError):
         return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
     return socket.gethostname()
 
 
 def _running(owner: dict[str, Any]) -> bool:
-    """Whether the process is there and not a later one with its number."""
+    """Whether the process is running, and is not a later one with the same number."""
     try:
         os.kill(int(owner["process"]), 0)
     except ProcessLookupError:
@@ -144,7 +148,7 @@ def _running(owner: dict[str, Any]) -> bool:
 
 
 def _start_of(process: int) -> str:
-    """When a process started, where the system says so; the same text at every look."""
+    """When a process started, as the system writes it, or an empty text."""
     with suppress(OSError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     return ""
@@ -172,5 +176,5 @@ def _idle(lock: Path) -> float:
         now.unlink(missing_ok=True)
 
 
-def _words(owner: dict[str, Any]) -> str:
+def _description(owner: dict[str, Any]) -> str:
     return f"process {owner['process']} on {str(owner['host']).split()[0]}"

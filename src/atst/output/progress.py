@@ -1,4 +1,4 @@
-"""How far the work is: a bar on a terminal, a plain line now and then elsewhere, always on stderr."""
+"""Progress on stderr: a bar on a terminal, elsewhere a plain line now and then."""
 
 import sys
 import time
@@ -20,7 +20,7 @@ from rich.progress import Progress as Bar
 
 LINE_SECONDS = 10.0  # between two plain lines: a log of an hour stays readable
 FIRST_SECONDS = 5.0  # to the first line: so the time left is known soon
-SEARCH_SECONDS = 2.0  # a search that takes less says nothing
+SEARCH_SECONDS = 2.0  # shorter searches show nothing
 
 _shown: ContextVar[bool] = ContextVar("shown", default=True)
 
@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 
 @contextmanager
 def quiet(wanted: bool = True) -> Iterator[None]:
-    """In the block no progress is shown, if that is wanted."""
+    """Show no progress within the block, if `wanted`."""
     token = _shown.set(_shown.get() and not wanted)
     try:
         yield
@@ -38,18 +38,18 @@ def quiet(wanted: bool = True) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """A line on stderr, unless it is to be quiet."""
+    """Print a line to stderr, unless progress is switched off."""
     if _shown.get():
         print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How much is done, of how much if that is known, in any unit; and the same in words."""
+    """How much is done, of how much if that is known, in any unit; and a text that says so."""
 
     done: float
     total: float | None
-    words: str
+    text: str
 
 
 def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
@@ -136,13 +136,13 @@ class Display:
             self.bar = Bar(
                 TextColumn("{task.description}", markup=False),  # a file's name may hold [brackets]
                 BarColumn(),
-                TextColumn("{task.fields[words]}", markup=False),
+                TextColumn("{task.fields[text]}", markup=False),
                 TaskProgressColumn(),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
             )
-            self.task = self.bar.add_task(self.description, total=None, words="")
+            self.task = self.bar.add_task(self.description, total=None, text="")
             self.bar.start()
         return self
 
@@ -158,14 +158,14 @@ class Display:
     def show(self, state: Progress) -> None:
         """Show how much is done, the time that it took and, if the total is known, the time left."""
         if self.bar is not None:
-            self.bar.update(self.task, completed=state.done, total=state.total, words=state.words)
+            self.bar.update(self.task, completed=state.done, total=state.total, text=state.text)
             return
         now = time.monotonic()
         self.next_line = now + LINE_SECONDS
         times, done = clock(now - self.begin), state.done - self.first
         if state.total is not None and done > 0 and state.done < state.total:
             times += f", {clock((now - self.begin) / done * (state.total - state.done))} left"
-        self.say(f"{self.description}: {state.words} ({times})")
+        self.say(f"{self.description}: {state.text} ({times})")
 
     def say(self, text: str) -> None:
         """A line that does not disturb the bar."""

@@ -1,4 +1,4 @@
-"""What a batch job left out: a list beside its output, and one line at its end."""
+"""What a batch job skipped: a list beside its output, and one line at its end."""
 
 import csv
 import os
@@ -11,7 +11,7 @@ from atst.errors import AudioError
 from atst.output.atomic import new_file
 from atst.output.progress import say
 
-PARTLY = "read partly: "  # begins the reason of what was not left out as a whole
+PARTLY = "read partly: "  # starts the reason for files that were read in part
 HEADER = ["path", "reason"]
 KINDS = 5  # reasons that the line names
 SHOWN = 10  # files that are named where there is no list
@@ -61,7 +61,7 @@ def read_errors(folder: Path) -> list[Skipped]:
 
 
 def finish(total: int, skipped: Sequence[Skipped], out: Path | None) -> None:
-    """The end of a batch job: its list and its line. Raises `AudioError` if something was left out."""
+    """Write the list of a batch job, print its summary. Raises `AudioError` if something was skipped."""
     if out is not None:
         write_errors(out, skipped)
     line = summary(total, skipped, out)
@@ -76,9 +76,9 @@ def nothing_read(total: int, skipped: Sequence[Skipped]) -> AudioError:
 
 
 def summary(total: int, skipped: Sequence[Skipped], out: Path | None, things: str = "recordings") -> str:
-    """One line: how many are done, partly done and left out for which reason, and where the list is.
+    """One line: how many are done, partly done and skipped for which reasons, and where the list is.
 
-    Without an output there is no list: some of them follow, a line each.
+    Without an output there is no list; the first ones follow, a line each.
     """
     partly = [entry for entry in skipped if entry[1].startswith(PARTLY)]
     left = [entry for entry in skipped if not entry[1].startswith(PARTLY)]
@@ -93,7 +93,7 @@ def summary(total: int, skipped: Sequence[Skipped], out: Path | None, things: st
 
 
 def kinds(skipped: Sequence[Skipped]) -> str:
-    """How many were left out for which reason, the most frequent ones first."""
+    """How many were skipped for which reason, the most frequent first."""
     counts = Counter(_kind(reason) for _, reason in skipped).most_common()
     named = [f"{count:,} {kind}" for kind, count in counts[:KINDS]]
     rest = sum(count for _, count in counts[KINDS:])
@@ -107,7 +107,7 @@ def listed(skipped: Sequence[Skipped]) -> list[str]:
 
 
 def _kind(reason: str) -> str:
-    """A reason without what differs from file to file: numbers, and what follows a comma or bracket."""
+    """A reason without details of the file: numbers, and what follows a comma or bracket."""
     return re.split(r"[,(:;\d'\"]", reason)[0].strip() or reason
 
 

@@ -1,4 +1,4 @@
-"""Rows written to a file as they come: bounded memory, and the file appears whole or not at all."""
+"""Writes rows to a file as they come, atomically and with bounded memory."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ Writer = Callable[[Path, pa.Schema, str], AbstractContextManager[Callable[[pa.Ta
 
 
 def check_out(out: Path, writers: Mapping[str, Writer]) -> None:
-    """Raises `UsageError` if `out` is a folder or its name ends like none of `writers`."""
+    """Raises `UsageError` if `out` is a folder or its ending is not one of `writers`."""
     if _ending(out, writers) is None:
         *most, last = writers
         raise UsageError(f"--out {out}: the name must end in {', '.join(most)} or {last}.")
@@ -44,7 +44,7 @@ def write_table(
     """
     try:
         with new_file(out) as temporary:
-            temporary.touch()  # a folder without permission is an error now, not after hours
+            temporary.touch()  # fail now, not after hours, if the folder is not writable
             groups = _groups(tables)
             first = next(groups, None)
             if first is None:
@@ -62,7 +62,7 @@ def _ending(out: Path, writers: Mapping[str, Writer]) -> str | None:
 
 
 def path_text(path: Path) -> str:
-    """A path as the text of a cell: a file name may be no UTF-8, a cell must be."""
+    """A path as the text of a cell, which must be UTF-8, as a file name need not be."""
     return os.fsencode(path).decode("utf-8", errors="replace")
 
 
@@ -89,7 +89,7 @@ def parquet(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.
 
 @contextmanager
 def csv_file(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Table], None]]:
-    """Writes a header and a line a row; lists are joined by `;`, nothing is an empty cell."""
+    """Writes a header and a line a row; lists are joined by `;`, None is an empty cell."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         yield csv_lines(stream, schema.names)
 

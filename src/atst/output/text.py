@@ -1,4 +1,4 @@
-"""Text on the screen and in files: names may hold anything."""
+"""Text on the screen and in files, where names may contain anything."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ from rich.text import Text
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table to stdout, every cell as it is: rich would take `[x]` in a name for markup."""
+    """Print a table to stdout, every cell as it is; rich would read `[x]` in a name as markup."""
     table = Table()
     for name in header:
         table.add_column(Text(name))
@@ -18,5 +18,5 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def writable(text: str) -> str:
-    """The text as UTF-8 can hold it: what is no UTF-8 in a name is spelt out."""
+    """The text with bytes of file names that are not valid UTF-8 written as escapes."""
     return text.encode(errors="backslashreplace").decode()

@@ -139,8 +139,8 @@ class RunLog(lightning.Callback):
         if self.display.due or done >= self.total:
             speed = len(rows) * self.clips_per_step / seconds
             losses = f"loss {last['loss']:.3f}, output std {last['output_std_student']:.4f}"
-            words = f"step {done}/{self.total}, {losses}, {speed:.0f} clips/s"
-            self.display.show(Progress(done, self.total, words))
+            text = f"step {done}/{self.total}, {losses}, {speed:.0f} clips/s"
+            self.display.show(Progress(done, self.total, text))
 
     def _list_errors(self) -> None:
         """Append the clips that any process could not use, or only partly, to `errors.csv`, each once."""

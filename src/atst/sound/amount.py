@@ -29,7 +29,7 @@ class Amount:
             self.kinds[suffix].waiting += size
 
     def __call__(self) -> Progress:
-        """Seconds done, in all if that can be told, and both in words."""
+        """Seconds done, the total where it can be estimated, and a text."""
         while self.ended < len(self.readings) and self.readings[self.ended].ended:
             self._end(self.readings[self.ended])
         under_way = sum(reading.seconds for reading in self.readings[self.ended :])

@@ -113,8 +113,8 @@ class Task:
     ) -> NDArray[np.float32]:
         """Clip `index` as (N,) float32 at 16 kHz; of a longer one its middle `seconds`.
 
-        Raises `AudioError` for an unreadable file. With `partial`, a file that was cut short is read as far as
-        it goes, which is added to `remarks`; `high` gets the share of the energy above 8 kHz.
+        Raises `AudioError` for an unreadable file. With `partial`, a file that was cut short is read as far
+        as it goes, which is added to `remarks`; `high` gets the share of the energy above 8 kHz.
         """
         if self.folder is None:
             assert self.waveform is not None, "a task has files or generates its waveforms"

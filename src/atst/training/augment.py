@@ -1,7 +1,7 @@
-"""What makes the two views differ: mixup with sounds heard before, and a random resize crop.
+"""Augmentation of the two views: mixup with earlier sounds, and a random resize crop.
 
-Both work on a batch of log-mel spectrograms on any device. Chance comes in as numbers in [0, 1), so
-that a batch is a pure function of its draws.
+Both work on a batch of log-mel spectrograms on any device. Random numbers in [0, 1) are passed in,
+so a batch is a pure function of its draws.
 """
 
 import torch

@@ -35,8 +35,8 @@ class Checkpoints(lightning.Callback):
         self.last_step = -1
         self.stopped = False
         self.failure: str | None = None  # what else stopped it
-        self.in_the_way = False  # what runs now can be given up
-        self.speaks = True  # one process of several does
+        self.in_the_way = False  # `measure` is running, which can be given up
+        self.speaks = True  # only the first process prints
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.speaks = trainer.is_global_zero
@@ -66,7 +66,7 @@ class Checkpoints(lightning.Callback):
         trainer.should_stop = trainer.should_stop or stop
 
     def unless_stopped(self, measure: Callable[[], Value]) -> Value | None:
-        """What `measure` gives; None if a signal came: batch systems kill seconds after it."""
+        """The result of `measure`; None if a signal came, since batch systems kill seconds later."""
         self.in_the_way = True
         try:
             return None if self.stopped else measure()
@@ -76,18 +76,18 @@ class Checkpoints(lightning.Callback):
             self.in_the_way = False
 
     def fail(self, failure: str) -> None:
-        """Save and stop after this step, as a signal does, because of a failure."""
+        """Save and stop after this step, as on a signal, because of a failure."""
         self.failure, self.stopped = failure, True
 
     def raise_failure(self, step: int) -> None:
         """Raises `TrainingError` if the training was stopped by a failure, saved at `step`."""
         if self.failure is not None:
             raise TrainingError(
-                f"{self.failure} Saved at step {step}; the same command with --resume goes on."
+                f"{self.failure} Saved at step {step}; the same command with --resume continues."
             )
 
     def _stop(self, number: int) -> None:
-        if self.stopped and number != signal.SIGINT:  # a batch system repeats itself; saving goes on
+        if self.stopped and number != signal.SIGINT:  # batch systems repeat signals; saving continues
             return
         if self.stopped:
             signals.stop(number)
@@ -100,7 +100,7 @@ class Checkpoints(lightning.Callback):
 
 
 def write(trainer: lightning.Trainer, folder: Path, keep: int) -> None:
-    """Save the trainer's state under `folder`, appearing whole; all but the `keep` newest go afterwards.
+    """Save the trainer's state under `folder` atomically, then remove all but the `keep` newest.
 
     To be called in every process, since gathering the state takes all of them; the first writes it. Raises
     `TrainingError`, and saves nothing, where weights or the optimizer's state are not finite.
@@ -170,21 +170,20 @@ def to_resume(folder: Path, conditions: Mapping[str, Any]) -> tuple[Path | None,
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """What the module's `checkpoint_extra` was. Raises `TrainingError` for a damaged file."""
+    """The module's `checkpoint_extra` when it was saved. Raises `TrainingError` for a damaged file."""
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["atst"]
         return {**state, "step": int(state["step"]), "conditions": dict(state["conditions"])}
-    except Exception as error:  # whatever a damaged file makes of its reader
+    except Exception as error:  # a damaged file can raise anything
         raise TrainingError(
             f"{checkpoint}: cannot be read ({type(error).__name__}); remove it to resume from the one before."
         ) from None
 
 
 def check_disk(folder: Path, module: torch.nn.Module, keep: int) -> None:
-    """Raises `TrainingError` if a run's checkpoints find no room, those that it has included.
+    """Raises `TrainingError` if there is no room for a run's checkpoints, counting those it has.
 
-    Each holds all weights, and two moments of those that are trained, in float32. There is one file more
-    while saving.
+    Each holds all weights, and two moments of the trained ones, in float32. While saving there is one more.
     """
     numbers = sum(weight.numel() * (3 if weight.requires_grad else 1) for weight in module.parameters())
     has = sum(path.stat().st_size for path in (folder / "checkpoints").glob("step-*.ckpt"))
@@ -197,6 +196,6 @@ def check_disk(folder: Path, module: torch.nn.Module, keep: int) -> None:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that there is."""
+    """The folder, or the nearest parent that exists."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())

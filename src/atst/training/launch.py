@@ -19,7 +19,7 @@ class Started:
     """Processes that another program started together, and this one's place among them."""
 
     by: str
-    variable: str  # the environment variable that says how many they are
+    variable: str  # the environment variable with their number
     count: int
     rank: int
     local_rank: int
@@ -53,7 +53,7 @@ def is_first_process() -> bool:
 def check_processes(devices: int = 1) -> None:
     """Compare the devices of a training with the processes that were started for it; advise on batch scripts.
 
-    Raises `UsageError`, and in all processes but the first `SystemExit` with its code, so that one speaks.
+    Raises `UsageError`, and in all processes but the first `SystemExit` with its code: one message is enough.
     """
     if devices < 1:
         raise UsageError(f"--devices {devices}: must be 1 or more.")
@@ -76,14 +76,14 @@ def _mismatch(devices: int) -> str | None:
         )
     if together is None or together.count == devices:
         if together is not None and devices % together.nodes:
-            return f"{together.variable}={devices} on {together.nodes} nodes: start as many on each."
+            return f"{together.variable}={devices} on {together.nodes} nodes: start the same number on each."
         return None
     says = f"--devices {devices}, but {together.variable}={together.count}"
     if together.by == "torchrun":
         return f"{says}: start it with `torchrun --nproc-per-node={devices}`."
     if devices == 1:
         return (
-            f"{says}, so many copies of one command: for one training on all add `--devices "
+            f"{says}, which starts copies of one command: for one training on all of them add `--devices "
             f"{together.count}`, for one process use `srun --ntasks=1 atst ...`, for several runs an array."
         )
     return (
@@ -92,9 +92,9 @@ def _mismatch(devices: int) -> str | None:
 
 
 def hold(folder: Path) -> AbstractContextManager[None]:
-    """The lock of a folder that a training writes, which the first process holds; see `lock.held`.
+    """Lock a folder that a training writes, in the first process; see `lock.held`.
 
-    A job that SLURM has started again, perhaps on another machine, waits for its own old lock to be stale.
+    A job that SLURM has restarted, perhaps on another machine, waits until its own old lock is stale.
     """
     if not is_first_process():
         return nullcontext()
@@ -102,12 +102,12 @@ def hold(folder: Path) -> AbstractContextManager[None]:
 
 
 def stopped(text: str) -> BaseException:
-    """What ends a process that a signal stopped; the first one says how to go on."""
+    """The exception for a process that a signal stopped; the first process says how to continue."""
     return KeyboardInterrupt(text) if is_first_process() else SystemExit(signals.exit_code())
 
 
 def _advise() -> None:
-    """Say so when this process will be killed, unwarned, together with the shell of a batch script."""
+    """Warn if this process will be killed without a signal, together with the shell of a batch script."""
     parent = os.getppid()
     if os.environ.get("SLURM_TASK_PID") == str(parent) and not _catches(parent, signal.SIGTERM):
         print(
@@ -119,7 +119,7 @@ def _advise() -> None:
 
 
 def _catches(process: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler for a signal, where the system tells."""
+    """Whether a process handles a signal; true if the system does not tell."""
     with suppress(OSError):
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("SigCgt:"):
@@ -128,7 +128,7 @@ def _catches(process: int, number: signal.Signals) -> bool:
 
 
 class Environment(LightningEnvironment):
-    """The answers to what Lightning would otherwise look for by itself, and find or guess otherwise."""
+    """Tells Lightning about ranks and nodes, which it would otherwise guess from other variables."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,12 +149,12 @@ class Environment(LightningEnvironment):
     def main_port(self) -> int:
         if self.together is None or self.together.by != "srun" or "MASTER_PORT" in os.environ:
             return super().main_port
-        # The same in all processes without asking, another one in each step of a job.
+        # The same in all processes of a job step, and different in other steps.
         job, step = (int(os.environ.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
         return 15000 + (job * 37 + step) % 15000
 
     def teardown(self) -> None:
-        """Lightning's forgets WORLD_SIZE, which a next training of the same processes needs."""
+        """Lightning's would delete WORLD_SIZE, which a later training in the same processes needs."""
 
     def local_rank(self) -> int:
         return super().local_rank() if self.together is None else self.together.local_rank

@@ -46,15 +46,15 @@ class BatchPositions(Sampler[list[int]]):
 
 
 def give_up(why: str) -> None:
-    """What a lost loader process means where nothing needs to be saved. Raises `TrainingError`."""
+    """The default for a lost loader process: raises `TrainingError`."""
     raise TrainingError(why)
 
 
 class Batches:
-    """Collated batches of any stream that is read by position; -1 `workers`: as many as cores allow.
+    """Collated batches of any stream that is read by position; -1 `workers`: as many as the cores allow.
 
-    When a loader process is killed, or the folder of its sockets removed, `lost` is told why, and this
-    process loads on from there, so that the training can be saved at the end of its step.
+    When a loader process is killed, or the folder of its sockets removed, `lost` is called with the reason
+    and this process continues loading, so that the training can be saved at the end of its step.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Batches:
                     done += 1
             except (RuntimeError, OSError) as error:
                 self.lost(_why(error, folder))
-                _end_loaders()  # the others would complain of sockets that are gone
-            del batches  # ends the other loader processes
+                _end_loaders()  # the others would complain about missing sockets
+            del batches  # this ends the other loader processes
         yield from self._loader(self.positions.after(done), 0)
 
     def _loader(self, positions: BatchPositions, workers: int) -> DataLoader[dict[str, Any]]:
@@ -98,7 +98,7 @@ class Batches:
 
 
 class LoaderProcess(multiprocessing.get_context().Process):  # type: ignore[misc]
-    """A loader process that can be ended while it is stuck in a read: it does not answer SIGTERM."""
+    """A loader process that can be ended while it is stuck in a read, when it does not react to SIGTERM."""
 
     def terminate(self) -> None:
         self.kill()
@@ -112,7 +112,7 @@ def _context() -> multiprocessing.context.BaseContext:
 
 @atexit.register
 def _end_loaders() -> None:
-    """Python itself would wait for them at its end."""
+    """Kill loader processes at exit; Python itself would wait for them."""
     for process in multiprocessing.active_children():
         if isinstance(process, LoaderProcess):
             process.kill()
@@ -128,7 +128,7 @@ def worker_count(workers: int, processes: int = 1) -> int:
 
 
 def resources(precision: str, workers: int, processes: int) -> str:
-    """In words, what each of the processes that train computes with."""
+    """A description of what each training process computes with."""
     threads, count = torch.get_num_threads(), worker_count(workers, processes)
     return (
         f"{precision}, {threads} thread{'s' * (threads != 1)} and {count} loader process{'es' * (count != 1)}"
@@ -137,15 +137,15 @@ def resources(precision: str, workers: int, processes: int) -> str:
 
 
 def start_worker(worker: int) -> None:
-    """One thread, and no answer to signals, in a loader process."""
+    """Set up a loader process: one thread, signals ignored."""
     torch.set_num_threads(1)
     signals.ignore()
 
 
 def socket_folder() -> Path:
-    """The folder of the sockets by which loader processes hand over batches; TMPDIR may be too long for it.
+    """The folder for the sockets of loader processes; the path of TMPDIR may be too long for sockets.
 
-    Raises `TrainingError` when there is none: a process without its socket would be waited for for ever.
+    Raises `TrainingError` if there is none: without its socket a loader process would hang.
     """
     before = tempfile.tempdir
     for folder in (tempfile.gettempdir(), "/tmp", "/dev/shm"):
@@ -161,15 +161,17 @@ def socket_folder() -> Path:
             f"{made}: too long for sockets; set TMPDIR to a shorter path, or use --workers 0."
         )
     if not made.is_dir():
-        raise TrainingError(f"{made}: removed while this process was using it; keep TMPDIR until it ends.")
+        raise TrainingError(
+            f"{made}: removed while this process was using it; keep TMPDIR until the process ends."
+        )
     return made
 
 
 @contextmanager
 def _no_interruption_by_workers() -> Iterator[None]:
-    """Take away the handler by which PyTorch raises an error, amid any step, when a loader process dies.
+    """Remove PyTorch's handler that raises an error in the middle of a step when a loader process dies.
 
-    Waiting for a batch finds out as well, within seconds, and between steps.
+    Waiting for the next batch detects it too, within seconds and between steps.
     """
     before = signal.getsignal(signal.SIGCHLD)
     yield
@@ -178,13 +180,13 @@ def _no_interruption_by_workers() -> Iterator[None]:
 
 
 def _why(error: Exception, folder: Path) -> str:
-    """In words why a loader process is lost. Raises the error again if it is of another kind."""
+    """Why a loader process was lost. Raises the error again if it is of another kind."""
     if not folder.is_dir():
         folder.mkdir(parents=True)  # Python removes it at its end and complains if it cannot
         return f"{folder}: removed while loader processes were using it; keep TMPDIR until the run ends."
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
         return (
-            "a loader process was killed, perhaps for memory: ask for more (--mem under SLURM) or use "
-            "fewer --workers."
+            "a loader process was killed, perhaps for lack of memory: ask for more (--mem under SLURM) "
+            "or use fewer --workers."
         )
     raise error

@@ -1,4 +1,4 @@
-"""Whether a training computes in float32 or in bfloat16: as asked, or in the faster one."""
+"""The precision of a training: float32 or bfloat16, as asked or whichever is faster."""
 
 import statistics
 import sys
@@ -15,8 +15,10 @@ from atst.training.launch import is_first_process
 
 AUTO, FLOAT32, BF16 = PRECISIONS = ("auto", "float32", "bf16")
 DTYPES = {FLOAT32: torch.float32, BF16: torch.bfloat16}
-WORTH_IT = 1.3  # times as fast as float32 from which `auto` takes bfloat16: what it costs in rounding
-SLOW = 4.0  # times slower than the other one, from which a run says so
+WORTH_IT = (
+    1.3  # `auto` takes bfloat16 if it is this many times as fast: less is not worth the rounding errors
+)
+SLOW = 4.0  # a run warns if its precision is this many times slower than the other
 TIMINGS = 5
 MOST_WAIT = 600.0  # s that a process waits for the first one's decision
 
@@ -24,11 +26,11 @@ Settings = TypeVar("Settings", bound=Any)  # a recipe, of either training
 
 
 def settle(recipe: Settings, width: int, device: torch.device, folder: Path, resumed: bool) -> Settings:
-    """A recipe whose precision is decided, for an encoder of this width on the device that will train.
+    """The recipe with its precision decided, for an encoder of this width on the training device.
 
-    Of several processes the first decides; the others wait for its answer in the run's recipe.yaml. A
-    decided one stays; a line on stderr tells where it makes the run slow. Raises `TrainingError` when no
-    answer comes.
+    The first of several processes decides; the others wait for its answer in the run's recipe.yaml. A
+    precision that is already decided stays; a line on stderr warns if it is slow here. Raises
+    `TrainingError` if no answer comes.
     """
     if recipe.precision == AUTO:
         return replace(recipe, precision=_decide(width, device) if is_first_process() else _answer(folder))
@@ -59,7 +61,7 @@ def seconds(precision: str, width: int, device: torch.device) -> float:
 def _decide(width: int, device: torch.device) -> str:
     try:
         faster = seconds(FLOAT32, width, device) / seconds(BF16, width, device)
-    except (RuntimeError, TypeError):  # an accelerator that has no bfloat16
+    except (RuntimeError, TypeError):  # an accelerator without bfloat16
         return FLOAT32
     return BF16 if faster >= WORTH_IT else FLOAT32
 

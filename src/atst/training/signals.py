@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1, which all mean: stop. Batch systems send the latter two before they kill."""
+"""Ctrl-C, SIGTERM and SIGUSR1, which all mean: stop. Batch systems send the last two before they kill."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ SAME = 1.0  # s; `timeout`, for one, sends a signal to the process and to its gr
 
 Handler = Callable[[int, FrameType | None], None]
 
-_last: int = signal.SIGINT  # the newest one; what it interrupts ends in exceptions that cannot carry it
+_last: int = signal.SIGINT  # the newest signal; the exceptions that it causes cannot carry it
 
 
 def handler(action: Callable[[int], None]) -> Handler:
@@ -32,21 +32,21 @@ def handler(action: Callable[[int], None]) -> Handler:
 
 
 def install(handle: Handler) -> None:
-    """Let `handle` answer the signals from now on. Only the main thread can; elsewhere nothing happens."""
+    """Handle the signals with `handle` from now on. Does nothing outside the main thread."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, handle)
 
 
 def ignore() -> None:
-    """Leave the signals to the process that started this one, which ends it."""
+    """Ignore the signals: the parent process ends this one."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """After the block the signals are answered as before it."""
+    """Restores the signal handlers after the block."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
@@ -58,7 +58,7 @@ def restored() -> Iterator[None]:
 
 
 def stop(number: int) -> Never:
-    """The action of a command that has nothing to save."""
+    """The action for a command that has nothing to save."""
     raise KeyboardInterrupt
 
 
