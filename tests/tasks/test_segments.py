@@ -255,7 +255,8 @@ def test_the_seed_of_the_command_draws_the_split_and_reports_say_so(tmp_path, ca
     assert len(rows) == (expected.splits == "test").sum()
     (tmp_path / "plan.yaml").write_text(f"models: [logmel]\ntasks: {{mine: {table}}}\nseeds: [5]\n")
     atst.evaluate(tmp_path / "plan.yaml", out=tmp_path / "table", cache=False)
-    stored = json.loads((tmp_path / "table" / "mine" / "logmel" / "results.json").read_text())
+    [path] = (tmp_path / "table").rglob("results.json")
+    stored = json.loads(path.read_text())
     assert (
         stored["task_fingerprint"].split()[-1]
         == json.loads((out / "results.json").read_text())["task_fingerprint"].split()[-1]
