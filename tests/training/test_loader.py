@@ -35,7 +35,7 @@ def test_the_stream_goes_on_in_this_process_when_a_loader_process_is_killed():
     assert [row[0] for batch in rows for row in batch] == list(range(40))
     assert rows[-1][0][1] == os.getpid()
     [why] = told
-    assert why.startswith("a loader process was killed, perhaps for memory")
+    assert why.startswith("a loader process was killed, perhaps for lack of memory")
     stream.close()
 
 
