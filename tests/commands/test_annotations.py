@@ -139,3 +139,14 @@ def test_wrong_usage_is_one_line(field, run, options, words):
 def test_a_folder_without_annotations_is_an_error(tmp_path, run):
     code, _, err = run(tmp_path, "--out", tmp_path / "m.csv")
     assert (code, "no annotation files" in err) == (1, True)
+
+
+def test_out_of_the_wrong_kind_is_told_at_once(field, run):
+    (field / "file").write_text("kept")
+    code, _, err = run(field / "b.txt", "--to", "raven", "--out", field / "file")
+    assert code == 2
+    assert f"--out {field / 'file'}: is a file; with --to it is the folder for the tables." in err
+    code, _, err = run(field / "b.txt", "--out", field)
+    assert code == 2
+    assert f"--out {field} is a folder" in err
+    assert (field / "file").read_text() == "kept"

@@ -134,3 +134,17 @@ def test_nothing_one_file_one_broken_file(tmp_path, monkeypatch, capsys, names, 
     assert max((len(line) for line in printed.splitlines()), default=0) <= 100
     assert message in error
     assert bool(error) == bool(message)
+
+
+def test_a_wrong_out_is_told_before_anything_is_read(folder, tmp_path, capsys):
+    for out, said in [
+        (folder, "must end in .csv"),
+        (tmp_path / "x.csv", "is a folder"),
+        ("x.txt", "end in .csv"),
+    ]:
+        (tmp_path / "x.csv").mkdir(exist_ok=True)
+        with pytest.raises(SystemExit) as exit:
+            cli.main(["check", str(folder), "--out", str(out)])
+        printed = capsys.readouterr()
+        assert (exit.value.code, printed.out) == (2, "")
+        assert said in printed.err

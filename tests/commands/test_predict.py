@@ -228,3 +228,9 @@ def test_the_reader_of_the_output_may_stop(sounds, single):
     assert header.startswith("path,start,end")
     assert "b.wav" in row
     assert code == "141"
+
+
+def test_a_label_track_of_several_recordings_is_refused_before_work(sounds, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_module, "load_classifier", lambda *_: pytest.fail("work has begun"))
+    with pytest.raises(atst.UsageError, match=r"of one recording, not of .*a\.wav and .*b\.wav"):
+        atst.predict(sounds, model=tmp_path, out=tmp_path / "x.labels.txt")

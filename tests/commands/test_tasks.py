@@ -91,7 +91,7 @@ def test_nothing_there(run, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["check", "esc51"], "unknown task 'esc51'. Did you mean 'esc50'?"),
-        (["check"], "unknown task ''"),
+        (["check"], "atst tasks check needs the NAME of a task: audioset20k, "),
         (["chekc"], "chekc"),
         (["--download"], "--data and --download need a task"),
         (["check", "gmnotes", "--download", "--data", "x"], "no public server offers it"),

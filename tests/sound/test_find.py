@@ -44,6 +44,7 @@ def test_sources_in_order_and_once(folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
+        ("empty.csv", "", "no column 'path'; it has: none"),
         ("a.csv", "file,label\nx.wav,1\n", "no column 'path'; it has: file, label"),
         ("a.jsonl", '{"path": "x.wav"}\n{oops\n', "line 2 is not JSON"),
         ("a.jsonl", '{"file": "x.wav"}\n', "line 1 has no 'path'"),

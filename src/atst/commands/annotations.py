@@ -120,7 +120,7 @@ def annotations(
 
 
 def _check(
-    out: object,
+    out: Path | str | None,
     label_column: str | None,
     one_class: str | None,
     window: float | None,
@@ -144,6 +144,10 @@ def _check(
         raise UsageError(
             f"--hop must be {SHORTEST_HOP:g} s or more and at most the window ({window:g} s), not {hop:g}."
         )
+    if out is not None and to is not None and Path(out).is_file():
+        raise UsageError(f"--out {out}: is a file; with --to it is the folder for the tables.")
+    if out is not None and to is None and Path(out).is_dir():
+        raise UsageError(f"--out {out} is a folder, not a file; tables for --to go into folders.")
     if to is not None and window is not None:
         raise UsageError("--to writes events; --window makes windows: give one.")
 

@@ -12,6 +12,7 @@ from atst.output import progress
 from atst.output.atomic import new_file
 from atst.output.progress import track
 from atst.output.skipped import PARTLY, errors_file, listed, summary, write_errors
+from atst.output.table import check_out, csv_file
 from atst.output.text import print_table, writable
 from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
@@ -48,9 +49,12 @@ def check(
         What was found in each file.
 
     Raises:
+        UsageError: `out` is a folder or no name of a CSV file.
         CorpusError: the sources hold no audio.
         AudioError: some files cannot be read.
     """
+    if out is not None:
+        check_out(Path(out), {".csv": csv_file})
     heard = channel_number(channel)
     with progress.quiet(quiet):
         found = find_audio(sources)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from atst import __version__
 from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
-from atst.events.predictions import audacity_file, raven_file
+from atst.events.predictions import audacity_file, check_one_recording, raven_file
 from atst.model.classifier import Classifier, load_classifier
 from atst.output import progress
 from atst.output.progress import watch
@@ -129,6 +129,8 @@ def predict(
     how = {"channel": channel_number(channel), "partial": partial}
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources)
+        if out is not None and str(out).endswith("labels.txt"):
+            check_one_recording([path_text(recording.path) for recording in found.recordings])
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the classifier loads
         classifier = load_classifier(model, device)
         readings: list[Reading] = []

@@ -50,8 +50,10 @@ def tasks(
             raise UsageError("--data and --download need a task: atst tasks check NAME --data DIR")
         _list()
         return
+    if name is None:
+        raise UsageError(f"atst tasks check needs the NAME of a task: {', '.join(DATASETS)}.")
     if name not in DATASETS:
-        raise unknown("task", name or "", DATASETS)
+        raise unknown("task", name, DATASETS)
     if download:
         _download(name, data)
     checked = check_task(name, data_folder(name, data))

@@ -1,6 +1,6 @@
 """Rows of `atst predict` as one table for Raven or Audacity, written as they come."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -47,14 +47,20 @@ def audacity_file(path: Path, schema: pa.Schema, about: str) -> Iterator[Write]:
         def write(table: pa.Table) -> None:
             nonlocal current
             for row in table.to_pylist():
-                if row["path"] != (current := current or row["path"]):
-                    what = f"{current} and {row['path']}"
-                    hint = "write FILE.selections.txt, or FILE.csv"
-                    raise UsageError(f"--out: a label track is of one recording, not of {what}: {hint}.")
+                current = current or row["path"]
+                check_one_recording([current, row["path"]])
                 for label, score in _labels(row):
                     _line(stream, (plain(row["start"]), plain(row["end"]), one_line(label), plain(score)))
 
         yield write
+
+
+def check_one_recording(paths: Iterable[str]) -> None:
+    """Raises `UsageError` if the paths, those of a label track, are of more than one recording."""
+    first, *more = dict.fromkeys(paths) or [""]
+    if more:
+        hint = "write FILE.selections.txt, or FILE.csv"
+        raise UsageError(f"--out: a label track is of one recording, not of {first} and {more[0]}: {hint}.")
 
 
 def _labels(row: dict[str, Any]) -> list[tuple[str, float]]:

@@ -25,7 +25,7 @@ def check_out(out: Path, writers: Mapping[str, Writer]) -> None:
     """Raises `UsageError` if `out` is a folder or its ending is not one of `writers`."""
     if _ending(out, writers) is None:
         *most, last = writers
-        raise UsageError(f"--out {out}: the name must end in {', '.join(most)} or {last}.")
+        raise UsageError(f"--out {out}: the name must end in {', '.join(most)}{' or ' * bool(most)}{last}.")
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder, not a file.")
 

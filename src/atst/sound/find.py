@@ -180,7 +180,7 @@ Entry = tuple[int, str, Any, Any]  # line, path, start, end
 def _csv(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
     rows = csv.DictReader(file)
     if "path" not in (rows.fieldnames or []):
-        raise UsageError(f"{manifest}: no column 'path'; it has: {', '.join(rows.fieldnames or [])}")
+        raise UsageError(f"{manifest}: no column 'path'; it has: {', '.join(rows.fieldnames or ['none'])}")
     for row in rows:
         if row["path"]:
             yield rows.line_num, row["path"], row.get("start"), row.get("end")
