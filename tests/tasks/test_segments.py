@@ -15,7 +15,7 @@ from atst.errors import UsageError
 from atst.evaluation.features import extract
 from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.hear import hear_probe
-from atst.evaluation.knn import knn_accuracy
+from atst.evaluation.knn import knn_watch
 from atst.evaluation.linear import linear_probe
 from atst.evaluation.report import write_probe
 from atst.scoring.splits import FewShot, make_splits
@@ -63,7 +63,7 @@ def test_segments_are_told_apart_everywhere(tmp_path, columns):
     task = load_task(recordings(tmp_path, columns=columns))
     options = {"cache": False, "device": "cpu"}
     assert linear_probe(SpectrumModel(), task, **options).result.value == 1.0
-    assert knn_accuracy(SpectrumModel(), task) == 1.0
+    assert knn_watch(task)(SpectrumModel()) == 1.0
     assert few_shot_probe(SpectrumModel(), task, FewShot(shots=8), seeds=2, **options).result.value > 0.9
     assert not task.warnings
 
@@ -271,8 +271,8 @@ def test_hold_outs_keep_recordings_together(tmp_path, columns):
     splits = make_splits(task, np.arange(len(task)), seed=0)
     assert "a fifth of the training recordings" in splits.selected_on
     for fold in range(splits.count):
-        for turn in range(splits.holdouts.shape[2]):
-            held = splits.holdouts[:, fold, turn]
+        for repeat in range(splits.holdouts.shape[2]):
+            held = splits.holdouts[:, fold, repeat]
             assert held.any()
             rest = splits.train_and_valid[:, fold] & ~held
             assert not set(task.groups[held]) & set(task.groups[rest])
@@ -280,7 +280,7 @@ def test_hold_outs_keep_recordings_together(tmp_path, columns):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 12), st.integers(1, 5))
-def test_grouped_fifths_never_divide_a_group(seed, clips, groups, classes):
+def test_grouped_folds_never_divide_a_group(seed, clips, groups, classes):
     rng = np.random.default_rng(seed)
     own, label = rng.integers(0, groups, clips), rng.integers(0, classes, clips)
     numbers = grouped_folds(label, own, seed)

@@ -44,11 +44,11 @@ def measure(bench: Bench, finetuned: dict[str, Result]) -> Crossed:
     table = Crossed(len(cells) + len(finetuned), bench.plan.notes())
     used: set[str] = set()
     for title in bench.plan.tasks:
-        own = _measured(bench, title, cells, table)
+        measured = _measured(bench, title, cells, table)
         there = _fingerprints(bench, title)
         same = {name for name, result in finetuned.items() if result["task_fingerprint"] in there}
-        own += [finetuned_row(title, name, finetuned[name]) for name in finetuned if name in same]
-        table.rows += own + published_rows(title, own)
+        measured += [finetuned_row(title, name, finetuned[name]) for name in finetuned if name in same]
+        table.rows += measured + published_rows(title, measured)
         _write(bench, table)
         used |= same
     for name in finetuned.keys() - used:

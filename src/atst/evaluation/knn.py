@@ -62,7 +62,10 @@ def _nearest(train: Embeddings, asked: Tensor, neighbours: int) -> tuple[Tensor,
 
 
 def knn_watch(task: Task, seed: int = 0) -> Callable[[Embedder], float]:
-    """A function that evaluates a model in training: `knn_accuracy`, with the audio kept in memory.
+    """A function that evaluates a model in training; the audio is kept in memory.
+
+    It gives the accuracy (multi-label: mAP) of nearest neighbours on the validation clips, by the
+    last block's CLS and mean token.
 
     At most 2000 training and 500 validation clips, drawn by `seed`; test clips are never read. With folds,
     the first is the validation split. Raises `CorpusError` if a split has no readable clip.
@@ -85,14 +88,6 @@ def knn_watch(task: Task, seed: int = 0) -> Callable[[Embedder], float]:
         return float(score(task.metric, scores, labels["valid"]))
 
     return measure
-
-
-def knn_accuracy(model: Embedder, task: Task, seed: int = 0) -> float:
-    """Accuracy (multi-label: mAP) on the validation clips of the class of the nearest training clips.
-
-    Features are the last block's CLS and mean token.
-    """
-    return knn_watch(task, seed)(model)
 
 
 def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:

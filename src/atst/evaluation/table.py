@@ -75,7 +75,9 @@ def measured_rows(results: Iterable[tuple[Cell, Mapping[str, Any]]]) -> list[Row
     groups: dict[Cell, list[Mapping[str, Any]]] = {}
     for cell, result in results:
         groups.setdefault(replace(cell, seed=0), []).append(result)
-    return [_row(cell.task, cell.model, cell.setting.title, cell.labels, own) for cell, own in groups.items()]
+    return [
+        _row(cell.task, cell.model, cell.setting.title, cell.labels, found) for cell, found in groups.items()
+    ]
 
 
 def finetuned_row(title: str, name: str, result: Mapping[str, Any]) -> Row:
@@ -106,7 +108,7 @@ def _row(title: str, name: str, setting: str, labels: str, results: Sequence[Map
         high=high,
         interval_over=over,
         knn=_mean([result["knn"]["value"] for result in results if "knn" in result]),
-        valid=_mean([own["valid"] for result in results for own in result.get("selected", [])]),
+        valid=_mean([selection["valid"] for result in results for selection in result.get("selected", [])]),
         source="here",
     )
 
@@ -187,5 +189,5 @@ def write_table(folder: Path, rows: Sequence[Row], alerts: Sequence[str]) -> Non
 
 def _shown(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     cells = [row.cells for row in rows]
-    header = [name for name in columns if not cells or any(own[name] for own in cells)]
-    return header, [[own[name] for name in header] for own in cells]
+    header = [name for name in columns if not cells or any(row[name] for row in cells)]
+    return header, [[row[name] for name in header] for row in cells]
