@@ -51,25 +51,11 @@ __all__ = [
     "probe",
 ]
 
-_HOMES = {
+_HOMES = {name: f"atst.commands.{name}" for name in __all__ if name.islower()} | {
     "AudioModel": "atst.model.audio_model",
     "Classifier": "atst.model.classifier",
     "load": "atst.model.load",
     "load_classifier": "atst.model.classifier",
-} | {
-    name: f"atst.commands.{name}"
-    for name in (
-        "annotations",
-        "check",
-        "convert",
-        "demo",
-        "embed",
-        "evaluate",
-        "finetune",
-        "predict",
-        "pretrain",
-        "probe",
-    )
 }
 
 

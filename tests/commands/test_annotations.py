@@ -61,7 +61,7 @@ def test_a_refused_file_is_listed_and_the_rest_is_there(field, run):
     assert code == 1
     assert "refused, not a number: 1" in out
     assert err.splitlines()[0] == "atst: error: 1 of 4 files refused:"
-    assert "d.txt, line 2: begin 'now' is no number." in err
+    assert "d.txt, line 2: begin 'now' is not a number." in err
     assert len(rows(field / "meta.csv")) == 4
     assert rows(field / "meta.csv.errors.csv")[1][2] == "not a number"
 

@@ -109,13 +109,13 @@ need their names, since little in such a file says what it is.
 
 ## Whole, cut and damaged files
 
-- A size in a header that cannot be meant (WAV, AIFF, AU, CAF, Wave64: 0 with samples behind it, about 2 or 4 GiB
+- An impossible size in a header (WAV, AIFF, AU, CAF, Wave64: 0 with samples behind it, about 2 or 4 GiB
   in a smaller file, -1; FLAC: no samples, or more than the bytes can hold) means "to the end of the file". Chunks
   behind the samples are not samples. A second or more of zeros at the end of such a file is left out and named.
 - A recording is *cut short* where its header counts more samples, frames or bytes than there are: more than 0.1 s
   and, by frames, more than two of them. Ogg is cut where its last page is. Formats without such a count (AAC, AC-3,
   AMR and GSM by themselves, MP3 without a count of its frames, MPEG streams, FLV) do not show it: half of such a file
-  reads as a whole one. An incomplete last frame is no sign, as a recorder that is stopped leaves one too.
+  reads as a whole one. An incomplete last frame is not a sign, since a recorder that is stopped leaves one too.
 - A frame that cannot be decoded is *damage* unless it is the last. What is read with `--partial` keeps what
   follows in its place: the frame, or the page or cluster that is missing, is silence of its length.
 - Without `--partial` cut and damaged files are listed and skipped. Stretches show only the damage inside

@@ -18,6 +18,8 @@ from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
 from atst.model.audio_model import AudioModel
 from atst.model.embedder import Embedder
+from atst.model.encoder import PATCH_FRAMES
+from atst.model.frontend import FRAMES_PER_SECOND
 from atst.model.load import load
 from atst.output import progress
 from atst.output.progress import watch
@@ -29,11 +31,11 @@ from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
 from atst.sound.levels import say_high
 from atst.sound.pool import Pool
-from atst.sound.windows import Reading, Window, batches, faults, minutes, read_all, whole
+from atst.sound.windows import Reading, Window, batches, minutes, read_all, unreadable, whole
 
 Floats = NDArray[np.float64]
 
-PATCH_SECONDS = 0.04
+PATCH_SECONDS = PATCH_FRAMES / FRAMES_PER_SECOND
 IN_MEMORY = 900.0  # s of a recording whose patches wait in memory until it has ended
 TABLE_ROWS = 256
 
@@ -113,11 +115,11 @@ def embed(
             rows = _clip_rows(windows, encoder, batch_size, {"layers": layers, "pooling": pooling})
 
         def empty() -> AudioError:
-            return nothing_read(len(found), found.skipped + faults(readings))
+            return nothing_read(len(found), found.skipped + unreadable(readings))
 
         write_table(out, WRITERS, _tables(whole(rows)), about, empty)
-    say_high([reading.high for reading in readings if reading.fault is None])
-    finish(len(found), found.skipped + faults(readings), out)
+    say_high([reading.high for reading in readings if reading.error is None])
+    finish(len(found), found.skipped + unreadable(readings), out)
 
 
 @dataclass

@@ -42,10 +42,10 @@ from atst.sound.windows import (
     Reading,
     Window,
     batches,
-    faults,
     minutes,
     read_all,
     sliding,
+    unreadable,
     whole,
 )
 
@@ -146,14 +146,14 @@ def predict(
         tables = _tables(rows, classifier, top, threshold, batch_size)
 
         def empty() -> AudioError:
-            return nothing_read(len(found), found.skipped + faults(readings))
+            return nothing_read(len(found), found.skipped + unreadable(readings))
 
         if out is None:
             _print(tables, empty)
         else:
             write_table(Path(out), WRITERS, tables, _about(classifier, window, hop), empty)
-    say_high([reading.high for reading in readings if reading.fault is None])
-    finish(len(found), found.skipped + faults(readings), None if out is None else Path(out))
+    say_high([reading.high for reading in readings if reading.error is None])
+    finish(len(found), found.skipped + unreadable(readings), None if out is None else Path(out))
 
 
 def _check(

@@ -27,7 +27,7 @@ def is_textgrid(text: str) -> bool:
 
 
 def read_textgrid(text: str, options: Options) -> Table:
-    """The intervals and points of one tier; intervals without text are no events. Raises `Refused`."""
+    """The intervals and points of one tier; intervals without text are not events. Raises `Refused`."""
     tokens = _tokens(text)
     for expected in ("ooTextFile", "TextGrid"):
         if _text(tokens) != expected:
@@ -44,7 +44,7 @@ def read_textgrid(text: str, options: Options) -> Table:
 def _tier(tokens: Iterator[Token]) -> tuple[str, list[Row]]:
     kind, name = _text(tokens), _text(tokens)
     if kind not in ("IntervalTier", "TextTier"):
-        raise Refused("not a TextGrid", f"'{kind}' is no kind of tier.")
+        raise Refused("not a TextGrid", f"'{kind}' is not a kind of tier.")
     _number(tokens), _number(tokens)
     rows = []
     for _ in range(_count(tokens)):
@@ -93,7 +93,7 @@ def _number(tokens: Iterator[Token]) -> float:
 def _count(tokens: Iterator[Token]) -> int:
     value = _number(tokens)
     if value < 0 or value != int(value):
-        raise Refused("not a TextGrid", f"{value:g} is no number of tiers or intervals.")
+        raise Refused("not a TextGrid", f"{value:g} is not a number of tiers or intervals.")
     return int(value)
 
 

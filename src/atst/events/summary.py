@@ -30,7 +30,7 @@ def summary(read: Annotations) -> list[str]:
     lines += [f"  note: {text}" for text in _odd_labels(classes)]
     lines += [f"  note: no recordings from {path}: {reason}" for path, reason in read.unsearched[:SHOWN]]
     if read.other:
-        lines.append(f"  files that are no annotation tables: {len(read.other)} ({_files(read.other)})")
+        lines.append(f"  files that are not annotation tables: {len(read.other)} ({_files(read.other)})")
     reasons = Counter(refusal.reason for _, refusal in read.refused)
     return lines + [f"  refused, {reason}: {count}" for reason, count in reasons.most_common()]
 

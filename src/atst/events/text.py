@@ -149,14 +149,14 @@ def number(text: str, column: str, line: int | None = None, comma: bool = False)
         value = float(plain)
         if math.isfinite(value):
             return value
-    what = "a clock time or date: seconds are needed" if ":" in text or "/" in text else "no number"
+    what = "a clock time or date: seconds are needed" if ":" in text or "/" in text else "not a number"
     raise Refused("not a number", f"{column} '{text}' is {what}.", line)
 
 
 def read_text(path: Path) -> tuple[str, list[str]]:
     """The text of a file and what to say about it. Raises `Refused`."""
     if not path.is_file():
-        raise Refused("cannot be opened", "it is no regular file.")
+        raise Refused("cannot be opened", "it is not a regular file.")
     try:
         return decode(path.read_bytes())
     except OSError as error:

@@ -16,4 +16,4 @@ def parse(text: str) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
-        raise Refused("not XML", f"it is no well-formed XML ({error}).") from error
+        raise Refused("not XML", f"it is not well-formed XML ({error}).") from error

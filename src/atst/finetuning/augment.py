@@ -12,10 +12,11 @@ def mix(
     the very last place is never taken, as in the published code. The labels get `weight` in every case.
     """
     frames, span = logmel.shape[-1], min(logmel.shape[-1], other.shape[-1])
-    own, others = (int(start * (length - span)) for length in (frames, other.shape[-1]))
+    first, other_first = (int(start * (length - span)) for length in (frames, other.shape[-1]))
     mixed = logmel.clone()
-    mixed[:, own : own + span] *= weight
-    mixed[:, own : own + span] += (1 - weight) * other[:, others : others + span]
+    part = mixed[:, first : first + span]
+    part *= weight
+    part += (1 - weight) * other[:, other_first : other_first + span]
     return mixed, weight * label + (1 - weight) * other_label
 
 

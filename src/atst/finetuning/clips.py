@@ -20,7 +20,7 @@ MEMORY = 2e9  # bytes of log-mels to keep: 21 hours of sound
 
 
 class Clips:
-    """Log-mels (64, T) by index of the clip, of its middle 12 s.
+    """Log-mels (64, T) of the middle 12 s of clips, by their index.
 
     What `keep` has read is served from one block of memory, of which loader processes need no copy; the rest
     is read when it is asked for.

@@ -1,4 +1,4 @@
-"""The stream of training clips: which clip, mixed with which, cut how; by seed and position."""
+"""The stream of training clips: order, mixup partners and crops, all by seed and position."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -84,7 +84,7 @@ class Stream(Dataset[dict[str, Any]]):
         return self._clip(int(self.rows[int(draw * len(self.rows))]), (PARTNER, position), unreadable)
 
     def _clip(self, first: int, draw: tuple[int, int], unreadable: dict[int, str]) -> tuple[int, Tensor]:
-        """The clip `first`, or another in its place, the same one for each `draw`, if it cannot be read."""
+        """The clip `first`, or if it cannot be read a replacement, always the same for a `draw`."""
         for index in self._candidates(first, draw):
             try:
                 return index, self.clips[index]

@@ -1,4 +1,4 @@
-"""One training of a fine-tuning: its checkpoints, its epochs, its resumption, and the test at its end."""
+"""One training of a fine-tuning: checkpoints, epochs, resumption, and the test at its end."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ class Part:
 
 @dataclass
 class Outcome:
-    """What one training gave. Rows are indices of clips that could be read."""
+    """The outcome of one training. Rows are indices of clips that could be read."""
 
     history: History
     epoch: int  # the one that was kept, from 1
@@ -71,7 +71,7 @@ class Outcome:
     unreadable: dict[int, str] = field(default_factory=dict)  # index of a clip: why
 
     def save(self, folder: Path) -> None:
-        """Write it to the folder of its training, the text last."""
+        """Write it to the folder of its training, outcome.json last."""
         logits = {"valid": self.valid.contiguous(), "test": self.test.contiguous()}
         with new_file(folder / "logits.safetensors") as path:
             path.write_bytes(as_safetensors(logits))
@@ -98,7 +98,7 @@ def load_outcome(folder: Path) -> Outcome | None:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How a training is cut in steps. A batch is never larger than the training clips ask for."""
+    """How a training is divided into steps. A batch is never larger than the training set needs."""
 
     micro: int  # clips a device and micro-batch
     accumulate: int
@@ -120,7 +120,7 @@ def sizes(recipe: Recipe, clips: int, devices: int) -> Sizes:
 
 
 def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
-    """Train on a part, keep the last or best epoch in its folder, test that once; None if it was stopped.
+    """Train on a part, keep the last or best epoch, test it once; None if it was stopped.
 
     A finished part is read back. Of several processes only the first tests. The network that was kept is
     `network.safetensors` in the part's folder. Raises `AtstError`, and keeps the checkpoint, when no test
@@ -159,7 +159,7 @@ def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
 
 
 def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -> History | None:
-    """Train `network`, or go on from its newest checkpoint; the history, or None if a signal stopped it."""
+    """Train `network`, or continue from its newest checkpoint; None if a signal stopped it."""
     size = sizes(job.recipe, len(part.train), job.devices)
     total = size.steps_per_epoch * (part.epochs or job.recipe.max_epochs)
     module = _module(job, part, network, size)

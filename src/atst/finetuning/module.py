@@ -38,7 +38,7 @@ class FinetuningModule(lightning.LightningModule):
         self.checkpoint_extra: dict[str, Any] = {}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        # Stochastic depth is the only chance left here; seeding it by position makes a step repeatable.
+        # Stochastic depth is the only randomness left; seeding it by position makes a step repeatable.
         torch.manual_seed(self.recipe.seed * 1_000_003 + batch["position"])
         lengths = batch["lengths"].tolist()
         clips = [row[:, :length] for row, length in zip(batch["logmels"], lengths, strict=True)]
@@ -86,7 +86,7 @@ def clip_losses(logits: Tensor, labels: Tensor, bce: bool) -> Tensor:
 
 
 def balancing_weights(counts: Tensor) -> Tensor:
-    """How much each class (C,) counts so that all count alike: 1 / its clips, `counts` (C,); mean 1."""
+    """Weights (C,) that make all classes count alike: 1 / their number of clips, `counts` (C,); mean 1."""
     weights = torch.where(counts > 0, 1 / counts.clamp_min(1), 0.0)
     return weights * (counts > 0).sum() / weights.sum()
 
@@ -97,7 +97,7 @@ def predict(
 ) -> tuple[Tensor, list[int]]:
     """Logits (n, C) of the clips `rows`, in float32 on the CPU, and which of them could be read.
 
-    What cannot be read goes to `clips.unreadable`.
+    Unreadable clips are added to `clips.unreadable`.
     """
     where, was_training = network.linear.weight.device, network.training
     network.eval()

@@ -1,4 +1,4 @@
-"""What is fine-tuned: an encoder, its last block's CLS and mean tokens, BatchNorm and a linear layer."""
+"""The network that is fine-tuned: encoder, CLS and mean tokens of the last block, BatchNorm, linear layer."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -22,8 +22,8 @@ from atst.training.batchnorm import BatchNorm
 class Network(nn.Module):
     """Log-mels, each (64, T), to logits (B, C). `model` is copied.
 
-    Of `recipe` count segment, pooling, stochastic depth and the seed of the head. BatchNorm's statistics are
-    those of the batch of all devices.
+    From `recipe` it takes segment, pooling, stochastic depth and the seed of the head. BatchNorm's statistics
+    are those of the batch over all devices.
     """
 
     def __init__(self, model: AudioModel, classes: int, recipe: Recipe) -> None:
@@ -44,7 +44,7 @@ class Network(nn.Module):
         return self.linear(self.norm(self.features(logmels))).float()
 
     def features(self, logmels: Sequence[Tensor]) -> Tensor:
-        """What the head gets: the last block's CLS and mean tokens (B, 2 * D)."""
+        """The head's input: CLS and mean tokens of the last block (B, 2 * D)."""
         return self.model.pool_logmels(logmels, pooling=self.pooling, batch_size=max(2, len(logmels)))
 
     def parameter_groups(self, decay: float, freeze: int = 0) -> list[dict[str, Any]]:

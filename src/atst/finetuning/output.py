@@ -1,4 +1,4 @@
-"""What a fine-tuning leaves in its `--out` folder, and its report."""
+"""The files that a fine-tuning writes to its `--out` folder, and its report."""
 
 import json
 from dataclasses import asdict
@@ -21,7 +21,7 @@ CURVES = (
 
 
 def write_finetuned(finetuned: Finetuned, folder: Path) -> None:
-    """Write `predictions.csv`, `model/`, `results.json` and then `report.html`; what resuming needed goes."""
+    """Write `predictions.csv`, `model/`, `results.json` then `report.html`; remove what resuming needed."""
     write_predictions(finetuned.task, finetuned.tested, finetuned.logits, folder / "predictions.csv")
     write_classifier(finetuned, folder / "model")
     with new_file(folder / "results.json") as temporary:

@@ -1,4 +1,4 @@
-"""What a fine-tuning does: flat typed keys, the authors' (of either generation) for their tasks, or `own`."""
+"""Recipes of fine-tunings: flat typed keys with the authors' values (of either generation), or `own`."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A whole fine-tuning: each fold or the one split trained and tested, the result, the model to keep."""
+"""A whole fine-tuning: trains and tests each fold, or the one split, and keeps one model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -79,7 +79,7 @@ def check_fold(task: Task, fold: int | None) -> None:
 
 
 def _parts(job: Job, fold: int | None) -> tuple[list[Part], str]:
-    """The trainings of the readable clips, and in words which epoch is tested.
+    """The trainings of the readable clips, and a description of how the epoch is selected.
 
     Where the last epoch is tested nothing needs to be chosen, so nothing is held out for that.
     """
@@ -91,8 +91,8 @@ def _parts(job: Job, fold: int | None) -> tuple[list[Part], str]:
         train, valid = train | valid, np.zeros_like(valid)
     names = [None] if divided.folds is None else divided.folds
     parts = [
-        Part("split" if name is None else f"fold-{name}", rows[own], rows[choose], rows[test], name)
-        for name, own, choose, test in zip(names, train.T, valid.T, divided.test.T, strict=True)
+        Part("split" if name is None else f"fold-{name}", rows[training], rows[choose], rows[test], name)
+        for name, training, choose, test in zip(names, train.T, valid.T, divided.test.T, strict=True)
         if fold is None or name == fold
     ]
     if last or not valid.any():

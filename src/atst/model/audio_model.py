@@ -178,9 +178,9 @@ class AudioModel(nn.Module):
         where = batch[0].logmel.device
         logmels = torch.stack([nn.functional.pad(c.logmel, (0, width - c.logmel.shape[-1])) for c in batch])
         outputs = self.encoder(logmels, lengths=lengths.to(where), layers=layers)
-        own = lengths // PATCH_FRAMES
-        divisor = own if pooling == "mean" else torch.tensor([chunk.patches_left for chunk in batch])
-        valid = (torch.arange(width // PATCH_FRAMES)[None, :] < own[:, None]).to(where)  # (B, P)
+        patches = lengths // PATCH_FRAMES
+        divisor = patches if pooling == "mean" else torch.tensor([chunk.patches_left for chunk in batch])
+        valid = (torch.arange(width // PATCH_FRAMES)[None, :] < patches[:, None]).to(where)  # (B, P)
         means = [(out[:, 1:] * valid[:, :, None]).sum(1) / divisor[:, None].to(where) for out in outputs]
         return torch.cat([out[:, 0] for out in outputs] + means, dim=-1)
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from atst.errors import unknown
+from atst.model.frontend import N_MELS
 
 PATCH_FRAMES = 4
-N_MELS = 64
 MAX_PATCHES = 250
 MASKED = -10_000.0
 
@@ -21,6 +21,7 @@ SIZES = {
     "small": (384, 12, 6),
     "base": (768, 12, 12),
 }
+HEAD_HIDDEN, HEAD_OUTPUT = 4096, 256  # of projector and predictor, which checkpoints hold too
 
 
 class Encoder(nn.Module):
@@ -52,9 +53,9 @@ class Encoder(nn.Module):
 
         One draw a sample and branch.
         """
-        for block, own in zip(self.blocks, torch.linspace(0, rate, self.depth).tolist(), strict=True):
+        for block, block_rate in zip(self.blocks, torch.linspace(0, rate, self.depth).tolist(), strict=True):
             assert isinstance(block, Block)
-            block.drop_path = own
+            block.drop_path = block_rate
 
     def forward(self, logmel: Tensor, lengths: Tensor | None = None, layers: int = 1) -> list[Tensor]:
         """Tokens of the last `layers` blocks, older block first, each `(B, 1+P, D)` after the final norm.

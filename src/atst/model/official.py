@@ -15,9 +15,9 @@ import torch
 from atst.errors import ModelError, unknown
 from atst.model import untrusted
 from atst.model.audio_model import AudioModel, ModelConfig
+from atst.model.encoder import HEAD_OUTPUT
 from atst.model.official_tensors import (
     HEADS,
-    OUTPUT,
     State,
     checked,
     foreign,
@@ -186,7 +186,7 @@ def _fresh_heads(width: int) -> State:
     """Projector and predictor as PyTorch initialises them."""
     chance = torch.Generator().manual_seed(0)
     heads: State = {}
-    for key, shape in (head_shapes("projector", width) | head_shapes("predictor", OUTPUT)).items():
+    for key, shape in (head_shapes("projector", width) | head_shapes("predictor", HEAD_OUTPUT)).items():
         if len(shape) == 2:
             heads[key] = torch.empty(shape).uniform_(-(shape[1] ** -0.5), shape[1] ** -0.5, generator=chance)
         elif shape == ():

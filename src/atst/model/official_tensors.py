@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from atst.errors import ModelError
-from atst.model.encoder import MAX_PATCHES, N_MELS, PATCH_FRAMES, SIZES
+from atst.model.encoder import HEAD_HIDDEN, HEAD_OUTPUT, MAX_PATCHES, PATCH_FRAMES, SIZES
+from atst.model.frontend import N_MELS
 
 HEADS = {"teacher": ("projector",), "student": ("projector", "predictor")}
-HIDDEN, OUTPUT = 4096, 256  # of the heads
 FINETUNED = "encoder.encoder."  # what the encoder's tensors in a fine-tuned checkpoint begin with
 
 State = dict[str, Tensor]
@@ -48,7 +48,7 @@ def checked(
     expected = encoder_shapes(size)
     for head in HEADS.get(network, ()):
         if part(entries, f"{head}."):
-            expected |= head_shapes(head, SIZES[size][0] if head == "projector" else OUTPUT)
+            expected |= head_shapes(head, SIZES[size][0] if head == "projector" else HEAD_OUTPUT)
     tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
     wrong = [
         f"{key} {_kind(tensors[key])} instead of {shape}"
@@ -116,10 +116,10 @@ def encoder_shapes(size: str) -> Shapes:
 
 def head_shapes(head: str, width: int) -> Shapes:
     """The tensors of a projector or predictor that takes `width` values."""
-    norm = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (HIDDEN,))
+    norm = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (HEAD_HIDDEN,))
     shapes: Shapes = {f"{head}.1.{key}": shape for key, shape in norm.items()}
-    shapes |= {f"{head}.1.num_batches_tracked": (), f"{head}.0.weight": (HIDDEN, width)}
-    return shapes | {f"{head}.3.weight": (OUTPUT, HIDDEN)}
+    shapes |= {f"{head}.1.num_batches_tracked": (), f"{head}.0.weight": (HEAD_HIDDEN, width)}
+    return shapes | {f"{head}.3.weight": (HEAD_OUTPUT, HEAD_HIDDEN)}
 
 
 def their_name(key: str) -> str:

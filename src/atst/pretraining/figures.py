@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from atst.corpus import Corpus
+from atst.model.encoder import HEAD_OUTPUT
 from atst.pretraining import data
-from atst.pretraining.heads import OUTPUT
 from atst.pretraining.health import UNIFORM_STD
 from atst.pretraining.recipe import Recipe
 from atst.pretraining.views import Views
@@ -37,7 +37,7 @@ def learning(columns: Columns) -> Figure:
     axes[1].set(title="output std", ylim=(0, 1.15 * UNIFORM_STD))
     axes[1].text(0.99, UNIFORM_STD * 1.02, "uniform: 1/16", ha="right", va="bottom", fontsize=8,
                  color=GREY, transform=axes[1].get_yaxis_transform())  # fmt: skip
-    axes[2].set(title=f"effective rank (of {OUTPUT})", ylim=(0, 1.1 * axes[2].get_ylim()[1]))
+    axes[2].set(title=f"effective rank (of {HEAD_OUTPUT})", ylim=(0, 1.1 * axes[2].get_ylim()[1]))
     axes[1].legend(frameon=False, fontsize=8, loc="lower right")
     axes[2].legend(frameon=False, fontsize=8, loc="upper right")
     if watched:

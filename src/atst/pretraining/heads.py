@@ -2,10 +2,8 @@
 
 from torch import nn
 
+from atst.model.encoder import HEAD_HIDDEN, HEAD_OUTPUT
 from atst.training.batchnorm import BatchNorm
-
-HIDDEN = 4096
-OUTPUT = 256
 
 
 class Head(nn.Sequential):
@@ -16,8 +14,8 @@ class Head(nn.Sequential):
 
     def __init__(self, width: int) -> None:
         super().__init__(
-            nn.Linear(width, HIDDEN, bias=False),
-            BatchNorm(HIDDEN),
+            nn.Linear(width, HEAD_HIDDEN, bias=False),
+            BatchNorm(HEAD_HIDDEN),
             nn.ReLU(inplace=True),
-            nn.Linear(HIDDEN, OUTPUT, bias=False),
+            nn.Linear(HEAD_HIDDEN, HEAD_OUTPUT, bias=False),
         )

@@ -3,9 +3,9 @@
 import math
 from collections import deque
 
-from atst.pretraining.heads import OUTPUT
+from atst.model.encoder import HEAD_OUTPUT
 
-UNIFORM_STD = OUTPUT**-0.5  # 1/16
+UNIFORM_STD = HEAD_OUTPUT**-0.5  # 1/16
 WINDOW = 50  # steps averaged before judging
 LOW_STD = 0.2  # of the uniform output std
 LOW_RANK = 3.0
@@ -38,4 +38,4 @@ class Health:
             return None
         self.warned = True
         shown = f"{self.ranks[-1]:.1f}" if self.ranks else "unknown"
-        return f"output std {mean:.4f} (0.0625 when uniform), rank {shown} of {OUTPUT}. {ADVICE}"
+        return f"output std {mean:.4f} (0.0625 when uniform), rank {shown} of {HEAD_OUTPUT}. {ADVICE}"

@@ -1,4 +1,4 @@
-"""What a run tells: metrics, TensorBoard events, unreadable clips, progress and warnings."""
+"""The log of a run: metrics, TensorBoard events, unreadable clips, progress and warnings."""
 
 import csv
 import math

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from atst.model.encoder import Encoder
-from atst.pretraining.heads import OUTPUT, Head
+from atst.model.encoder import HEAD_OUTPUT, Encoder
+from atst.pretraining.heads import Head
 from atst.training.batchnorm import at_least_float32
 
 
@@ -23,7 +23,7 @@ class TeacherStudent(nn.Module):
     def __init__(self, size: str, drop_path: float = 0.1) -> None:
         super().__init__()
         self.student = _network(size, drop_path)
-        self.student["predictor"] = Head(OUTPUT)
+        self.student["predictor"] = Head(HEAD_OUTPUT)
         self.teacher = _network(size, drop_path)
         self.copy_student()
         self.teacher.requires_grad_(False)

@@ -34,7 +34,7 @@ class PretrainingModule(lightning.LightningModule):
                 network["encoder"].compile()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        # Stochastic depth is the only chance left here; seeding it by position makes a step repeatable.
+        # Stochastic depth is the only randomness left; seeding it by position makes a step repeatable.
         torch.manual_seed(self.recipe.seed * 1_000_003 + batch["position"])
         with torch.no_grad():
             view1, view2 = self.views(batch)

@@ -1,4 +1,4 @@
-"""What a pre-training run does: a flat set of typed keys, from a bundled recipe, a file and overrides."""
+"""Recipes of pre-training runs: flat typed keys from a bundled recipe, a file and overrides."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A run's report: how far it is, whether it learns, what it was fed, what its views look like."""
+"""The report of a run: its progress, whether it learns, its data, and examples of its views."""
 
 import math
 from functools import lru_cache
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from atst.corpus import Corpus
+from atst.model.encoder import HEAD_OUTPUT
 from atst.output.html import Alert, Headline, Part, Plot, Section, Table, write_report
 from atst.output.skipped import PARTLY, Skipped, read_errors
 from atst.pretraining import figures
 from atst.pretraining.figures import Columns
-from atst.pretraining.heads import OUTPUT
 from atst.pretraining.health import UNIFORM_STD, WINDOW, Health
 from atst.pretraining.log import COLUMNS
 from atst.pretraining.recipe import Recipe
@@ -25,8 +25,8 @@ REPORT = "report.html"
 ERRORS_SHOWN = 20
 FEW_DIFFER = 0.5
 LEARNING = (
-    f"Pale: each step; dark: running mean. Dashed: the output std of {OUTPUT}-dimensional outputs that point "
-    "evenly in all directions. A loss near 0 with output std and rank near their floor means collapse."
+    f"Pale: each step; dark: running mean. Dashed: the output std of {HEAD_OUTPUT}-dimensional outputs that "
+    "point evenly in all directions. A loss near 0 with output std and rank near their floor means collapse."
 )
 SCHEDULES = "What the optimiser and the teacher were given at each step, and how fast the steps went."
 MIXUP = f"mixup (one of the clips before is added, at most {MIXUP_RATIO:.0%} of the sum)"
@@ -45,7 +45,7 @@ def write_run_report(folder: Path, recipe: Recipe, corpus: Corpus, devices: int 
     sections = [
         Section("", [_headline(columns, recipe, corpus, clips_per_step), *_health(columns, recipe)]),
         Section("Is it learning?", [Plot(figures.learning(columns), LEARNING)]),
-        Section("What it was fed", [_fed(columns, corpus, errors), *_error_list(errors)]),
+        Section("Data", [_fed(columns, corpus, errors), *_error_list(errors)]),
         Section("Two views of some clips", [_views(recipe, corpus)]),  # type: ignore[arg-type]  # hashed by identity
         Section("Schedules and speed", [Plot(figures.schedules(columns), SCHEDULES)]),
         Section("Recipe", [_recipe_table(recipe)]),
@@ -86,7 +86,7 @@ def _duration(seconds: float) -> str:
 
 
 def _health(columns: Columns, recipe: Recipe) -> list[Part]:
-    """In words: collapsed at some step, collapsed still, or not; and pairs that are too alike."""
+    """Sentences on collapse, earlier or now, and on pairs that are too alike."""
     parts: list[Part] = []
     stds, ranks = columns["output_std_student"], columns["rank_student"]
     warning = _first_warning(stds, ranks)
@@ -98,7 +98,7 @@ def _health(columns: Columns, recipe: Recipe) -> list[Part]:
         parts.append(Alert(f"Step {columns['step'][step]:.0f}: {text}{since}"))
     elif len(stds) >= WINDOW:
         measured = ranks[~np.isnan(ranks)]
-        rank = f", effective rank {measured[-1]:.0f} of {OUTPUT}" if len(measured) else ""
+        rank = f", effective rank {measured[-1]:.0f} of {HEAD_OUTPUT}" if len(measured) else ""
         parts.append(
             f"No sign of collapse: output std {stds[-WINDOW:].mean():.3f} "
             f"({UNIFORM_STD:.4f} when uniform){rank}."

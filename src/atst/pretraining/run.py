@@ -67,7 +67,7 @@ class Run:
 
 
 def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> Run:
-    """Run a job, or go on with it from its newest checkpoint; logs and the model go to its folder.
+    """Run a job, or continue it from its newest checkpoint; logs and model are written to its folder.
 
     `init` gives the encoder's first weights. A first signal saves and ends the run early, another Ctrl-C
     is a `KeyboardInterrupt` at once. Raises `TrainingError` when the run cannot go on.

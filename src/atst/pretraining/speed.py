@@ -1,4 +1,4 @@
-"""How long a step of a run takes on this machine, before the run is started."""
+"""Measures how long a training step takes on this machine, before a run is started."""
 
 import time
 from typing import Any

@@ -47,7 +47,7 @@ class Amount:
     def _end(self, reading: Reading) -> None:
         kind, size = self.kinds[self.suffixes[self.ended]], self.sizes[self.ended]
         kind.waiting -= size
-        if reading.fault is None:
+        if reading.error is None:
             kind.read += size
             kind.seconds += reading.seconds
         self.ended += 1

@@ -47,7 +47,7 @@ def as_clips(sound: Any) -> tuple[bool, list[Any]]:
 def waveform(clip: Any, sample_rate: int | None) -> Waveform:
     """An array or tensor (N,) of `sample_rate` Hz, or a cell with its own rate, as float32 at 16 kHz.
 
-    Raises `UsageError` without a rate or for another shape, `AudioError` for samples that are no sound.
+    Raises `UsageError` without a rate or for another shape, `AudioError` for invalid samples.
     """
     if is_cell(clip):
         return cell_waveform(clip)

@@ -64,15 +64,15 @@ def find_audio(sources: Iterable[str | os.PathLike[str]]) -> Found:
     found: dict[tuple[str, float, float | None], Recording] = {}  # by real path: none counts twice
     skipped: list[Skipped] = []
     for source in sources:
-        own, faults = _source(Path(source))
-        if not own:
+        listed, unreadable = _source(Path(source))
+        if not listed:
             what = (
                 "no audio files in this folder" if Path(source).is_dir() else "this manifest lists no files"
             )
-            why = f" ({faults[0][0]}: {faults[0][1]})" if faults else ""
+            why = f" ({unreadable[0][0]}: {unreadable[0][1]})" if unreadable else ""
             raise CorpusError(f"{source}: {what}{why}")
-        skipped += faults
-        for recording in own:
+        skipped += unreadable
+        for recording in listed:
             key = os.path.realpath(recording.path), recording.start, recording.end
             found.setdefault(key, recording)
     return Found(list(found.values()), skipped)
@@ -98,7 +98,7 @@ def walk(
     """The files under a folder whose names are `wanted`; hidden files and folders are left out.
 
     Links are followed, each real folder counts once, so that loops end; `seen` holds those of walks before.
-    What cannot be read and what is no regular file (a pipe would be waited for) goes to `skipped`.
+    Folders that cannot be read, and pipes and other irregular files, are added to `skipped`.
     """
     seen = set() if seen is None else seen
     folders = [os.fspath(folder)]

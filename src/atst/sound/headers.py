@@ -1,6 +1,6 @@
 """Where the samples of WAV, AIFF, AU and CAF files lie: by their headers, and really.
 
-A size that cannot be meant (a placeholder of a program that wrote to a pipe, or 0 in a file that was never
+An impossible size (a placeholder of a program that wrote to a pipe, or 0 in a file that was never
 closed) means "to the end of the file"; chunks that follow the samples are not samples.
 """
 
@@ -19,7 +19,7 @@ TRAILERS = (
     "LIST bext cue id3 ID3 smpl fact iXML PEAK _PMX junk JUNK PAD FLLR afsp inst acid axml NAME MARK COMT"
 )
 LEEWAY = 1024  # bytes by which a size may be too large: writers that count their header too
-PREALLOCATED = 1.0  # s of zeros at the end of a file of unknown size that are no recording
+PREALLOCATED = 1.0  # s of zeros that mark the unwritten end of a file of unknown size
 TAIL = 1 << 20  # bytes at the end in which chunks after the samples are looked for
 MPEG = (0x50, 0x55)  # WAV's numbers for MPEG audio
 

@@ -32,7 +32,7 @@ class Sndfile(Source):
         self.format, self.codec = self.file.format, self.file.subtype
         self.exact = (self.format, self.codec) in EXACT
         if self.codec.startswith("MPEG") or not 0 <= self.file.frames < 1 << 60:
-            self.close()  # libmpg123 writes to stderr; a length that cannot be meant upsets the others
+            self.close()  # libmpg123 writes to stderr; the others fail on an impossible length
             raise soundfile.SoundFileRuntimeError("better read by FFmpeg")
 
     def _open(self) -> None:

@@ -44,7 +44,7 @@ def survey(pool: Pool, recordings: Sequence[Recording], channel: int | None) -> 
 
 
 def rows(files: Sequence[Surveyed]) -> list[tuple[str, int, float]]:
-    """What is said of them: words, files, hours."""
+    """The rows of the table: description, files, hours."""
     good = [file for file in files if not file.reason]
     groups: list[tuple[str, list[Surveyed]]] = [("read", good)]
     groups += _by(good, [f"{file.sample_rate} Hz" for file in good])
@@ -60,12 +60,12 @@ def rows(files: Sequence[Surveyed]) -> list[tuple[str, int, float]]:
         "unreadable": [file for file in files if file.reason],
     }
     groups += notable.items()
-    return [(words, len(own), sum(file.seconds for file in own) / 3600) for words, own in groups]
+    return [(name, len(group), sum(file.seconds for file in group) / 3600) for name, group in groups]
 
 
 def _by(files: Sequence[Surveyed], names: Sequence[str]) -> list[tuple[str, list[Surveyed]]]:
     """The files of each name, the most frequent first."""
     return [
-        (name, [file for file, own in zip(files, names, strict=True) if own == name])
+        (name, [file for file, its_name in zip(files, names, strict=True) if its_name == name])
         for name, _ in Counter(names).most_common()
     ]

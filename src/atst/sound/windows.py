@@ -79,7 +79,7 @@ class Reading:
     """A recording on its way, and what became of it."""
 
     recording: Recording
-    fault: str | None = None  # why it could not be read, or not to its end
+    error: str | None = None  # why it could not be read, or not to its end
     remarks: list[str] = field(default_factory=list)  # what is missing of it
     seconds: float = 0.0  # of it that were read
     high: float = 0.0  # share of its energy above 8 kHz
@@ -123,7 +123,7 @@ def read_all(
             for start, end, waveform in cut(blocks()):
                 yield Window(reading, recording.start + start, recording.start + end, waveform)
         except AudioError as error:
-            reading.fault = str(error).removeprefix(f"{recording.path}: ")
+            reading.error = str(error).removeprefix(f"{recording.path}: ")
         reading.ended = True
 
 
@@ -155,18 +155,18 @@ def whole(parts: Iterable[Part]) -> Iterator[Part]:
     That is known when a recording has ended: until then its parts are kept.
     """
     for reading, group in groupby(parts, key=lambda part: part.reading):
-        own = list(group)
-        if reading.fault is None:
-            yield from own
+        kept = list(group)
+        if reading.error is None:
+            yield from kept
 
 
-def faults(readings: Iterable[Reading]) -> list[Skipped]:
+def unreadable(readings: Iterable[Reading]) -> list[Skipped]:
     """Path and reason of what was not read, or partly."""
     found: list[Skipped] = []
     for reading in readings:
         path = str(reading.recording.path)
-        if reading.fault is not None:
-            found.append((path, reading.fault))
+        if reading.error is not None:
+            found.append((path, reading.error))
         elif reading.remarks:
             found.append((path, PARTLY + "; ".join(reading.remarks)))
     return found
