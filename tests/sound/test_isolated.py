@@ -12,8 +12,9 @@ import soundfile
 
 from atst.errors import AudioError
 from atst.sound import audio, isolated
-from atst.sound.isolated import Decoder, Request
+from atst.sound.isolated import Decoder
 from atst.sound.pool import Pool
+from atst.sound.request import Request
 
 REASONS = {
     "ends": "its decoder crashed (exit code 3)",

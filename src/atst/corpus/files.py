@@ -16,9 +16,9 @@ from atst.output.skipped import PARTLY, Skipped
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.find import Recording, find_audio
-from atst.sound.isolated import Request
 from atst.sound.levels import SILENCE
 from atst.sound.pool import Pool
+from atst.sound.request import Request
 
 SYNTHETIC = "synthetic"
 WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough

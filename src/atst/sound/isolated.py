@@ -16,7 +16,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -26,6 +25,7 @@ import numpy as np
 
 from atst.errors import AtstError, AudioError
 from atst.sound import audio
+from atst.sound.request import Reply, Request
 
 SECONDS, BYTES_A_SECOND = 60.0, 1e6  # a step may take so long, and a second more for so much of the file
 SHARED = 4 << 20  # bytes for a waveform of 60 s and some more
@@ -41,25 +41,6 @@ sys.path[:] = json.loads(sys.argv[1])
 from atst.sound.decoding import serve
 serve(*map(int, sys.argv[2:]))
 """
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to read: `what` is one of `decoding.WORK`, the arguments are those of its function."""
-
-    what: str
-    path: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Reply:
-    """A waveform float32 (N,), or what else was asked for; `remarks` on what was read so far."""
-
-    waveform: np.ndarray
-    about: Any
-    remarks: list[str]
-    high: float = 0.0  # share of the energy above 8 kHz, so far
 
 
 def read(

@@ -15,8 +15,8 @@ from atst.errors import AudioError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.find import Recording
-from atst.sound.isolated import Request
 from atst.sound.pool import Pool
+from atst.sound.request import Request
 from atst.sound.stretch import middle
 
 WINDOW_SECONDS = 60.0

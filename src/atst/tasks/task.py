@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atst.sound import isolated
-from atst.sound.isolated import Request
+from atst.sound.request import Request
 from atst.sound.stretch import middle
 
 SPLITS = ("train", "valid", "test")
