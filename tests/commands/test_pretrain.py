@@ -133,7 +133,12 @@ def wait_for(process, condition):
 
 
 @pytest.mark.parametrize(
-    ("number", "twice"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGUSR1, True)]
+    ("number", "twice"),
+    [
+        pytest.param(signal.SIGINT, True, marks=pytest.mark.full),
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.full),
+        (signal.SIGUSR1, True),
+    ],
 )
 def test_a_signal_to_the_group_saves_and_says_how_to_go_on(sounds, number, twice):
     out = sounds.parent / "run"
@@ -153,7 +158,10 @@ def test_a_signal_to_the_group_saves_and_says_how_to_go_on(sounds, number, twice
     assert list(out.rglob("*.tmp")) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.full) for n in (signal.SIGTERM, signal.SIGUSR1))],
+)
 def test_a_signal_before_the_first_step_is_one_line(sounds, number):
     out = sounds.parent / "run"
     run = process(sounds, out, "--workers", "0")

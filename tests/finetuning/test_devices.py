@@ -79,6 +79,7 @@ def test_every_test_clip_is_predicted_once_and_one_process_writes_and_speaks(run
     assert list((folder / "two").rglob("*.tmp")) == []
 
 
+@pytest.mark.full
 def test_ctrl_c_stops_both_processes_with_one_message_and_resume_ends_in_the_same_weights(table, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
     more = ("--devices", "2", "--fold", "0", "--set", "max_epochs=8")

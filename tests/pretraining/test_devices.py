@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from atst.pretraining.method import TeacherStudent
 
-STEPS, BATCH = 5, 8
+STEPS, BATCH = 3, 8
 
 
 def train(rank, world, port, path):

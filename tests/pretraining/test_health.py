@@ -1,3 +1,5 @@
+import pytest
+
 import atst
 from atst.pretraining.health import Health
 
@@ -18,6 +20,7 @@ def test_a_run_made_to_collapse_is_told_so_once_with_what_to_change(tmp_path, ca
     assert "report.html" in printed
 
 
+@pytest.mark.full
 def test_a_healthy_run_is_silent(tmp_path, capsys):
     pretrain(tmp_path / "run", "learning_rate=2e-3", "warmup_steps=5")
     assert "warning" not in capsys.readouterr().err

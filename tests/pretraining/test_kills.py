@@ -16,7 +16,7 @@ import torch
 import atst
 from atst.training import checkpoints
 
-STEPS, EVERY, KEPT = 6, 2, 2
+STEPS, EVERY, KEPT = 4, 2, 1
 KEYS = [f"max_steps={STEPS}", f"checkpoint_steps={EVERY}", f"keep_checkpoints={KEPT}", "checkpoint_minutes=0"]
 KEYS += ["batch_size=4", "accumulate=2", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=2"]
 KEYS += ["precision=bf16"]

@@ -88,7 +88,7 @@ def test_a_run_leaves_a_model_logs_and_the_faulty_clips(whole):
     assert "silent" in reason
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.full), 2])
 def test_a_resumed_run_ends_in_the_same_weights(sounds, whole, tmp_path, workers):
     out = tmp_path / "run"
     run(sounds, out, 8, "checkpoint_steps=3", "keep_checkpoints=5")

@@ -131,6 +131,7 @@ def assert_ends(tmp_path: Path, end: str) -> None:
         assert not Path(f"/proc/{pid}").exists() or os.uname().sysname != "Linux"
 
 
+@pytest.mark.full
 def test_a_loader_that_is_stuck_in_a_read_does_not_keep_a_stopped_run(tmp_path):
     assert_ends(tmp_path, "del batches")
 
