@@ -30,8 +30,8 @@ def test_clips_come_as_the_task_reads_them(tmp_path):
     order = [11, 5, 0, 7, 3, 3]
     found = list(read_clips(task, order, 0.1))
     assert [clip.index for clip in found] == order
-    assert [bool(clip.fault) for clip in found] == [index == 5 for index in order]
-    assert found[1].fault.startswith(f"{tmp_path / '5.wav'}: ")
+    assert [bool(clip.error) for clip in found] == [index == 5 for index in order]
+    assert found[1].error.startswith(f"{tmp_path / '5.wav'}: ")
     for clip in (found[0], *found[2:]):
         high: list[float] = []
         np.testing.assert_array_equal(clip.waveform, task.read(clip.index, 0.1, high=high))

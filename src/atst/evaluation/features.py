@@ -97,13 +97,13 @@ def extract(model: Embedder, task: Task, cache: bool = True) -> Features:
     # What is missing of a recording is only known when it is read, which the cache would prevent.
     kept: Store | _Unkept = store(model) if cache and not task.partial else _Unkept()
     keys: dict[int, str] = {}  # of clips
-    faults: dict[int, str] = {}  # why clips cannot be read
+    unreadable: dict[int, str] = {}  # why clips cannot be read
     partial: list[tuple[str, str]] = []
     high: list[float] = []
-    clips = read_clips(task, _fresh(task, kept, keys, faults), CLIP_SECONDS)
+    clips = read_clips(task, _fresh(task, kept, keys, unreadable), CLIP_SECONDS)
     while shard := list(islice(clips, SHARD)):
-        faults |= {clip.index: task.reason(clip.index, clip.fault) for clip in shard if clip.fault}
-        read = [clip for clip in shard if not clip.fault]
+        unreadable |= {clip.index: task.reason(clip.index, clip.error) for clip in shard if clip.error}
+        read = [clip for clip in shard if not clip.error]
         partial += [(task.title(clip.index), remark) for clip in read for remark in clip.remarks]
         high += [clip.high for clip in read]
         new = {key: clip.waveform for clip in read if (key := keys[clip.index]) not in kept}
@@ -111,23 +111,23 @@ def extract(model: Embedder, task: Task, cache: bool = True) -> Features:
             sounds = list(new.values())
             vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, layers=model.depth, pooling=POOLING)
             kept.add(list(new), vectors)
-    rows = [index for index in keys if index not in faults]
-    skipped = [(task.title(index), faults[index]) for index in sorted(faults)]
+    rows = [index for index in keys if index not in unreadable]
+    skipped = [(task.title(index), unreadable[index]) for index in sorted(unreadable)]
     _check_left(task, rows, skipped)
     say_high(high)
     return Features(kept.features([keys[index] for index in rows]), np.array(rows), skipped, partial)
 
 
 def _fresh(
-    task: Task, kept: "Store | _Unkept", keys: dict[int, str], faults: dict[int, str]
+    task: Task, kept: "Store | _Unkept", keys: dict[int, str], unreadable: dict[int, str]
 ) -> Iterator[int]:
-    """The clips whose sound is not among what is `kept`; all get a key or a fault."""
+    """The clips whose sound is not among what is `kept`; all get a key or a reason."""
     digests: dict[Path, str] = {}
     for index in track(range(len(task)), f"features of {task.name}"):
         try:
             key = keys[index] = _content(task, index, digests)
         except AudioError as error:
-            faults[index] = task.reason(index, error)
+            unreadable[index] = task.reason(index, error)
             continue
         if key not in kept:
             yield index

@@ -110,7 +110,7 @@ def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.
 def _read(task: Task, rows: NDArray[np.int64]) -> tuple[list[NDArray[np.float32]], list[int]]:
     clips, kept = [], []
     for clip in read_clips(task, rows.tolist(), CLIP_SECONDS):
-        if not clip.fault:
+        if not clip.error:
             clips.append(clip.waveform)
             kept.append(clip.index)
     return clips, kept

@@ -58,8 +58,8 @@ class Clips:
                 yield index
 
         for clip in read_clips(self.task, fitting(), CLIP_SECONDS):
-            if clip.fault:
-                self.unreadable[clip.index] = clip.fault
+            if clip.error:
+                self.unreadable[clip.index] = clip.error
                 continue
             logmel = self._logmel(clip.index, clip.waveform, clip.remarks)
             self.places[clip.index] = (size, logmel.shape[-1])

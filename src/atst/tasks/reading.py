@@ -24,7 +24,7 @@ class Clip:
     waveform: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # (N,) at 16 kHz
     remarks: list[str] = field(default_factory=list)  # what is missing of it
     high: float = 0.0  # share of its energy above 8 kHz
-    fault: str = ""  # why it cannot be read
+    error: str = ""  # why it cannot be read
 
 
 def read_clips(task: Task, indices: Iterable[int], seconds: float | None = None) -> Iterator[Clip]:
@@ -44,7 +44,7 @@ def _read(task: Task, index: int, seconds: float | None) -> Clip:
     try:
         clip.waveform = task.read(index, seconds, clip.remarks, high)
     except AudioError as error:
-        clip.fault = str(error)
+        clip.error = str(error)
     clip.high = high[-1]
     return clip
 
@@ -64,5 +64,5 @@ def _decoded(task: Task, indices: Iterable[int], seconds: float | None) -> Itera
                 for reply in replies:
                     clip.waveform, clip.remarks, clip.high = reply.waveform, reply.remarks, reply.high
             except AudioError as error:
-                clip.fault = str(error)
+                clip.error = str(error)
             yield clip
