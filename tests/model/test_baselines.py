@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from atst.errors import AudioError, UsageError
-from atst.model.baselines import LogMelBaseline, OpenSmileBaseline
+from atst.model.baselines import BASELINES, LogMelBaseline, OpenSmileBaseline
 from atst.model.frontend import FrontEnd
 
 WAVEFORM = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
@@ -65,3 +65,35 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UsageError, match=r'pip install "atst-audio\[baselines\]"'):
         OpenSmileBaseline()
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("functionals", 1304), ("descriptors", 462), ("functionals+descriptors", 1766)]
+)
+@pytest.mark.parametrize("samples", [1, 1600, 80000])
+def test_functionals_are_finite_for_any_sound(name, width, samples):
+    model = BASELINES[name]()
+    for sound in (np.zeros(samples, np.float32), WAVEFORM.repeat(5)[:samples]):
+        vector = model.embed(sound, sample_rate=16000)
+        assert vector.shape == (width,)
+        assert np.isfinite(vector).all()
+    assert model.name == name
+
+
+def test_descriptors_tell_pitch_and_functionals_tell_how_fast_a_sound_changes():
+    time = np.arange(32000) / 16000
+    notes = [np.sin(2 * np.pi * hertz * time).astype(np.float32) for hertz in (220.0, 440.0)]
+    low, high = (BASELINES["descriptors"]().embed(note, sample_rate=16000)[:48] for note in notes)
+    # the mean autocorrelation at the periods of 48 semitones from MIDI number 36 on
+    assert low[57 - 36] == pytest.approx(low.max(), abs=0.02)
+    assert high[69 - 36] == pytest.approx(high.max(), abs=0.02)
+    assert low[45 - 36] > 0.5 > low[51 - 36]  # two periods, one and a half
+    noise = np.random.default_rng(1).normal(0, 0.1, 32000)
+    courses = [
+        BASELINES["functionals"]()
+        .embed((noise * (1.1 + np.sin(2 * np.pi * rate * time))).astype(np.float32), sample_rate=16000)[-448:]
+        .reshape(7, 64)
+        for rate in (3.0, 12.0)
+    ]  # bands of modulation from 0.5, 1, 2, 4, 8, 16, 32 Hz
+    assert courses[0].mean(1).argmax() == 2
+    assert courses[1].mean(1).argmax() == 4

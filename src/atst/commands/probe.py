@@ -57,7 +57,8 @@ def probe(
         recording. Several labels in a cell are separated by `;`; `start` and `end` (seconds) make a row a
         segment of its file. From Python also a `Task`.
     model
-        A model folder, a run folder, an authors' `.ckpt`, `random:SIZE`, `logmel` or `opensmile`.
+        A model folder, a run folder, an authors' `.ckpt`, `random:SIZE`, or a baseline: `logmel`,
+        `functionals`, `descriptors`, `functionals+descriptors`, `opensmile`.
     data
         Folder with the files of a registered task. Default: its folder in $ATST_DATA.
     out

@@ -1,6 +1,8 @@
 """Features without learning, to compare encoders with."""
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from atst.errors import UsageError
-from atst.model.frontend import FrontEnd
+from atst.model.descriptors import descriptors, functionals
+from atst.model.frontend import MIN_SAMPLES, FrontEnd
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.clips import as_clips, waveform
@@ -66,6 +69,24 @@ class LogMelBaseline(_Baseline):
         return torch.cat([logmel.mean(1), logmel.std(1, correction=0)]).numpy()
 
 
+class FunctionalsBaseline(_Baseline):
+    """Functionals of the log-mel spectrogram (1304 values), descriptors of the waveform (462), or both."""
+
+    def __init__(self, name: str = "functionals") -> None:
+        self.name = name
+        self.frontend = FrontEnd()
+
+    @torch.no_grad()
+    def _vector(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        samples = torch.from_numpy(waveform)
+        samples = torch.nn.functional.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
+        parts = {
+            "functionals": lambda: functionals(self.frontend(samples[None])[0]),
+            "descriptors": lambda: descriptors(samples),
+        }
+        return torch.cat([parts[part]() for part in self.name.split("+")]).numpy()
+
+
 class OpenSmileBaseline(_Baseline):
     """The 6373 ComParE 2016 functionals of openSMILE (`pip install "atst-audio[baselines]"`)."""
 
@@ -88,7 +109,14 @@ class OpenSmileBaseline(_Baseline):
         return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-BASELINES: dict[str, type[_Baseline]] = {"logmel": LogMelBaseline, "opensmile": OpenSmileBaseline}
+BASELINES: dict[str, Callable[[], _Baseline]] = {
+    "logmel": LogMelBaseline,
+    **{
+        name: partial(FunctionalsBaseline, name)
+        for name in ("functionals", "descriptors", "functionals+descriptors")
+    },
+    "opensmile": OpenSmileBaseline,
+}
 
 
 def _waveform(clip: Any, sample_rate: int | None) -> NDArray[np.float32]:

@@ -19,7 +19,8 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Embedder:
     """Load any model that `--model` accepts, in eval mode.
 
     `model` is a model folder, a run folder, an authors' checkpoint (`.ckpt`), `random:SIZE` (an
-    untrained encoder drawn from `seed`), or the feature baselines `logmel` and `opensmile`. Raises
+    untrained encoder drawn from `seed`), or a feature baseline: `logmel`, `functionals`, `descriptors`,
+    `functionals+descriptors` or `opensmile`. Raises
     `ModelError` for a path without a usable model, or an unknown name.
     """
     name = str(model)
@@ -35,7 +36,7 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Embedder:
         return official.load(path).to(where)
     raise ModelError(
         f"{name}: no such model. Give a model folder, a run folder, a .ckpt file, "
-        f"random:SIZE ({', '.join(SIZES)}), logmel or opensmile."
+        f"random:SIZE ({', '.join(SIZES)}), or {', '.join(BASELINES)}."
     )
 
 
