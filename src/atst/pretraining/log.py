@@ -49,6 +49,7 @@ class RunLog(lightning.Callback):
         self.newest = first_step  # step of the newest row that is written
         self.listed = dict(read_errors(folder))
         self.last = self.flushed = time.monotonic()
+        self.started = False
         if writes:
             _keep_rows(folder / "metrics.csv", first_step)
             self.tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
@@ -60,8 +61,9 @@ class RunLog(lightning.Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx == 0:  # the start of the loader processes is not the speed of a step
+        if not self.started:  # the start of the loader processes is not the speed of a step
             self.last = self.flushed = time.monotonic()
+            self.started = True
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
