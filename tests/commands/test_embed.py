@@ -164,7 +164,7 @@ def test_what_cannot_be_meant(sounds, tmp_path, changed, error, text):
 
 def test_layers_are_checked_before_any_recording_is_read(tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"not sound")
-    with pytest.raises(atst.UsageError, match="layers must be 1 to 4 for a 'nano' encoder, not 99"):
+    with pytest.raises(atst.UsageError, match=r"--layers\) must be 1 to 4 for a 'nano' encoder, not 99"):
         atst.embed([tmp_path], model=MODEL, out=tmp_path / "x.npz", layers=99)
 
 

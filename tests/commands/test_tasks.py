@@ -1,15 +1,11 @@
 import dataclasses
-import sys
-from pathlib import Path
 
 import pytest
+from trees import TREES
 
 from atst import cli
 from atst.tasks import DATASETS
 from atst.tasks.check import check_task
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tasks"))  # importlib mode does not; for trees.py
-from trees import TREES
 
 
 @pytest.fixture

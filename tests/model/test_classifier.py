@@ -2,18 +2,14 @@
 
 import csv
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from safetensors.torch import load_file, save_file
+from tones import tone_files
 
 import atst
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tones import tone_files
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,8 @@ class AudioModel(nn.Module):
         """Raises `UsageError` when the encoder does not have that many blocks."""
         if not 1 <= layers <= self.depth:
             raise UsageError(
-                f"layers must be 1 to {self.depth} for a '{self.config.size}' encoder, not {layers}."
+                f"layers (--layers) must be 1 to {self.depth} for a '{self.config.size}' encoder, "
+                f"not {layers}."
             )
 
     def _logmel(self, waveform: Waveform) -> Tensor:
