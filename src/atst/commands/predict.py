@@ -97,8 +97,7 @@ def predict(
     seconds. The columns are `path`, `start`, `end` (seconds), `partial`, `label` and `score`, a
     calibrated probability. With `--top` above 1, and for multi-label classifiers, `labels` and `scores` hold
     several instead, best first. A recording that cannot be read to its end is left out and listed in
-    OUT.errors.csv; the exit code is then 1, and the output is complete for the rest. An existing file is
-    replaced at the end.
+    OUT.errors.csv, with exit code 1; the rest is complete. An existing file is replaced at the end.
 
     Args:
         sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
