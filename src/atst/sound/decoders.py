@@ -19,7 +19,6 @@ from atst.sound.sndfile import Sndfile
 from atst.sound.source import Pathlike, Source
 
 RATES = range(4000, 768001)  # Hz; the lower bound keeps a forged header from blowing up the resampled size
-TAGGED = 64  # bytes in which an MPEG frame or tag is looked for
 
 
 @contextlib.contextmanager

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 COUNTED = {"flac", "tta", "wv", "ape", "tak", "mpc", "mpc8", "dsf", "asf"}  # headers that count the samples
 SMALLEST = 8  # bytes of a FLAC frame, at least
-UNKNOWN = (1 << 56) - 1  # Matroska's size of what was written to a pipe
 
 
 def length(source: "Container") -> tuple[float, str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from atst.errors import AudioError
+from atst.errors import AudioError, UsageError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.find import Recording
@@ -20,11 +20,20 @@ from atst.sound.request import Request
 from atst.sound.stretch import middle
 
 WINDOW_SECONDS = 60.0
+SHORTEST_HOP = 0.01  # s
 SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is padding, not sound
 FEWEST = round(SHORTEST_TAIL * SAMPLE_RATE)  # samples
 
 Waveform = NDArray[np.float32]
 Cut = tuple[float, float, Waveform]  # start and end in s, and the sound that the stretch is judged by
+
+
+def check_hop(hop: float, window: float) -> None:
+    """Raises `UsageError` for a step between windows that is too short, or longer than a window."""
+    if not SHORTEST_HOP <= hop <= window:
+        raise UsageError(
+            f"--hop must be {SHORTEST_HOP:g} s or more and at most the window ({window:g} s), not {hop:g}."
+        )
 
 
 def split(waveform: Waveform) -> Iterator[Waveform]:

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 Schedule = NDArray[np.float64]
 
 FINAL_LEARNING_RATE = 1e-6
-WEIGHT_DECAY = (0.04, 0.4)
 
 
 def learning_rate(peak: float, steps: int, warmup: int, final: float = FINAL_LEARNING_RATE) -> Schedule:
