@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atst.commands.predict import predict
     from atst.commands.pretrain import pretrain
     from atst.commands.probe import probe
+    from atst.library.library import Library
     from atst.model.audio_model import AudioModel
     from atst.model.classifier import Classifier, load_classifier
     from atst.model.load import load
@@ -34,6 +35,7 @@ __all__ = [
     "AudioModel",
     "Classifier",
     "CorpusError",
+    "Library",
     "ModelError",
     "TrainingError",
     "UsageError",
@@ -54,6 +56,7 @@ __all__ = [
 _HOMES = {name: f"atst.commands.{name}" for name in __all__ if name.islower()} | {
     "AudioModel": "atst.model.audio_model",
     "Classifier": "atst.model.classifier",
+    "Library": "atst.library.library",
     "load": "atst.model.load",
     "load_classifier": "atst.model.classifier",
 }
