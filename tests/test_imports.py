@@ -22,7 +22,7 @@ ORDER = (
     {"scoring"},
     {"training"},
     {"pretraining", "finetuning", "evaluation"},
-    {"library"},
+    {"library", "hear"},
     {"commands"},
     {"cli"},
     {"__init__", "__main__"},
