@@ -17,6 +17,7 @@ import numpy as np
 
 from atst.errors import AudioError
 from atst.sound import audio
+from atst.sound.decoders import opened
 from atst.sound.levels import Levels
 from atst.sound.recent import Recent
 from atst.sound.stretch import middle
@@ -173,11 +174,20 @@ def _survey(path: str, notes: Notes, **how: Any) -> Iterator[dict[str, Any]]:
     yield about | {"content": digest.hexdigest()[:32]}
 
 
+def _native(path: str, notes: Notes, start: float, duration: float) -> Iterator[Any]:
+    """The sample rate of a file, then a stretch of it at that rate, as far as it can be read."""
+    with opened(path, partial=True, remarks=notes.remarks) as source:
+        yield {"rate": source.rate}
+        blocks = source.blocks(round(start * source.rate), max(1, round(duration * source.rate)))
+        yield np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
 WORK: dict[str, Callable[..., Iterator[Any]]] = {
     "read": _read,
     "info": _info,
     "stretch": _stretch,
     "clip": _clip,
+    "native": _native,
     "survey": _survey,
 }
 

@@ -50,7 +50,7 @@ def read(
     remarks: list[str] | None = None,
     **how: Any,
 ) -> np.ndarray:
-    """As `audio.read`, which see, in this thread's decoding process."""
+    """As `audio.read`, in this thread's decoding process."""
     return waveform(Request("read", os.fspath(path), {"start": start, "duration": duration, **how}), remarks)
 
 
@@ -77,6 +77,12 @@ def stream(
         if remarks is not None:
             remarks[:] = reply.remarks
         yield reply.waveform
+
+
+def native(path: str | os.PathLike[str], start: float, duration: float) -> tuple[np.ndarray, int]:
+    """At most `duration` seconds of a file as recorded, to be heard and seen: float32 (N,), and its rate."""
+    about, sound = _own().ask(Request("native", os.fspath(path), {"start": start, "duration": duration}))
+    return sound.waveform, about.about["rate"]
 
 
 def info(path: str | os.PathLike[str]) -> audio.AudioInfo:
@@ -162,7 +168,8 @@ class Decoder:
                 self.busy = not finished
                 if "error" in message:
                     raise AudioError(message["error"])
-                yield Reply(self._waveform(message["samples"]), message.get("about"), *_notes(message))
+                waveform, about = self._waveform(message["samples"]), message.get("about")
+                yield Reply(waveform, about, message["remarks"], message["high"])
                 if not finished:
                     connection.send_bytes(NEXT)
         except (EOFError, OSError):
@@ -213,10 +220,6 @@ def _memory() -> IO[bytes] | nullcontext[None]:
         return file
     except OSError:  # a full disk, a limit on the size of files: then waveforms are sent
         return nullcontext()
-
-
-def _notes(message: dict[str, Any]) -> tuple[list[str], float]:
-    return message["remarks"], message["high"]
 
 
 def _here() -> str | None:
