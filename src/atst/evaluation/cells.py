@@ -13,13 +13,18 @@ from atst.evaluation.hear import HEAR_SETTINGS, hear_probe
 from atst.evaluation.linear import PAPER_SETTINGS, linear_probe
 from atst.evaluation.plan import Cell, Plan
 from atst.evaluation.report import write_probe
+from atst.evaluation.simple import SIMPLE_SETTINGS, simple_probe
 from atst.model import load as models
 from atst.output.atomic import new_file
 from atst.scoring.clips import CLIP_SECONDS, task_fingerprint
 from atst.tasks import Task, load_task, task_names
 
 START, RESULTS = "cell.json", "results.json"
-PROBE_SETTINGS: dict[str, dict[str, Any]] = {"paper": PAPER_SETTINGS, "hear": HEAR_SETTINGS}
+PROBE_SETTINGS: dict[str, dict[str, Any]] = {
+    "paper": PAPER_SETTINGS,
+    "simple": SIMPLE_SETTINGS,
+    "hear": HEAR_SETTINGS,
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ class Bench:
         if cell.setting.protocol == "hear":
             probe = hear_probe(encoder, task, seed=cell.seed, cache=self.cache, device=self.device)
         else:
-            probe = linear_probe(
+            chosen = simple_probe if cell.setting.protocol == "simple" else linear_probe
+            probe = chosen(
                 encoder, task, seed=cell.seed, cache=self.cache, device=self.device, few_shot=cell.few_shot
             )
         write_probe(probe, encoder, folder, brief=True)

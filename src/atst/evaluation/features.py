@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -78,11 +78,15 @@ def prepare(
     device: str,
     few_shot: FewShot | None = None,
     features: Features | None = None,
+    divide: Callable[..., Splits] = make_splits,
 ) -> ProbeData:
-    """What a probe of the task works on; `features`, if they have been extracted already, are used."""
+    """What a probe of the task works on; `features`, if they have been extracted already, are used.
+
+    `divide` makes the splits.
+    """
     where = devices.resolve(device)
     features = features or extract(model, task, cache)
-    splits = make_splits(task, features.rows, seed, few_shot)
+    splits = divide(task, features.rows, seed, few_shot)
     labels = torch.from_numpy(task.labels[features.rows]).to(where)
     return ProbeData(task, features, splits, seed, on_device(features.values, where), labels)
 

@@ -1,5 +1,6 @@
-"""The linear probe with few labels, on several draws of them."""
+"""A probe with few labels, on several draws of them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,12 +21,13 @@ def few_shot_probe(
     task: Task,
     few_shot: FewShot,
     *,
+    probe: Callable[..., Probe] = linear_probe,
     seeds: int = SEEDS,
     seed: int = 0,
     cache: bool = True,
     device: str = "auto",
 ) -> Probe:
-    """The linear probe with few labels, drawn `seeds` times; the mean, and a 95% interval over the draws.
+    """A probe with few labels, drawn `seeds` times; the mean, and a 95% interval over the draws.
 
     Seeds count up from `seed`; each draws the training clips, what is held out of them, the initial weights
     and the order. The interval is Student's t of the mean, so it tells how far the draws matter, not the test
@@ -36,23 +38,23 @@ def few_shot_probe(
     few_shot.check(task)
     features = extract(model, task, cache)
     probes = [
-        linear_probe(model, task, seed=seed + more, device=device, few_shot=few_shot, features=features)
+        probe(model, task, seed=seed + more, device=device, few_shot=few_shot, features=features)
         for more in range(seeds)
     ]
     first = probes[0]
     runs = [
-        SeedResult(probe.result.seed, probe.result.value, probe.result.knn["value"], probe.result.selected)
-        for probe in probes
+        SeedResult(each.result.seed, each.result.value, each.result.knn["value"], each.result.selected)
+        for each in probes
     ]
     first.result = replace(first.result, seeds=runs)
     if seeds > 1:
-        values = np.array([run.value for run in runs])
+        values, neighbours = (np.array([getattr(run, name) for run in runs]) for name in ("value", "knn"))
         first.result = replace(
             first.result,
             value=float(values.mean()),
             ci=mean_interval(values),
             ci_over=f"{seeds} draws of training clips",
-            knn=first.result.knn | {"value": float(np.mean([run.knn for run in runs]))},
-            warnings=sorted({warning for probe in probes for warning in probe.result.warnings}),
+            knn=first.result.knn | {"value": float(neighbours.mean()), "ci": mean_interval(neighbours)},
+            warnings=sorted({warning for each in probes for warning in each.result.warnings}),
         )
     return first

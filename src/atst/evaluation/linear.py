@@ -12,8 +12,8 @@ from atst.evaluation.result import Heads, Kept, Probe, Selection, measure
 from atst.evaluation.sweep import Sweep
 from atst.model.classifier import Head
 from atst.model.embedder import Embedder
-from atst.scoring.clips import unseen
-from atst.scoring.splits import FewShot, Splits
+from atst.scoring.clips import scarce, unseen
+from atst.scoring.splits import FewShot, Splits, drawn_clips
 from atst.tasks import Task
 
 LEARNING_RATES = tuple(float(f"{rate:.2g}") for rate in np.logspace(-5, 0, 12))  # for a batch of 256
@@ -62,9 +62,9 @@ def linear_probe(
     if splits.folds is not None and few_shot is None:
         kept = _refit(data, swept, grid, selected)
     else:  # with few labels the kept head has seen no more of them: it is that of the first fold
-        trained_on = _drawn(few_shot, splits, seed) if few_shot else "all training clips"
+        trained_on = drawn_clips(few_shot, splits, seed) if few_shot else "all training clips"
         kept = Kept(heads[0].tested, trained_on, [heads[0].validated])
-    few = [] if few_shot is None else _scarce(data, few_shot)
+    few = [] if few_shot is None else scarce(task, data.extracted.rows, splits.train_and_valid, few_shot)
     unknown = unseen(task, data.extracted.rows, splits.train_and_valid, splits.test)
     return measure(
         model,
@@ -176,18 +176,3 @@ def _edges(task: Task, best: list[int], grid: list[float]) -> list[str]:
     folds = f" in {sum(grid[rate] in edges for rate in best)} of {len(best)} folds" if len(best) > 1 else ""
     tried = ", ".join(f"{rate:g}" for rate in edges)
     return [f"The best learning rate is at the edge of those tried ({tried}){folds}."]
-
-
-def _drawn(few_shot: FewShot, splits: Splits, seed: int) -> str:
-    fold = "" if splits.folds is None else f", none of them in fold {splits.folds[0]}"
-    return f"{few_shot.description}, drawn with seed {seed}{fold}"
-
-
-def _scarce(data: ProbeData, few_shot: FewShot) -> list[str]:
-    """A warning if a class has fewer training clips than were asked for."""
-    if few_shot.shots is None:
-        return []
-    counts = np.stack([data.task.class_counts(data.extracted.rows[c]) for c in data.splits.train_and_valid.T])
-    scarce = int((counts < few_shot.shots).any(0).sum())
-    text = f"{scarce} classes have fewer than {few_shot.shots} training clips; all were used."
-    return [text] if scarce else []

@@ -14,7 +14,7 @@ from atst.model.baselines import BASELINES
 from atst.scoring.splits import FewShot
 
 KEYS = ("models", "tasks", "protocols", "shots", "fraction", "seeds", "finetuned")
-PROBES = ("paper", "hear")
+PROBES = ("paper", "simple", "hear")
 FINETUNE = "finetune"  # by the task's default protocol, or `finetune:PROTOCOL`
 ALL = "all"  # labels
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from atst.evaluation.lazy import all_equal
 from atst.evaluation.mlp import EVERY, Search, Trained
-from atst.evaluation.result import Probe, ProbeResult
+from atst.evaluation.result import Probe, ProbeResult, interval_text
 from atst.evaluation.sweep import Sweep
 from atst.model.embedder import Embedder
 from atst.output.atomic import new_file
@@ -32,6 +32,11 @@ MAP = (
     "t-SNE of the features (standardised, 50 principal components), coloured by (first) label. "
     "Neighbours are similar; distances between groups mean little."
 )
+TITLES = {
+    "paper": "Linear probe",
+    "simple": "Logistic regression and nearest neighbours",
+    "hear": "HEAR's protocol",
+}
 DRAWS = "Each seed draws its own training clips. All below is of the first seed."
 SWEEP = (
     "Left: validation metric of each learning rate at its best epoch; dots: what was selected. Right: "
@@ -67,9 +72,6 @@ def write_probe(probe: Probe, model: Embedder, folder: str | Path, *, brief: boo
 
 def _report(probe: Probe, path: Path, brief: bool) -> None:
     result, task = probe.result, probe.data.task
-    grid = f"{len(result.tried)} points of the grid were tried. Layers, learning rate, initialisation"
-    searched = grid if result.tried else "Learning rate"
-    selection = f"{searched} and epoch were selected on: {result.selected_on}."
     values = probe.data.features.shape[1]
     settings = {
         "features": f"{values} values: {result.layers} blocks, pooling {result.pooling}",
@@ -80,28 +82,45 @@ def _report(probe: Probe, path: Path, brief: bool) -> None:
     sections = [
         Section("", [_headline(probe), *map(Alert, result.warnings)]),
         *([Section("Draws of training clips", [DRAWS, Table(header, draws)])] if result.seeds else []),
-        Section("What validation selected", [selection, _selected(result), *_tried(result)]),
-        Section("Learning", [_learning(probe.learning, result)]),
+        *_selection(probe),
         Section("Classes", class_parts(task, probe.tested, probe.logits)),
         *([] if brief else [Section("Map of the embeddings", [_map(probe)])]),
         *result.last_sections(task, settings),
     ]
-    kind = "Linear probe" if result.protocol == "paper" else "HEAR's protocol"
-    write_report(path, f"{kind}: {result.model} on {result.task}", sections)
+    write_report(path, f"{TITLES[result.protocol]}: {result.model} on {result.task}", sections)
 
 
 def _headline(probe: Probe) -> Headline:
-    result = probe.result
-    low, high = result.ci
+    result, knn = probe.result, probe.result.knn
     over = f"Mean over {len(result.selected)} folds" if probe.data.splits.folds else "On the test split"
     over += f" and {len(result.seeds)} draws" if len(result.seeds) > 1 else ""
     return Headline(
         f"{result.metric} {result.value:.3f}",
         f"{over}; trained on {result.trained_on}; {len(probe.tested)} test clips. "
-        f"95% interval over {result.ci_over}: {low:.3f} to {high:.3f}. "
-        f"Nearest neighbours (k = {result.knn['k']}, {result.knn['distance']}): {result.knn['value']:.3f}. "
+        f"95% interval over {result.ci_over}: {interval_text(result.ci)}. "
+        f"Nearest neighbours (k = {knn['k']}, {knn['distance']}): {knn['value']:.3f} "
+        f"({interval_text(knn['ci'])}). "
         f"Chance is about {chance(probe.data.task, probe.tested):.3f}.",
     )
+
+
+def _selection(probe: Probe) -> list[Section]:
+    """What was selected and how that was trained; where nothing was, the figures of each fold."""
+    result = probe.result
+    if probe.learning is None:
+        header = ["fold", result.metric, "nearest neighbours", "training clips", "test clips"]
+        rows = [
+            [_text(s.fold), _text(s.value), _text(knn), s.clips["train"], s.clips["test"]]
+            for s, knn in zip(result.selected, result.knn["folds"], strict=True)
+        ]
+        return [Section("Folds" if probe.data.splits.folds else "Clips", [Table(header, rows)])]
+    grid = f"{len(result.tried)} points of the grid were tried. Layers, learning rate, initialisation"
+    searched = grid if result.tried else "Learning rate"
+    selection = f"{searched} and epoch were selected on: {result.selected_on}."
+    return [
+        Section("What validation selected", [selection, _selected(result), *_tried(result)]),
+        Section("Learning", [_learning(probe.learning, result)]),
+    ]
 
 
 def _selected(result: ProbeResult) -> Table:

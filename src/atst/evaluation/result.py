@@ -29,8 +29,8 @@ class Selection:
     """What validation selected for one classifier, and how that did on its test clips."""
 
     fold: int | None
-    learning_rate: float  # of a linear head for a batch of 256
-    epoch: int
+    learning_rate: float  # of a linear head for a batch of 256; 0 if it was not trained by steps
+    epoch: int  # 0 likewise
     valid: float | None  # the metric on the validation clips; None if there were none
     value: float = math.nan  # the metric on the test clips
     temperature: float = 1.0  # fitted on the validation clips; 1 if there were none
@@ -84,6 +84,12 @@ def protocol_description(result: dict[str, Any], name: str) -> str:
     return description if result["protocol"] == "paper" else f"{description}, {result['classifier']}"
 
 
+def interval_text(ci: Sequence[float]) -> str:
+    """An interval as tables show it."""
+    low, high = ci
+    return f"{low:.3f} to {high:.3f}"
+
+
 @dataclass
 class Heads:
     """The heads of one fold."""
@@ -107,7 +113,7 @@ class Probe:
 
     result: ProbeResult
     data: ProbeData
-    learning: Sweep | Search
+    learning: Sweep | Search | None  # None: nothing was selected
     kept: Kept
     tested: NDArray[np.int64]  # (m,) index in the task of each tested clip, fold by fold
     logits: Tensor  # (m, C) of them
@@ -117,12 +123,13 @@ class Probe:
 def measure(
     model: Embedder,
     data: ProbeData,
-    learning: Sweep | Search,
+    learning: Sweep | Search | None,
     selected: Sequence[Selection],
     heads: Sequence[Heads],
     kept: Kept,
     settings: dict[str, Any],
     warnings: list[str],
+    knn: dict[str, Any] | None = None,
     **about: Any,
 ) -> Probe:
     """Test the heads, once each; calibrate them; compare with nearest neighbours.
@@ -130,11 +137,12 @@ def measure(
     Args:
         model: what the features are of.
         data: features, labels and splits.
-        learning: how the heads were trained.
+        learning: how the heads were trained; None where nothing was selected.
         selected, heads: one for each fold.
         kept: the head for use.
         settings: those of the training.
         warnings: the protocol's own.
+        knn: of nearest neighbours; None: those of the plain features.
         about: further fields of the `ProbeResult`.
     """
     task, splits, metric = data.task, data.splits, data.task.metric
@@ -163,7 +171,7 @@ def measure(
         ci_over=BOOTSTRAP[metric],
         seed=data.seed,
         selected=list(selected),
-        knn=_knn(data),
+        knn=knn or _knn(data),
         clips=len(data.labels),
         skipped=data.extracted.skipped,
         partial=data.extracted.partial,
@@ -204,10 +212,20 @@ def _temperature(data: ProbeData, heads: Sequence[Sequence[Head]], folds: Iterab
 
 
 def _knn(data: ProbeData) -> dict[str, Any]:
-    """The mean over folds of nearest neighbours among the training and held-out clips."""
-    values = []
+    """Nearest neighbours among the training and held-out clips."""
+    scores = []
     for train, test in zip(data.splits.train_and_valid.T, data.splits.test.T, strict=True):
         rows, asked = data.index(train), select(data.features, data.index(test))
-        scores = knn_scores(select(data.features, rows), data.labels[rows], asked, data.classes)
-        values.append(float(score(data.task.metric, scores.cpu(), data.labels_of(test))))
-    return {"value": float(np.mean(values)), "k": NEIGHBOURS, "distance": "cosine of the plain features"}
+        scores.append(knn_scores(select(data.features, rows), data.labels[rows], asked, data.classes).cpu())
+    return nearest_neighbours(data, scores, "cosine of the plain features")
+
+
+def nearest_neighbours(data: ProbeData, scores: Sequence[Tensor], distance: str) -> dict[str, Any]:
+    """The metric of each fold's votes (m, C), the mean and its 95% interval, as in `results.json`."""
+    metric = data.task.metric
+    labels = [data.labels_of(test) for test in data.splits.test.T]
+    values = [float(score(metric, *fold)) for fold in zip(scores, labels, strict=True)]
+    draws = [bootstrap_values(metric, scores[i], labels[i], data.seed + i) for i in range(len(scores))]
+    value = float(np.mean(values))
+    ci = bootstrap_interval(metric, draws, value)
+    return {"value": value, "ci": ci, "folds": values, "k": NEIGHBOURS, "distance": distance}

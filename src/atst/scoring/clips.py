@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atst.output.text import writable
+from atst.scoring.splits import FewShot
 from atst.tasks import Task
 
 CLIP_SECONDS = 12.0  # of longer clips the middle is used, as the paper's evaluation does
@@ -51,3 +52,16 @@ def unseen(
     fold, there = (" in some fold", " there") if len(lacking) > 1 else ("", "")
     example = f"for example '{writable(names[0])}': {they} cannot be predicted{there}."
     return [f"{len(names)} {have} test clips but no training clip{fold}, {example}"]
+
+
+def scarce(task: Task, rows: NDArray[np.int64], train: NDArray[np.bool_], few_shot: FewShot) -> list[str]:
+    """A warning if a class has fewer training clips than were asked for.
+
+    `train` (n, F) are the drawn ones of the clips `rows` (n,), for each classifier.
+    """
+    if few_shot.shots is None:
+        return []
+    counts = np.stack([task.class_counts(rows[drawn]) for drawn in train.T])
+    lacking = int((counts < few_shot.shots).any(0).sum())
+    text = f"{lacking} classes have fewer than {few_shot.shots} training clips; all were used."
+    return [text] if lacking else []

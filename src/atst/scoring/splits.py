@@ -97,24 +97,56 @@ def make_splits(task: Task, rows: NDArray[np.int64], seed: int, few_shot: FewSho
     every clip has been held out once.
     """
     labels, groups = task.labels[rows], None if task.groups is None else task.groups[rows]
-    if task.folds is None:
-        assert task.splits is not None, "a task has splits or folds"
-        folds = None
-        train, valid, test = ((task.splits[rows] == name)[:, None] for name in ("train", "valid", "test"))
-        if few_shot is None and valid.any():
-            return Splits(train, valid, test, None, None, valid[:, :, None])
-    else:
-        folds = np.unique(task.folds[rows]).tolist()
-        test = np.stack([task.folds[rows] == fold for fold in folds], axis=1)  # (n, F)
-        train = ~test
+    train, valid, test, folds = _given(task, rows)
+    if few_shot is None and valid.any():
+        return Splits(train, valid, test, None, None, valid[:, :, None])
     if few_shot is not None:
-        drawn = np.stack([few_shot.draw(labels, column, seed) for column in train.T], axis=1)
+        drawn = _drawn(few_shot, labels, train, seed)
         return _few_shot_splits(labels, groups, drawn, test, folds, seed, few_shot.description)
     if folds is not None and len(folds) >= WHOLE_FOLDS:
         holdouts = np.stack([np.roll(test, -shift, axis=1) for shift in range(1, len(folds))], axis=2)
         return _held_out(train, holdouts, test, folds, "the fold after the test fold")
     fifth = "the training clips of each class" if groups is None else "the training recordings"
     return _held_out(train, _fifths(labels, train, seed, groups), test, folds, f"a fifth of {fifth}")
+
+
+def train_test_splits(
+    task: Task, rows: NDArray[np.int64], seed: int, few_shot: FewShot | None = None
+) -> Splits:
+    """The splits of the clips `rows` of a task where nothing is selected: without validation clips.
+
+    Those of a validation split are training clips; with `few_shot` all are drawn from both.
+    """
+    train, valid, test, folds = _given(task, rows)
+    train = train | valid
+    if few_shot is not None:
+        train = _drawn(few_shot, task.labels[rows], train, seed)
+    nothing = np.zeros_like(train)
+    return Splits(train, nothing, test, folds, None, nothing[:, :, None])
+
+
+def drawn_clips(few_shot: FewShot, splits: Splits, seed: int) -> str:
+    """A description of the clips that the first classifier was trained on."""
+    fold = "" if splits.folds is None else f", none of them in fold {splits.folds[0]}"
+    return f"{few_shot.description}, drawn with seed {seed}{fold}"
+
+
+def _given(
+    task: Task, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_], list[int] | None]:
+    """Training, validation and test clips (n, F) as the task has them, and its folds."""
+    if task.folds is None:
+        assert task.splits is not None, "a task has splits or folds"
+        train, valid, test = ((task.splits[rows] == name)[:, None] for name in ("train", "valid", "test"))
+        return train, valid, test, None
+    folds = np.unique(task.folds[rows]).tolist()
+    test = np.stack([task.folds[rows] == fold for fold in folds], axis=1)
+    return ~test, np.zeros_like(test), test, folds
+
+
+def _drawn(few_shot: FewShot, labels: NDArray, train: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Those of the training clips (n, F) that are drawn, for each fold anew."""
+    return np.stack([few_shot.draw(labels, column, seed) for column in train.T], axis=1)
 
 
 def _few_shot_splits(
