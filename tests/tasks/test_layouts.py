@@ -4,12 +4,16 @@ import dataclasses
 import shutil
 from collections import Counter
 
+import numpy as np
 import pytest
-from tones import SpectrumModel
+from tones import SpectrumModel, tone, tone_task
 from trees import TREES
 
-from atst.errors import AtstError, UsageError
+from atst.errors import AtstError, AudioError, UsageError
+from atst.evaluation.features import extract
 from atst.evaluation.linear import linear_probe
+from atst.scoring.clips import task_fingerprint
+from atst.scoring.splits import FewShot, make_splits, train_test_splits
 from atst.tasks import DATASETS, load_task, published
 from atst.tasks.check import check_task
 
@@ -27,6 +31,7 @@ EXPECTED = {
     "crema-d": (THIRDS, ["anger", "disgust", "fear", "happy", "neutral", "sad"], 0),
     "fsdd": (THIRDS, ["0", "7"], 0),
     "fsdd-speaker": (THIRDS, ["george", "jackson"], 0),
+    "fsdd-by-speaker": ({1: 12, 2: 12}, ["0", "7"], 0),
     "nsynth": (THIRDS, ["bass", "brass", "flute", "guitar", "keyboard"], 0),
     "nsynth-pitch": (THIRDS, ["60", "64"], 0),
     "gtzan": (THIRDS, ["blues", "classical", "country"], 1),
@@ -54,6 +59,8 @@ def test_the_official_files_become_a_task_that_can_be_probed(name, tmp_path):
     assert all(task.path(index).is_file() for index in range(len(task)))
     if name in ("audioset2m", "esc10", "nsynth-pitch"):
         return  # read by the same function as another one
+    if name == "fsdd-by-speaker":
+        return  # in the miniature each speaker has tones of its own
     result = linear_probe(SpectrumModel(), task, cache=False).result
     assert not result.skipped
     # The published grids are for big data; a task of four clips a class can only be shown to learn.
@@ -88,7 +95,13 @@ def test_labels_without_files_are_an_error_that_counts_them(name, tmp_path):
     if DATASETS[name].vanishing:
         assert len(load_task(name, tmp_path)) == len(task) - 1
         assert len(load_task(name, tmp_path).missing) == 1
-    elif name in ("spcv2", "crema-d", "fsdd", "fsdd-speaker"):  # the files themselves are the list
+    elif name in (
+        "spcv2",
+        "crema-d",
+        "fsdd",
+        "fsdd-speaker",
+        "fsdd-by-speaker",
+    ):  # the files themselves are the list
         assert len(load_task(name, tmp_path)) == len(task) - 1
     else:
         with pytest.raises(
@@ -234,3 +247,42 @@ def test_an_unknown_split_is_named(tmp_path):
     table.write_text(table.read_text().replace(",val\n", ",validate\n"))
     with pytest.raises(UsageError, match=r"unknown split 'validate'\. Valid: train, valid, test"):
         load_task("fsd50k", tmp_path)
+
+
+def test_new_speakers_are_tested_on_their_first_recordings_and_the_rest_of_them_is_unused(tmp_path):
+    TREES["fsdd"](tmp_path)
+    task = load_task("fsdd-by-speaker", tmp_path)
+    speakers = np.array([name.split("_")[1] for name in task.names])
+    index = np.array([int(name.split("_")[2].removesuffix(".wav")) for name in task.names])
+    for few_shot in (None, FewShot(2)):
+        for divide in (make_splits, train_test_splits):
+            splits = divide(task, np.arange(len(task)), 0, few_shot)
+            for fold, speaker in enumerate(("george", "jackson")):
+                used = splits.train | splits.holdouts.any(2)
+                assert set(speakers[used[:, fold]]) == {"george", "jackson"} - {speaker}
+                assert (splits.test[:, fold] == (speakers == speaker) & (index < 10)).all()
+    everything = dataclasses.replace(task, tested=None)
+    assert task_fingerprint(task) != task_fingerprint(everything)
+
+
+def test_a_whole_fold_is_held_out_where_not_all_of_it_is_tested():
+    task = dataclasses.replace(tone_task(80, folds=4), tested=np.arange(80) % 5 == 0)
+    splits = make_splits(task, np.arange(80), 0)
+    for fold in range(4):
+        assert (splits.valid[:, fold] == (task.folds == (fold + 1) % 4 + 1)).all()
+        assert (splits.train[:, fold] == ~np.isin(task.folds, [fold + 1, (fold + 1) % 4 + 1])).all()
+    result = linear_probe(SpectrumModel(), task, cache=False).result
+    assert [choice.clips["test"] for choice in result.selected] == [4] * 4
+
+
+def test_a_fold_without_a_readable_clip_to_test_is_an_error():
+    task = tone_task(40, folds=4)
+    task = dataclasses.replace(task, tested=(task.folds > 1) | (np.arange(40) == 0), waveform=_first_is_bad)
+    with pytest.raises(AtstError, match="no clip of fold '1' can be read"):
+        extract(SpectrumModel(), task, cache=False)
+
+
+def _first_is_bad(index):
+    if index == 0:
+        raise AudioError("cannot be read")
+    return tone(500, index)

@@ -161,6 +161,7 @@ def test_the_built_in_task_needs_no_files():
         ("esc10", 400, 10),
         ("fsdd", 3000, 10),
         ("fsdd-speaker", 3000, 6),
+        ("fsdd-by-speaker", 3000, 10),
         ("gmnotes", 2064, 11),
         ("gmnotes-pitch", 2064, 12),
     ],

@@ -171,6 +171,7 @@ TREES: dict[str, Callable[[Path], None]] = {
     "crema-d": crema_d,
     "fsdd": fsdd,
     "fsdd-speaker": fsdd,
+    "fsdd-by-speaker": fsdd,
     "nsynth": nsynth,
     "nsynth-pitch": nsynth,
     "gtzan": gtzan,

@@ -186,11 +186,12 @@ def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
 
 
 def _check_left(task: Task, rows: list[int], skipped: list[tuple[str, str]]) -> None:
-    """Every split and fold must still have a clip."""
+    """Every split must still have a clip, and every fold one that is tested."""
     kind, splits = ("fold", task.folds) if task.splits is None else ("split", task.splits)
     assert splits is not None, "a task has splits or folds"
+    tested = np.ones(len(task), dtype=bool) if task.tested is None else task.tested
     for name in np.unique(splits):
-        if name not in splits[rows]:
+        if name not in splits[rows][tested[rows]]:
             raise AtstError(
                 f"task {task.name}: no clip of {kind} '{name}' can be read. "
                 f"{len(skipped)} of {len(task)} clips failed, the first: {': '.join(skipped[0])}"

@@ -68,7 +68,8 @@ def knn_watch(task: Task, seed: int = 0) -> Callable[[Embedder], float]:
     last block's CLS and mean token.
 
     At most 2000 training and 500 validation clips, drawn by `seed`; test clips are never read. With folds,
-    the first is the validation split. Raises `CorpusError` if a split has no readable clip.
+    the first is the validation split, without its tested clips where it has others. Raises `CorpusError` if a
+    split has no readable clip.
     """
     rng = np.random.default_rng(seed)
     clips, labels = {}, {}
@@ -93,7 +94,8 @@ def knn_watch(task: Task, seed: int = 0) -> Callable[[Embedder], float]:
 def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
     if task.folds is not None:
         first = task.folds == task.folds.min()
-        return {"train": np.flatnonzero(~first), "valid": np.flatnonzero(first)}
+        valid = first if task.tested is None else first & ~task.tested
+        return {"train": np.flatnonzero(~first), "valid": np.flatnonzero(valid)}
     assert task.splits is not None, "a task has splits or folds"
     train, valid = (np.flatnonzero(task.splits == split) for split in ("train", "valid"))
     if len(valid) == 0 and task.groups is not None:

@@ -19,6 +19,7 @@ def task_fingerprint(task: Task) -> str:
     assert parts is not None, "a task has splits or folds"
     described = [task.names, task.label_names, parts.tolist()]
     described += [] if task.segments is None else [task.segments.tolist()]
+    described += [] if task.tested is None else [task.tested.tolist()]
     digest = hashlib.sha256(json.dumps(described).encode())
     digest.update(task.labels.tobytes())
     return f"{task.name} {digest.hexdigest()[:16]}"

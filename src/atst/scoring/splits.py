@@ -104,7 +104,7 @@ def make_splits(task: Task, rows: NDArray[np.int64], seed: int, few_shot: FewSho
         drawn = _drawn(few_shot, labels, train, seed)
         return _few_shot_splits(labels, groups, drawn, test, folds, seed, few_shot.description)
     if folds is not None and len(folds) >= WHOLE_FOLDS:
-        holdouts = np.stack([np.roll(test, -shift, axis=1) for shift in range(1, len(folds))], axis=2)
+        holdouts = np.stack([np.roll(~train, -shift, axis=1) for shift in range(1, len(folds))], axis=2)
         return _held_out(train, holdouts, test, folds, "the fold after the test fold")
     fifth = "the training clips of each class" if groups is None else "the training recordings"
     return _held_out(train, _fifths(labels, train, seed, groups), test, folds, f"a fifth of {fifth}")
@@ -134,14 +134,18 @@ def drawn_clips(few_shot: FewShot, splits: Splits, seed: int) -> str:
 def _given(
     task: Task, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_], list[int] | None]:
-    """Training, validation and test clips (n, F) as the task has them, and its folds."""
+    """Training, validation and test clips (n, F) as the task has them, and its folds.
+
+    Clips of a fold that are not tested with it are in neither.
+    """
     if task.folds is None:
         assert task.splits is not None, "a task has splits or folds"
         train, valid, test = ((task.splits[rows] == name)[:, None] for name in ("train", "valid", "test"))
         return train, valid, test, None
     folds = np.unique(task.folds[rows]).tolist()
-    test = np.stack([task.folds[rows] == fold for fold in folds], axis=1)
-    return ~test, np.zeros_like(test), test, folds
+    of_fold = np.stack([task.folds[rows] == fold for fold in folds], axis=1)
+    test = of_fold if task.tested is None else of_fold & task.tested[rows, None]
+    return ~of_fold, np.zeros_like(test), test, folds
 
 
 def _drawn(few_shot: FewShot, labels: NDArray, train: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:

@@ -34,12 +34,13 @@ class Listing:
     multi_label: bool = False
     segments: list[Segment] | None = None  # None: every clip is a whole file
     groups: list[str] | None = None  # the recording of each clip; None: all differ
+    tested: list[bool] | None = None  # with folds; None: all clips
     lines: list[int] | None = None  # of the table
     warnings: list[str] = field(default_factory=list)
 
     def kept(self, there: Sequence[bool]) -> "Listing":
         """Only the clips that are `there`."""
-        columns = ("files", "labels", "parts", "segments", "groups", "lines")
+        columns = ("files", "labels", "parts", "segments", "groups", "tested", "lines")
         kept: dict[str, Any] = {
             name: list(compress(values, there)) for name in columns if (values := getattr(self, name))
         }
@@ -65,6 +66,7 @@ def build_task(where: object, folder: Path | None, listing: Listing, seed: int =
         folder=folder,
         segments=None if listing.segments is None else np.array(listing.segments, dtype=np.float64),
         groups=None if listing.groups is None else np.unique(listing.groups, return_inverse=True)[1],
+        tested=None if listing.tested is None else np.array(listing.tested),
         warnings=tuple(listing.warnings),
         **rest,
     )

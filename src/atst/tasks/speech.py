@@ -1,5 +1,6 @@
 """Data sets of speech, in their publishers' layouts."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -65,12 +66,30 @@ def read_crema_d(folder: Path, audio: set[str]) -> Listing:
 def read_fsdd(folder: Path, audio: set[str], field: int) -> Listing:
     """`recordings/7_jackson_32.wav`: digit, speaker, index. 0-4 test (official), 5-9 valid (ours)."""
     listing = Listing([], [], [])
-    for file in sorted(audio):
-        fields = file.rsplit("/", 1)[-1].rsplit(".", 1)[0].split("_")
-        if len(fields) == 3 and fields[2].isdecimal():
-            part = "test" if int(fields[2]) < 5 else "valid" if int(fields[2]) < 10 else "train"
-            _add(listing, file, fields[field], part)
+    for file, fields, index in _recordings(audio):
+        part = "test" if index < 5 else "valid" if index < 10 else "train"
+        _add(listing, file, fields[field], part)
     return listing
+
+
+def read_fsdd_by_speaker(folder: Path, audio: set[str]) -> Listing:
+    """The same files; a fold is a speaker, by alphabet, of whom recordings 0-9 are tested (ours)."""
+    found = _recordings(audio)
+    speakers = sorted({fields[1] for _, fields, _ in found})
+    listing = Listing([], [], [], "fold", tested=[index < 10 for _, _, index in found])
+    for file, (digit, speaker, _), _ in found:
+        _add(listing, file, digit, str(1 + speakers.index(speaker)))
+    return listing
+
+
+def _recordings(audio: set[str]) -> list[tuple[str, list[str], int]]:
+    """Of FSDD: file, the fields of its name, and the last of them, the index."""
+    named = ((file, file.rsplit("/", 1)[-1].rsplit(".", 1)[0].split("_")) for file in sorted(audio))
+    return [(file, fields, int(fields[2])) for file, fields in named if _is_recording(fields)]
+
+
+def _is_recording(fields: list[str]) -> bool:
+    return len(fields) == 3 and fields[2].isdecimal()
 
 
 def _add(listing: Listing, file: str, label: str, part: str) -> None:
@@ -79,24 +98,21 @@ def _add(listing: Listing, file: str, label: str, part: str) -> None:
     listing.parts.append(part)
 
 
-def _fsdd(about: str, field: int, classes: int, table: str) -> DatasetSpec:
-    return DatasetSpec(
-        about,
-        "fsdd",
-        "Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset",
-        "CC BY-SA 4.0",
-        "--download, or https://github.com/Jakobovski/free-spoken-digit-dataset",
-        {"train": 2400, "valid": 300, "test": 300},
-        classes,
-        "8 kHz",
-        read=partial(read_fsdd, field=field),
-        page="https://github.com/Jakobovski/free-spoken-digit-dataset#usage",
-        needs=("recordings",),
-        audio=("recordings",),
-        archives=(Archive("https://github.com/Jakobovski/free-spoken-digit-dataset/archive/master.zip"),),
-        table=table,
-    )
-
+FSDD = DatasetSpec(
+    "10 spoken digits",
+    "fsdd",
+    "Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset",
+    "CC BY-SA 4.0",
+    "--download, or https://github.com/Jakobovski/free-spoken-digit-dataset",
+    {"train": 2400, "valid": 300, "test": 300},
+    10,
+    "8 kHz",
+    read=partial(read_fsdd, field=0),
+    page="https://github.com/Jakobovski/free-spoken-digit-dataset#usage",
+    needs=("recordings",),
+    audio=("recordings",),
+    archives=(Archive("https://github.com/Jakobovski/free-spoken-digit-dataset/archive/master.zip"),),
+)
 
 SPEECH: dict[str, DatasetSpec] = {
     "spcv2": DatasetSpec(
@@ -148,6 +164,21 @@ SPEECH: dict[str, DatasetSpec] = {
         needs=("AudioWAV",),
         audio=("AudioWAV",),
     ),
-    "fsdd": _fsdd("10 spoken digits", 0, 10, "meta.csv"),
-    "fsdd-speaker": _fsdd("6 speakers of the spoken digits", 1, 6, "meta_speaker.csv"),
+    "fsdd": FSDD,
+    "fsdd-speaker": replace(
+        FSDD,
+        about="6 speakers of the spoken digits",
+        classes=6,
+        read=partial(read_fsdd, field=1),
+        table="meta_speaker.csv",
+    ),
+    "fsdd-by-speaker": replace(
+        FSDD,
+        about="10 spoken digits of speakers not trained on",
+        clips={str(fold): 500 for fold in range(1, 7)},
+        read=read_fsdd_by_speaker,
+        needs=(("recordings", "audio"),),  # the latter beside a prepared table of the other two
+        audio=("recordings", "audio"),
+        table="meta_by_speaker.csv",
+    ),
 }

@@ -31,6 +31,8 @@ class Task:
     label_names: list[str]
     splits: NDArray[np.str_] | None = None  # (n,) of "train", "valid", "test"
     folds: NDArray[np.int64] | None = None  # (n,)
+    # With folds: (n,) whether a clip is tested when its fold is; if not, it only trains for the other folds.
+    tested: NDArray[np.bool_] | None = None
     folder: Path | None = None  # what `names` are relative to; None if the clips are made on the fly
     segments: NDArray[np.float64] | None = None  # (n, 2) start and end in s, (0, inf) for a whole file
     groups: NDArray[np.int64] | None = None  # (n,) the recording of each clip, which stays in one split
