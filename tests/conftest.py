@@ -8,6 +8,9 @@ import torch
 
 from atst.sound import isolated
 
+os.environ.setdefault(
+    "HF_HUB_OFFLINE", "1"
+)  # before anything imports huggingface_hub: a test never calls the hub
 torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
 
 

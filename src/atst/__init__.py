@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atst.commands.predict import predict
     from atst.commands.pretrain import pretrain
     from atst.commands.probe import probe
+    from atst.commands.push import push
     from atst.library.library import Library
     from atst.model.audio_model import AudioModel
     from atst.model.classifier import Classifier, load_classifier
@@ -51,6 +52,7 @@ __all__ = [
     "predict",
     "pretrain",
     "probe",
+    "push",
 ]
 
 _HOMES = {name: f"atst.commands.{name}" for name in __all__ if name.islower()} | {

@@ -32,6 +32,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "convert",
+    "push",
 )  # in the order of first use
 
 HELP = """Self-supervised audio representation learning: sound in, an encoder and its embeddings out.

@@ -70,8 +70,8 @@ def embed(
     Args:
         sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
             columns `start` and `end` (seconds).
-        model: A model folder, run folder or .ckpt file, `random:SIZE`, or a baseline: `logmel`,
-            `functionals`, `descriptors`, `functionals+descriptors`, `opensmile`.
+        model: A model folder, run folder or .ckpt file, `random:SIZE`, a baseline (`logmel`, `functionals`,
+            `descriptors`, `functionals+descriptors`, `opensmile`), or USER/NAME on the Hugging Face hub.
         out: The file to write: FILE.parquet or FILE.npz.
         frames: Write one row for each patch of 40 ms instead.
         layers: Number of blocks, counted from the last, whose tokens make up an embedding.

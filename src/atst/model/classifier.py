@@ -15,6 +15,7 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
 from atst.errors import ModelError
+from atst.model import hub
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.model.baselines import BASELINES
@@ -120,11 +121,13 @@ class Classifier:
 
 
 def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
-    """The classifier in the `--out` folder of a probe or a fine-tuning, or in the `model/` folder in it.
+    """The classifier in the `--out` folder of a probe or a fine-tuning, in the `model/` folder in it, or of
+    the Hugging Face hub's id `user/name`.
 
     Raises `ModelError` for a folder without one, `UsageError` for a device that is not there.
     """
-    folder = _find(Path(folder))
+    name = str(folder)
+    folder = _find(hub.fetch(name) if hub.is_id(name) else Path(folder))
     try:
         about = json.loads((folder / LABELS).read_text(encoding="utf-8"))
         classifier = Classifier(
@@ -134,7 +137,7 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
             multi_label=bool(about["multi_label"]),
             features=dict(about["features"]),
             temperature=float(about.get("temperature", 1.0)),
-            name=str(folder),
+            name=name if hub.is_id(name) else str(folder),
         )
         layers = int(classifier.features["layers"])
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:

@@ -7,7 +7,7 @@ import torch
 from atst.errors import ModelError
 from atst.model import device as devices
 from atst.model import folder as folder_files
-from atst.model import official
+from atst.model import hub, official
 from atst.model.audio_model import AudioModel
 from atst.model.baselines import BASELINES
 from atst.model.embedder import Embedder
@@ -15,13 +15,14 @@ from atst.model.encoder import SIZES
 from atst.model.folder import ModelConfig
 
 
-def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Embedder:
+def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str | None = None) -> Embedder:
     """Load any model that `--model` accepts, in eval mode.
 
     `model` is a model folder, a run folder, an authors' checkpoint (`.ckpt`), `random:SIZE` (an
-    untrained encoder drawn from `seed`), or a feature baseline: `logmel`, `functionals`, `descriptors`,
-    `functionals+descriptors` or `opensmile`. Raises
-    `ModelError` for a path without a usable model, or an unknown name.
+    untrained encoder drawn from `seed`), a feature baseline (`logmel`, `functionals`, `descriptors`,
+    `functionals+descriptors` or `opensmile`), or an id of the Hugging Face hub, `user/name`, of which
+    `revision` may be a branch, tag or commit. Raises `ModelError` for a path without a usable model, or an
+    unknown name.
     """
     name = str(model)
     where = devices.resolve(device)
@@ -34,9 +35,13 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0) -> Embedder:
         return _load_folder(path).to(where)
     if path.is_file():
         return official.load(path).to(where)
+    if hub.is_id(name):
+        fetched = _load_folder(hub.fetch(name, revision))
+        fetched.name = name
+        return fetched.to(where)
     raise ModelError(
         f"{name}: no such model. Give a model folder, a run folder, a .ckpt file, "
-        f"random:SIZE ({', '.join(SIZES)}), or {', '.join(BASELINES)}."
+        f"random:SIZE ({', '.join(SIZES)}), {', '.join(BASELINES)}, or user/name on the Hugging Face hub."
     )
 
 
