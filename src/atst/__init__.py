@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from atst.commands.embed import embed
     from atst.commands.evaluate import evaluate
     from atst.commands.finetune import finetune
+    from atst.commands.pack import pack
     from atst.commands.predict import predict
     from atst.commands.pretrain import pretrain
     from atst.commands.probe import probe
@@ -49,6 +50,7 @@ __all__ = [
     "finetune",
     "load",
     "load_classifier",
+    "pack",
     "predict",
     "pretrain",
     "probe",

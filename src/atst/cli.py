@@ -24,6 +24,7 @@ COMMANDS = (
     "demo",
     "check",
     "annotations",
+    "pack",
     "pretrain",
     "embed",
     "tasks",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atst.corpus import open_corpus
-from atst.corpus.files import _cut
+from atst.corpus.clips import cut_clips
 from atst.errors import AudioError, CorpusError, UsageError
 
 RATE = 16000
@@ -67,7 +67,7 @@ def test_the_last_piece_counts_from_min_seconds_on(folder):
 
 @given(st.lists(st.floats(0.5, 100), min_size=1, max_size=20), st.floats(0.5, 20), st.floats(0.1, 1))
 def test_pieces_cover_each_file_once(lengths, clip, share):
-    file, start, seconds = _cut(np.array(lengths), clip, share * clip)
+    file, start, seconds = cut_clips(np.array(lengths), clip, share * clip)
     assert (seconds >= share * clip - 1e-9).all()
     assert (seconds <= clip).all()
     for index, length in enumerate(lengths):

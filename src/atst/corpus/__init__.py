@@ -1,5 +1,8 @@
 """Unlabelled sound for pre-training: clips by index, read a stretch at a time."""
 
-from atst.corpus.files import SILENCE, Corpus, FileCorpus, open_corpus
+from atst.corpus.clips import Corpus
+from atst.corpus.files import FileCorpus
+from atst.corpus.packed import PackedCorpus
+from atst.corpus.sources import open_corpus
 
-__all__ = ["SILENCE", "Corpus", "FileCorpus", "open_corpus"]
+__all__ = ["Corpus", "FileCorpus", "PackedCorpus", "open_corpus"]

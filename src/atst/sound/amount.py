@@ -54,6 +54,8 @@ class Amount:
 
 
 def _size(recording: Recording) -> float:
+    if recording.stored is not None:
+        return float(recording.stored.corpus.samples[recording.stored.row])
     try:
         return recording.path.stat().st_size
     except OSError:

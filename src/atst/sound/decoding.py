@@ -182,12 +182,19 @@ def _native(path: str, notes: Notes, start: float, duration: float) -> Iterator[
         yield np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
+def _pack(path: str, notes: Notes, seconds: float, **how: Any) -> Iterator[Any]:
+    """What a file's header says, then its windows."""
+    yield asdict(audio.info(path))
+    yield from _stretch(path, notes, seconds, **how)
+
+
 WORK: dict[str, Callable[..., Iterator[Any]]] = {
     "read": _read,
     "info": _info,
     "stretch": _stretch,
     "clip": _clip,
     "native": _native,
+    "pack": _pack,
     "survey": _survey,
 }
 

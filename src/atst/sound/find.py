@@ -13,8 +13,10 @@ from atst.errors import CorpusError, UsageError
 from atst.output.progress import counted
 from atst.output.skipped import Skipped
 from atst.sound.names import existing
+from atst.sound.packed import Stored, open_packed
 
 MANIFESTS = (".csv", ".jsonl", ".txt")
+OWN = ("path", "start", "end")  # columns that are not further ones
 # What a folder is searched for; a file that is named is always tried.
 ENDINGS = (
     "wav flac ogg oga opus mp3 mp2 m4a m4b aac webm mp4 mkv mka mov 3gp 3g2 aif aiff aifc au snd caf",
@@ -37,6 +39,8 @@ class Recording:
     start: float = 0.0  # s
     end: float | None = None  # s; None: the file's end
     where: str = ""  # the manifest and its line that ask for the stretch
+    stored: Stored | None = None  # where it is in a packed corpus; `path` is then only its name
+    row: dict[str, str] | None = None  # the further columns of the manifest, for who packs them
 
 
 @dataclass
@@ -50,21 +54,28 @@ class Found:
         return len(self.recordings) + len(self.skipped)
 
 
-def find_audio(sources: Iterable[str | os.PathLike[str]]) -> Found:
-    """The recordings of a mix of files, folders and manifests, each once, in the order given.
+def find_audio(sources: Iterable[str | os.PathLike[str]], columns: bool = False) -> Found:
+    """The recordings of a mix of files, folders, manifests and packed corpora, each once, in the order given.
 
     A folder is searched with its subfolders (see `walk`); its files are sorted by path. A manifest (`.csv` or
     `.jsonl` with a column or key `path`, `.txt` with a path a line) lists paths relative to itself and keeps
     its order; with `start` and `end` (seconds) a row is a stretch of its file. Whether listed files exist is
-    left to whoever opens them. Raises `UsageError` for a source that does not exist or a manifest that is
-    none, `CorpusError` for one without audio.
+    left to whoever opens them. With `columns` recordings keep the further columns of their manifest, joined
+    by `;` where rows of one stretch differ. Raises `UsageError` for a source that does not exist or a
+    manifest that is none, `CorpusError` for one without audio.
     """
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
     found: dict[tuple[str, float, float | None], Recording] = {}  # by real path: none counts twice
     skipped: list[Skipped] = []
     for source in sources:
-        listed, unreadable = _source(Path(source))
+        if (corpus := open_packed(source)) is not None:
+            rows = zip(corpus.start.tolist(), corpus.paths.to_pylist(), strict=True)
+            for number, (start, path) in enumerate(rows):
+                packed = Recording(Path(path), start, stored=Stored(corpus, number))
+                found.setdefault((f"{corpus.index}/{path}", start, None), packed)
+            continue
+        listed, unreadable = _source(Path(source), columns)
         if not listed:
             what = (
                 "no audio files in this folder" if Path(source).is_dir() else "this manifest lists no files"
@@ -74,7 +85,10 @@ def find_audio(sources: Iterable[str | os.PathLike[str]]) -> Found:
         skipped += unreadable
         for recording in listed:
             key = os.path.realpath(recording.path), recording.start, recording.end
-            found.setdefault(key, recording)
+            first = found.setdefault(key, recording)
+            for name, value in (recording.row or {}).items():
+                if first.row is not None and value not in first.row.get(name, value).split(";"):
+                    first.row[name] += f";{value}"
     return Found(list(found.values()), skipped)
 
 
@@ -143,7 +157,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return True  # to be listed as a folder that cannot be read
 
 
-def _source(path: Path) -> tuple[list[Recording], list[Skipped]]:
+def _source(path: Path, columns: bool) -> tuple[list[Recording], list[Skipped]]:
     skipped: list[Skipped] = []
     if path.is_dir():
         files = counted(walk(path, skipped), "found {} files")
@@ -153,28 +167,25 @@ def _source(path: Path) -> tuple[list[Recording], list[Skipped]]:
     if not path.is_file():
         raise UsageError(f"{path}: no such file or folder")
     if path.suffix.lower() in MANIFESTS:
-        listed = _manifest(path)
+        listed = _manifest(path, columns)
         kept = [recording for recording in listed if not irregular(recording.path)]
         skipped += [(str(r.path), str(irregular(r.path))) for r in listed if irregular(r.path)]
         return kept, skipped
     return [Recording(path)], skipped
 
 
-def _manifest(manifest: Path) -> list[Recording]:
+def _manifest(manifest: Path, columns: bool) -> list[Recording]:
     parse = {".csv": _csv, ".jsonl": _jsonl, ".txt": _txt}[manifest.suffix.lower()]
     try:
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            return [
-                _recording(manifest, number, path, start, end)
-                for number, path, start, end in parse(manifest, file)
-            ]
+            return [_recording(manifest, number, row, columns) for number, row in parse(manifest, file)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{manifest}: not a readable manifest ({error})") from error
     except OSError as error:
         raise UsageError(f"{manifest}: {error.strerror}") from error
 
 
-Entry = tuple[int, str, Any, Any]  # line, path, start, end
+Entry = tuple[int, dict[str, Any]]  # line, and what is in its columns
 
 
 def _csv(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
@@ -183,7 +194,7 @@ def _csv(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
         raise UsageError(f"{manifest}: no column 'path'; it has: {', '.join(rows.fieldnames or ['none'])}")
     for row in rows:
         if row["path"]:
-            yield rows.line_num, row["path"], row.get("start"), row.get("end")
+            yield rows.line_num, row
 
 
 def _jsonl(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
@@ -197,23 +208,33 @@ def _jsonl(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
         entry = entry if isinstance(entry, dict) else {"path": entry}
         if not isinstance(entry.get("path"), str) or not entry["path"]:
             raise UsageError(f"{manifest}: line {number} has no 'path'")
-        yield number, entry["path"], entry.get("start"), entry.get("end")
+        yield number, entry
 
 
 def _txt(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
     for number, line in enumerate(file, 1):
         if line.strip():
-            yield number, line.strip(), None, None
+            yield number, {"path": line.strip()}
 
 
-def _recording(manifest: Path, number: int, path: str, start: Any, end: Any) -> Recording:
+def _recording(manifest: Path, number: int, row: dict[str, Any], columns: bool) -> Recording:
     where = f"{manifest}, line {number}"
-    first, last = seconds_of(where, "start", start), seconds_of(where, "end", end)
+    first, last = seconds_of(where, "start", row.get("start")), seconds_of(where, "end", row.get("end"))
     if last is not None and last <= (first or 0.0):
         raise UsageError(f"{where}: end {last:g} s is not after start {first or 0.0:g} s")
+    path = manifest.parent / existing(manifest.parent, row["path"])
     whole = first is None and last is None
-    path = existing(manifest.parent, path)
-    return Recording(manifest.parent / path, first or 0.0, last, "" if whole else where)
+    further = (
+        {name: _text(value) for name, value in row.items() if name and name not in OWN} if columns else None
+    )
+    return Recording(path, first or 0.0, last, "" if whole else where, row=further)
+
+
+def _text(value: Any) -> str:
+    """A cell, or a value of JSON, as a cell."""
+    if isinstance(value, list):
+        return ";".join(map(_text, value))
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def seconds_of(where: str, name: str, value: Any) -> float | None:

@@ -107,6 +107,9 @@ class Decoder:
 
         A file that ends the process is tried once more by a new one, and as it is never a third time.
         """
+        if request.stored is not None:
+            yield from request.stored.replies(request)
+            return
         file = (_here(), request.path, *_state(request.path))
         if file in self.given_up:
             raise AudioError(f"{request.path}: {self.given_up[file]}")

@@ -13,6 +13,7 @@ class Request:
     what: str
     path: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    stored: Any = None  # the `packed.Stored` that replies instead
 
 
 @dataclass

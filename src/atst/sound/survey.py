@@ -32,7 +32,7 @@ class Surveyed:
 
 def survey(pool: Pool, recordings: Sequence[Recording], channel: int | None) -> Iterator[Surveyed]:
     """What is in each file; of a stretch in a manifest, in its whole file."""
-    requests = (Request("survey", str(recording.path), {"channel": channel}) for recording in recordings)
+    requests = (Request("survey", str(r.path), {"channel": channel}, r.stored) for r in recordings)
     for request, replies in pool.each(requests):
         found = Surveyed(request.path)
         try:

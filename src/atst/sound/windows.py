@@ -137,8 +137,9 @@ def read_all(
 
 
 def _request(recording: Recording, how: dict[str, Any]) -> Request:
-    stretch = {"seconds": WINDOW_SECONDS, "start": recording.start, "end": recording.end}
-    return Request("stretch", str(recording.path), {**stretch, "where": recording.where, **how})
+    stretch: dict[str, Any] = {"seconds": WINDOW_SECONDS, "start": recording.start, "end": recording.end}
+    stretch["where"] = recording.where
+    return Request("stretch", str(recording.path), {**stretch, **how}, recording.stored)
 
 
 class OfReading(Protocol):

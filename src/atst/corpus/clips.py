@@ -1,0 +1,81 @@
+"""What all corpora have in common: clips by index, read a stretch at a time."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+
+from atst.errors import AudioError
+from atst.output.skipped import Skipped
+from atst.sound.levels import SILENCE
+
+Progress = Callable[[Iterable[float | str], str, int], Iterable[float | str]]  # such as `progress.track`
+
+
+class Corpus(Protocol):
+    """Clips of sound. Cheap to pickle and to share with worker processes."""
+
+    seconds: np.ndarray  # float64, one entry a clip
+    skipped: list[Skipped]  # files left out: path, reason
+    cut: list[Skipped]  # stretches that a manifest ends beyond their file: name, where they end
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """The name of clip `index` in lists: its file, and where it starts if not at 0."""
+        ...
+
+    def read(
+        self,
+        index: int,
+        start: float = 0.0,
+        duration: float | None = None,
+        remarks: list[str] | None = None,
+    ) -> np.ndarray:
+        """Float32 (N,) at 16 kHz: `duration` s (None: the rest) of clip `index` from its second `start` on.
+
+        Cut at the clip's end; of a file that was cut short there is what there is, and `remarks` says so.
+        Raises `AudioError`: unreadable, non-finite, silent (peak below -80 dBFS).
+        """
+        ...
+
+
+def cut_clips(
+    lengths: np.ndarray, clip_seconds: float, min_seconds: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """File index (int64), start and length (float64, s) of every clip of files this long."""
+    whole = np.floor(lengths / clip_seconds).astype(np.int64)
+    count = whole + (lengths - whole * clip_seconds >= min_seconds)
+    file = np.repeat(np.arange(len(lengths)), count)
+    piece = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    start = piece * clip_seconds
+    return file, start, np.minimum(lengths[file] - start, clip_seconds)
+
+
+def too_short(seconds: float, min_seconds: float) -> str:
+    """Why a file is left out."""
+    return f"{seconds:.2f} s is shorter than min_seconds {min_seconds:g}"
+
+
+def clip_name(path: str, start: float) -> str:
+    """A clip's file, and where it starts if not at 0."""
+    return path + (f" from {start:g} s" if start else "")
+
+
+def stretch_of(corpus: Corpus, index: int, start: float, duration: float | None) -> float:
+    """Seconds to be read of a clip from `start` on. Raises `AudioError` for a start outside of it."""
+    rest = corpus.seconds[index] - start
+    if not (start >= 0 and rest > 0):
+        raise AudioError(
+            f"{corpus.name(index)}: start {start:g} s is outside its {corpus.seconds[index]:g} s"
+        )
+    return float(rest if duration is None else min(rest, duration))
+
+
+def check_audible(corpus: Corpus, index: int, start: float, waveform: np.ndarray) -> None:
+    """Raises `AudioError` for silence."""
+    if max(waveform.max(), -waveform.min()) < SILENCE:
+        raise AudioError(
+            f"{corpus.name(index)}: silent (peak below -80 dBFS) in {len(waveform) / 16000:.2f} s "
+            f"from {start:g} s"
+        )

@@ -1,0 +1,49 @@
+"""Clips of a packed corpus."""
+
+import numpy as np
+
+from atst.corpus.clips import check_audible, clip_name, cut_clips, stretch_of, too_short
+from atst.errors import CorpusError
+from atst.output.skipped import Skipped
+from atst.sound.audio import SAMPLE_RATE
+from atst.sound.packed import Packed
+
+
+class PackedCorpus:
+    """Clips of a packed corpus: a longer recording counts as consecutive clips, as with files."""
+
+    def __init__(self, packed: Packed, clip_seconds: float, min_seconds: float, channel: int | None) -> None:
+        packed.check_channel(channel)
+        self.packed, self.channel = packed, channel
+        self.skipped: list[Skipped] = []
+        self.cut: list[Skipped] = []
+        lengths = packed.seconds
+        for row in np.flatnonzero(lengths < min_seconds).tolist():
+            self.skipped.append((packed.path(row), too_short(lengths[row], min_seconds)))
+        self._row, self._start, self.seconds = cut_clips(lengths, clip_seconds, min_seconds)
+        if not len(self.seconds):
+            raise CorpusError(f"{packed.folder}: no recording has min_seconds {min_seconds:g}")
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def name(self, index: int) -> str:
+        """The clip's recording, and where it starts in its file if not at 0."""
+        row = int(self._row[index])
+        return clip_name(self.packed.path(row), self._start[index] + self.packed.start[row])
+
+    def read(
+        self,
+        index: int,
+        start: float = 0.0,
+        duration: float | None = None,
+        remarks: list[str] | None = None,
+    ) -> np.ndarray:
+        """As `Corpus.read`."""
+        stretch, row = stretch_of(self, index, start, duration), int(self._row[index])
+        first, last = (round(float(self._start[index] + at) * SAMPLE_RATE) for at in (start, start + stretch))
+        waveform = self.packed.waveform(row, first, max(1, last - first))
+        if remarks is not None and row in self.packed.remarks:
+            remarks.append(self.packed.remarks[row])
+        check_audible(self, index, start, waveform)
+        return waveform
