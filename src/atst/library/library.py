@@ -1,6 +1,7 @@
 """A library: the rows of one embedding file, or of a folder of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -18,6 +19,16 @@ from atst.library.statistics import Statistics, statistics
 Features = NDArray[np.float32]
 ENDINGS = (".parquet", ".npz")
 SAME = ("fingerprint", "layers", "pooling", "frames")  # what the files of a folder must have in common
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row group: what is read of a file at once."""
+
+    first: int  # its first row's number in the library
+    file: int  # in `Library.files`
+    number: int  # in the file
+    rows: int
 
 
 class Library:
@@ -75,9 +86,8 @@ class Library:
 
     def features(self) -> Iterator[Features]:
         """All embeddings in order as (R, D) arrays, a row group of the file each: memory stays bounded."""
-        for file in self.files:
-            for group in range(file.groups):
-                yield file.features(group)
+        for group in self.groups:
+            yield self.files[group.file].features(group.number)
 
     def matrix(self) -> Features:
         """All embeddings (N, D) in memory."""
@@ -88,12 +98,33 @@ class Library:
             at += len(part)
         return matrix
 
+    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> Features:
+        """The embeddings (R, D) of these rows, in this order; reads their row groups alone."""
+        wanted = np.asarray(rows, np.int64).reshape(-1)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of a library of {len(self)}")
+        found = np.empty((len(wanted), self.width), np.float32)
+        owners = np.searchsorted([group.first for group in self.groups], wanted, "right") - 1
+        for owner in np.unique(owners):
+            group, here = self.groups[owner], owners == owner
+            found[here] = self.files[group.file].features(group.number)[wanted[here] - group.first]
+        return found
+
     def vector(self, row: int) -> Features:
-        """The embedding (D,) of one row; reads its row group alone."""
-        for file, before in zip(self.files, self._before, strict=False):
-            if before <= row < before + file.rows:
-                return file.vector(row - before)
-        raise IndexError(f"row {row} of {len(self)}")
+        """The embedding (D,) of one row."""
+        return self.vectors([row])[0]
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The row groups of all files, without empty ones."""
+        sizes = [
+            (file, number, rows)
+            for file in range(len(self.files))
+            for number, rows in enumerate(self.files[file].group_rows())
+            if rows
+        ]
+        firsts = accumulate((rows for *_, rows in sizes), initial=0)
+        return [Group(first, *size) for first, size in zip(firsts, sizes, strict=False)]
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -123,18 +154,18 @@ class Library:
         """The paths that `locate` was asked for and did not find, in order."""
         return self._places.missing
 
-    @cached_property
-    def _before(self) -> list[int]:
-        """The number of the first row of each file."""
-        return [0, *accumulate(file.rows for file in self.files)]
-
     def _column(self, name: str) -> pa.ChunkedArray:
         return pa.chunked_array([chunk for file in self.files for chunk in file.column(name).chunks])
 
     def _seconds(self, name: str) -> NDArray[np.float64]:
         if not all(name in file.names for file in self.files):
             return np.full(len(self), np.nan)
-        return self._column(name).cast(pa.float64()).fill_null(np.nan).to_numpy()
+        return np.concatenate([_numbers(chunk) for chunk in self._column(name).chunks])
+
+
+def _numbers(column: pa.Array) -> NDArray[np.float64]:
+    """As float64, NaN where there is none; `to_numpy` would import pandas, which takes a second."""
+    return np.array(column.to_pylist(), float) if column.null_count else np.from_dlpack(column).astype(float)
 
 
 def _files(path: Path) -> list[Path]:
