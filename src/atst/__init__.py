@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from atst.commands.pretrain import pretrain
     from atst.commands.probe import probe
     from atst.commands.push import push
+    from atst.commands.search import search
     from atst.library.library import Library
     from atst.model.audio_model import AudioModel
     from atst.model.classifier import Classifier, load_classifier
@@ -55,6 +56,7 @@ __all__ = [
     "pretrain",
     "probe",
     "push",
+    "search",
 ]
 
 _HOMES = {name: f"atst.commands.{name}" for name in __all__ if name.islower()} | {

@@ -34,6 +34,7 @@ COMMANDS = (
     "evaluate",
     "convert",
     "push",
+    "search",
 )  # in the order of first use
 
 HELP = """Self-supervised audio representation learning: sound in, an encoder and its embeddings out.

@@ -12,6 +12,7 @@ from atst.errors import UsageError
 from atst.evaluation import features, lazy
 from atst.evaluation.features import extract
 from atst.evaluation.lazy import Store
+from atst.output.cache import cache_folder
 from atst.tasks import load_task
 
 
@@ -197,7 +198,7 @@ def test_large_features_are_gathered_by_rows(tmp_path, monkeypatch):
 def test_the_cache_is_the_users_own_folder_and_a_user_without_one_is_told(tmp_path, monkeypatch):
     monkeypatch.delenv("ATST_CACHE", raising=False)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
-    assert features.cache_folder() == tmp_path / "atst"
+    assert cache_folder() == tmp_path / "atst"
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: Path("~nobody-of-that-name/.cache"))
     with pytest.raises(UsageError, match=r"no home folder: set ATST_CACHE"):
-        features.cache_folder()
+        cache_folder()

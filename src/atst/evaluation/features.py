@@ -1,23 +1,22 @@
 """Frozen features of a task's clips, computed once and kept on disk; what every probe works on."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst.errors import AtstError, AudioError, UsageError
+from atst.errors import AtstError, AudioError
 from atst.evaluation.lazy import Embeddings, Store, apply, on_device, select
 from atst.model import device as devices
 from atst.model.classifier import Head
 from atst.model.embedder import Embedder
+from atst.output.cache import cache_folder
 from atst.output.progress import track
 from atst.scoring.clips import CLIP_SECONDS
 from atst.scoring.splits import FewShot, Splits, make_splits
@@ -152,16 +151,6 @@ def store(model: Embedder) -> Store:
     settings = f"{VERSION} {model.fingerprint} {model.depth} {POOLING} {CLIP_SECONDS}"
     name = hashlib.sha256(settings.encode()).hexdigest()[:24]
     return Store(cache_folder() / "features" / name)
-
-
-def cache_folder() -> Path:
-    """`ATST_CACHE`, else `atst` in the user's folder for caches. Raises `UsageError` without a home."""
-    if chosen := os.environ.get("ATST_CACHE"):
-        return Path(chosen)
-    try:
-        return platformdirs.user_cache_path("atst").expanduser()  # older releases leave a ~ without a home
-    except RuntimeError as error:
-        raise UsageError("this user has no home folder: set ATST_CACHE, or give --no-cache.") from error
 
 
 def _content(task: Task, index: int, digests: dict[Path, str]) -> str:

@@ -75,7 +75,7 @@ class EmbeddingFile:
         if values.null_count:
             self._fail("an embedding with an empty cell")
         values = values if values.type == pa.float32() else values.cast(pa.float32())
-        vectors = np.from_dlpack(values)  # to_numpy() would import pandas, which takes a second
+        vectors: Any = np.from_dlpack(values)  # to_numpy() would import pandas, which takes a second
         if not np.isfinite(vectors.sum()) and not np.isfinite(vectors).all():  # the sum is cheaper
             self._fail("an embedding with a number that is not finite")
         return vectors.reshape(len(column), -1)

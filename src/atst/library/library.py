@@ -1,5 +1,6 @@
 """A library: the rows of one embedding file, or of a folder of them."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 
 from atst.errors import UsageError
 from atst.library.embedding_file import EmbeddingFile
+from atst.library.index import Index
 from atst.library.places import Places
+from atst.library.query import QueryModel, find_query
+from atst.library.search import Hit, search
 from atst.library.statistics import Statistics, statistics
 
 Features = NDArray[np.float32]
@@ -126,10 +130,15 @@ class Library:
         firsts = accumulate((rows for *_, rows in sizes), initial=0)
         return [Group(first, *size) for first, size in zip(firsts, sizes, strict=False)]
 
+    @property
+    def mark(self) -> str:
+        """A hash of the files' sizes, times and ends: what is derived of them is kept under it."""
+        return hashlib.sha256(b"\0".join(file.mark() for file in self.files)).hexdigest()
+
     @cached_property
     def statistics(self) -> Statistics:
         """Mean and deviation of each feature over all rows, by one pass; kept beside the library."""
-        return statistics(self.path, self.files)
+        return statistics(self.path, self.files, self.mark)
 
     @property
     def mean(self) -> Features:
@@ -140,6 +149,23 @@ class Library:
     def std(self) -> Features:
         """The standard deviation (D,) of each feature; 1 for one that is the same in all rows."""
         return self.statistics.std
+
+    def search(
+        self,
+        query: str | Path,
+        k: int = 20,
+        *,
+        time: tuple[float, float] | None = None,
+        per_file: int | None = None,
+        model: str | Path | None = None,
+        index: bool = False,
+    ) -> list[Hit]:
+        """The `k` rows most like a recording, or like its stretch `time` (seconds), best first.
+
+        See `atst search`, whose options these are.
+        """
+        found = find_query(self, str(query), time, QueryModel(self, model))
+        return search(self, found, k, per_file, Index(self) if index else None)
 
     def locate(self, row: int) -> Path | None:
         """Where the recording of a row is on this disk; None if it is nowhere, which `missing` then lists.

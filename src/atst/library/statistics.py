@@ -1,6 +1,5 @@
 """Mean and deviation of a library's features: one pass, kept beside the library."""
 
-import hashlib
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,12 +21,11 @@ class Statistics:
     std: NDArray[np.float32]  # 1 for a feature that is the same in all rows
 
 
-def statistics(library: Path, files: Sequence[EmbeddingFile]) -> Statistics:
-    """Those kept beside the library if they are of these files; else computed, and kept where that works."""
+def statistics(library: Path, files: Sequence[EmbeddingFile], mark: str) -> Statistics:
+    """Those kept beside the library if they bear its `mark`; else computed, and kept where that works."""
     path = (
         library / ".atst-statistics" if library.is_dir() else library.with_name(f".{library.name}.statistics")
     )
-    mark = hashlib.sha256(b"\0".join(file.mark() for file in files)).hexdigest()
     width = files[0].width
     with (
         suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),

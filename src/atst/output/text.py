@@ -11,7 +11,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table to stdout, every cell as it is; rich would read `[x]` in a name as markup."""
     table = Table()
     for name in header:
-        table.add_column(Text(name))
+        table.add_column(Text(name), overflow="fold")
     for row in rows:
         table.add_row(*(Text(writable(cell)) for cell in row))
     Console().print(table)
