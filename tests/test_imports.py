@@ -23,6 +23,7 @@ ORDER = (
     {"training"},
     {"pretraining", "finetuning", "evaluation"},
     {"library", "hear"},
+    {"sklearn"},
     {"commands"},
     {"cli"},
     {"__init__", "__main__"},

@@ -1,16 +1,18 @@
 """The HEAR 2021 API, by which HEAR's evaluation and others like it use a model.
 
-https://hearbenchmark.com/hear-api.html. A scene embedding is what `embed` gives for all blocks, a timestamp
-embedding the last block's token of each patch of 40 ms.
+https://hearbenchmark.com/hear-api.html. A scene embedding is what `embed` gives (of an encoder with a CLS
+token: for all blocks), a timestamp embedding the last block's token of each patch of 40 ms.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from atst.errors import ModelError, UsageError
+from atst.model.attention import has_cls
 from atst.model.audio_model import AudioModel
 from atst.model.frontend import SAMPLE_RATE
 from atst.model.load import load
@@ -26,7 +28,9 @@ class HearModel(nn.Module):
         self.audio = audio
         self.sample_rate = SAMPLE_RATE
         second = np.zeros(SAMPLE_RATE, np.float32)
-        self.scene_embedding_size = audio.embed(second, sample_rate=SAMPLE_RATE, layers=audio.depth).shape[-1]
+        # With a CLS token all blocks, as in the paper's probe; else what the model does by itself.
+        self.readout: dict[str, Any] = {"layers": audio.depth} if has_cls(audio) else {}
+        self.scene_embedding_size = len(audio.embed(second, sample_rate=SAMPLE_RATE, **self.readout))
         self.timestamp_embedding_size = audio.embed_frames(second, sample_rate=SAMPLE_RATE)[1].shape[-1]
 
 
@@ -56,7 +60,7 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
     float32, on the device of `audio`.
     """
     _check(audio)
-    vectors = model.audio.embed(list(audio), sample_rate=SAMPLE_RATE, layers=model.audio.depth)
+    vectors = model.audio.embed(list(audio), sample_rate=SAMPLE_RATE, **model.readout)
     return torch.from_numpy(vectors).to(audio.device)
 
 

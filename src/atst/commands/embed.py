@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from atst import __version__
 from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
+from atst.model.attention_report import write_attention
 from atst.model.audio_model import AudioModel
 from atst.model.embedder import Embedder
 from atst.model.encoder import PATCH_FRAMES
@@ -45,7 +46,8 @@ def embed(
     /,
     *,
     model: str | Path,
-    out: Path | str,
+    out: Path | str | None = None,
+    attention: Path | str | None = None,
     frames: Flag = False,
     layers: int = 1,
     pooling: Literal["mean", "published"] = "mean",
@@ -72,7 +74,9 @@ def embed(
             columns `start` and `end` (seconds).
         model: A model folder, run folder or .ckpt file, `random:SIZE`, a baseline (`logmel`, `functionals`,
             `descriptors`, `functionals+descriptors`, `opensmile`), or USER/NAME on the Hugging Face hub.
-        out: The file to write: FILE.parquet or FILE.npz.
+        out: The file to write: FILE.parquet or FILE.npz. It may be left out with `--attention`.
+        attention: A page to write, FILE.html: the spectrogram of each recording (its first minute; of 50
+            recordings at most), and what in it the heads of the last block attend to.
         frames: Write one row for each patch of 40 ms instead.
         layers: Number of blocks, counted from the last, whose tokens make up an embedding.
         pooling: How the chunks of a long clip are averaged: each over its own patches (`mean`), or as the
@@ -88,8 +92,11 @@ def embed(
         CorpusError: the sources hold no audio.
         AudioError: recordings were left out; the message lists them.
     """
-    out = Path(out)
-    check_out(out, WRITERS)
+    if out is None and attention is None:
+        raise UsageError("nothing to write: give --out FILE.parquet or FILE.npz, or --attention FILE.html.")
+    if out is not None:
+        out = Path(out)
+        check_out(out, WRITERS)
     if batch_size < 1:
         raise UsageError(f"--batch-size must be 1 or more, not {batch_size}.")
     how = {"channel": channel_number(channel), "partial": partial}
@@ -97,6 +104,10 @@ def embed(
         found = find_audio(sources)
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
         encoder = load(model, device)
+        if attention is not None:
+            write_attention(attention, encoder, found.recordings, **how)
+        if out is None:
+            return
         if frames and not isinstance(encoder, AudioModel):
             raise UsageError(f"--frames: {encoder.name} has no frame embeddings, only one vector a clip.")
         if isinstance(encoder, AudioModel):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from atst.errors import UsageError, unknown
 from atst.model import folder as model_folder
+from atst.model.attention import Maps, cls_attention
 from atst.model.encoder import PATCH_FRAMES, Encoder
 from atst.model.folder import ModelConfig
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
@@ -49,6 +50,17 @@ class AudioModel(nn.Module):
             digest.update(key.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def forward(self, waveforms: Tensor, **readout: Any) -> Tensor:
+        """Waveforms `(B, N)` at 16 kHz to embeddings `(B, 2 * D)`, which gradients flow through.
+
+        For training in a loop of one's own; clips of at most 60 s. `readout` as in `pool_logmels`.
+        """
+        return self.pool_logmels(self.frontend(waveforms), **readout)
+
+    def attention(self, sound: Any, *, sample_rate: int | None = None) -> Maps:
+        """Times `(P,)` in seconds and the last block's CLS attention `(heads, P)`: see `cls_attention`."""
+        return cls_attention(self, sound, sample_rate)
 
     @torch.no_grad()
     def embed(
