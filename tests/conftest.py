@@ -32,7 +32,7 @@ opened = audio.opened
 class MadeUp(BaseException):
     pass
 
-def odd(path, *rest):
+def odd(path, **how):
     name = os.path.basename(path)
     if "ends" in name:
         os._exit(3)
@@ -43,7 +43,7 @@ def odd(path, *rest):
     if "once" in name and not os.path.exists(path + ".tried"):
         open(path + ".tried", "w").close()
         os._exit(3)
-    return opened(path, *rest)
+    return opened(path, **how)
 
 audio.opened = odd
 """

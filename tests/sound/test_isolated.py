@@ -12,9 +12,8 @@ import soundfile
 
 from atst.errors import AudioError
 from atst.sound import audio, isolated
-from atst.sound.isolated import Decoder
+from atst.sound.isolated import Decoder, Request
 from atst.sound.pool import Pool
-from atst.sound.request import Request
 
 REASONS = {
     "ends": "its decoder crashed (exit code 3)",
@@ -80,9 +79,9 @@ def test_what_is_given_up_is_a_file_and_not_a_name(sounds, monkeypatch, tmp_path
 import os
 from atst.sound import audio
 first = audio.opened
-def odd(path, *rest):
+def odd(path, **how):
     os.getcwd().endswith("bad") and os._exit(3)
-    return first(path, *rest)
+    return first(path, **how)
 audio.opened = odd
 """
     start = isolated.START.replace("from atst.sound.decoding", stub + "from atst.sound.decoding")
@@ -206,7 +205,7 @@ def test_stretches(sounds):
 def test_limits_of_memory(sounds, odd_decoder, monkeypatch):
     limit = "import atst.sound.decoding; atst.sound.decoding.MEMORY = 1 << 30; serve("
     start = isolated.START.replace("serve(", limit)
-    monkeypatch.setattr(isolated, "START", start.replace("return opened(path, *rest)", "bytearray(2 << 30)"))
+    monkeypatch.setattr(isolated, "START", start.replace("return opened(path, **how)", "bytearray(2 << 30)"))
     decoder = Decoder()
     with pytest.raises(AudioError, match="takes more than 1 GiB of memory"):
         list(decoder.ask(Request("read", str(sounds[0]))))

@@ -11,8 +11,8 @@ from atst.output.skipped import PARTLY, Skipped
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.find import Recording, find_audio
+from atst.sound.isolated import Request
 from atst.sound.pool import Pool
-from atst.sound.request import Request
 
 WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough
 A_PROCESS = 100  # files for each further decoding process

@@ -8,14 +8,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Unpack
 
 import numpy as np
 import soxr
 
 from atst.errors import AudioError
 from atst.sound.decoders import RATES, opened
-from atst.sound.levels import Levels
-from atst.sound.source import Pathlike, Source, mono_float
+from atst.sound.source import How, Pathlike, Source, mono_float
 
 SAMPLE_RATE = 16000
 # s read on both sides of a stretch: settles resampling filters and lossy decoders after a seek
@@ -41,43 +41,20 @@ def info(path: Pathlike) -> AudioInfo:
         return AudioInfo(seconds, source.rate, source.channels, source.format, source.codec)
 
 
-def read(
-    path: Pathlike,
-    start: float = 0.0,
-    duration: float | None = None,
-    *,
-    channel: int | None = None,
-    partial: bool = False,
-    remarks: list[str] | None = None,
-    levels: Levels | None = None,
-) -> np.ndarray:
+def read(path: Pathlike, start: float = 0.0, duration: float | None = None, **how: Unpack[How]) -> np.ndarray:
     """A file, or `duration` seconds of it from `start` on, as float32 (N,) at 16 kHz.
 
-    Channels are averaged, or the one numbered `channel` (from 0) is taken. A stretch equals the same span of
-    the whole file's waveform; one that goes beyond the end is cut there. A file that is 16 kHz mono already
-    comes back as stored. With `partial` a recording that was cut short is read as far as it goes, a damaged
-    frame is silence, and what happened is appended to `remarks`. `levels` learns how loud it is. Raises
-    `AudioError`, naming the file: missing, not audio, no samples, no such channel, truncated, damaged,
-    non-finite samples, `start` not before the end.
+    A stretch equals the same span of the whole file's waveform; one that goes beyond the end is cut there. A
+    file that is 16 kHz mono already comes back as stored. Raises `AudioError`, naming the file: missing, not
+    audio, no samples, no such channel, truncated, damaged, non-finite samples, `start` not before the end.
     """
-    first, last = _samples(path, start, duration)
-    with opened(path, channel, partial, remarks) as source:
-        parts = list(_stretch(source, first, last, levels))
-        if not sum(map(len, parts)):
-            raise _nothing(source, start)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    with opened(path, **how) as source:
+        parts = list(_stretch(source, start, duration, at_once=duration is not None))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def stream(
-    path: Pathlike,
-    seconds: float,
-    start: float = 0.0,
-    duration: float | None = None,
-    *,
-    channel: int | None = None,
-    partial: bool = False,
-    remarks: list[str] | None = None,
-    levels: Levels | None = None,
+    path: Pathlike, seconds: float, start: float = 0.0, duration: float | None = None, **how: Unpack[How]
 ) -> Iterator[np.ndarray]:
     """Consecutive windows of `seconds`, float32 (n,) at 16 kHz, of a file or a stretch; the last is shorter.
 
@@ -87,18 +64,14 @@ def stream(
     if not (math.isfinite(seconds) and seconds > 0):
         raise AudioError(f"{path}: windows must be longer than 0 s, not {seconds}")
     length = max(1, round(seconds * SAMPLE_RATE))
-    first, last = _samples(path, start, duration)
-    with opened(path, channel, partial, remarks) as source:
+    with opened(path, **how) as source:
         rest = np.zeros(0, np.float32)
-        empty = True
-        for part in _stretch(source, first, last, levels, in_parts=True):
+        for part in _stretch(source, start, duration):
             rest = np.concatenate([rest, part]) if len(rest) else part
             whole = len(rest) // length * length
             for begin in range(0, whole, length):
                 yield rest[begin : begin + length]
-            rest, empty = rest[whole:], empty and not len(part)
-        if empty:
-            raise _nothing(source, start)
+            rest = rest[whole:]
         if len(rest):
             yield rest
 
@@ -127,30 +100,21 @@ def to_mono_16k(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     return np.concatenate(list(_resampled(iter([mono]), int(sample_rate))))
 
 
-def _samples(path: Pathlike, start: float, duration: float | None) -> tuple[int, int | None]:
-    """The first sample of a stretch and that after the last one, at 16 kHz."""
-    if not (math.isfinite(start) and start >= 0):
-        raise AudioError(f"{path}: start must be 0 s or later, not {start}")
-    if duration is not None and not (math.isfinite(duration) and duration > 0):
-        raise AudioError(f"{path}: duration must be more than 0 s, not {duration}")
-    first = round(start * SAMPLE_RATE)
-    return first, None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
-
-
-def _nothing(source: Source, start: float) -> AudioError:
-    """Why there is no sound from `start` on, in a file that was read to its end."""
-    end = source.end / source.rate
-    what = f"start {start:g} s is beyond its end, {end:g} s" if end else "no samples"
-    return AudioError(f"{source.path}: {what}")
+def middle(waveform: np.ndarray, seconds: float | None) -> np.ndarray:
+    """The middle `seconds` of a waveform at 16 kHz, all of it if it is not longer."""
+    keep = len(waveform) if seconds is None else round(seconds * SAMPLE_RATE)
+    start = max(0, round((len(waveform) - keep) / 2))
+    return waveform[start : start + keep]
 
 
 def _stretch(
-    source: Source, first: int, last: int | None, levels: Levels | None = None, in_parts: bool = False
+    source: Source, start: float, duration: float | None, at_once: bool = False
 ) -> Iterator[np.ndarray]:
-    """Samples `first` to `last` (None: the end), counted at 16 kHz, of the resampled source, part by part.
+    """The stretch of the source at 16 kHz, part by part.
 
-    Some seconds are resampled faster at once, minutes part by part; the samples are the same.
+    Some seconds are resampled faster `at_once`, minutes part by part; the samples are the same.
     """
+    first, last = _samples(source.path, start, duration)
     ratio = Fraction(source.rate, SAMPLE_RATE)
     # The input must begin where an input and an output sample coincide, or the output grid would shift.
     unit = ratio.numerator
@@ -159,18 +123,32 @@ def _stretch(
     count = None if last is None else math.ceil(last * ratio) + margin - begin
     at = int(begin / ratio)  # the position at 16 kHz
     blocks = source.blocks(begin, count)
-    if levels is not None:
+    if (levels := source.how.get("levels")) is not None:
         resampled = levels.kept_of(_resampled(levels.of(blocks, source.rate), source.rate), SAMPLE_RATE)
     else:
-        at_once = last is not None and not in_parts
         resampled = _at_once(blocks, source.rate) if at_once else _resampled(blocks, source.rate)
+    empty = True
     for part in resampled:
-        stop = len(part) if last is None else max(0, min(len(part), last - at))
-        piece = part[max(0, first - at) : stop]
+        piece = part[max(0, first - at) : len(part) if last is None else max(0, last - at)]
         if not np.isfinite(piece).all():
             raise AudioError(f"{source.path}: non-finite samples (NaN or infinity)")
         yield piece
         at += len(part)
+        empty = empty and not len(piece)
+    if empty:
+        end = source.end / source.rate
+        what = f"start {start:g} s is beyond its end, {end:g} s" if end else "no samples"
+        raise AudioError(f"{source.path}: {what}")
+
+
+def _samples(path: str, start: float, duration: float | None) -> tuple[int, int | None]:
+    """The first sample of a stretch and that after the last one, at 16 kHz."""
+    if not (math.isfinite(start) and start >= 0):
+        raise AudioError(f"{path}: start must be 0 s or later, not {start}")
+    if duration is not None and not (math.isfinite(duration) and duration > 0):
+        raise AudioError(f"{path}: duration must be more than 0 s, not {duration}")
+    first = round(start * SAMPLE_RATE)
+    return first, None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
 
 
 def _at_once(blocks: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:

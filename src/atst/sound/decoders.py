@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import soundfile
@@ -16,27 +17,21 @@ from atst.errors import AudioError
 from atst.sound import flac, headers, ogg
 from atst.sound.ffmpeg import Container
 from atst.sound.sndfile import Sndfile
-from atst.sound.source import Pathlike, Source
+from atst.sound.source import How, Pathlike, Source
 
 RATES = range(4000, 768001)  # Hz; the lower bound keeps a forged header from blowing up the resampled size
 
 
 @contextlib.contextmanager
-def opened(
-    path: Pathlike,
-    channel: int | None = None,
-    partial: bool = False,
-    remarks: list[str] | None = None,
-) -> Iterator[Source]:
+def opened(path: Pathlike, **how: Unpack[How]) -> Iterator[Source]:
     """The file's decoder. Whatever is raised about the file while it is open becomes `AudioError`."""
     name = os.fspath(path)
     with _errors_of(name):
         _check_readable(name)
-        source = _decoder(name, partial)
+        source = _decoder(name, how.get("partial", False))
         try:
-            _check(source, channel)
-            source.channel, source.partial = channel, partial
-            source.remarks = source.remarks if remarks is None else remarks
+            source.hear(how)
+            _check(source)
             yield source
         finally:
             source.close()
@@ -67,7 +62,7 @@ def _check_readable(name: str) -> None:
         raise AudioError(f"{name}: cannot be opened ({reason})") from error
 
 
-def _check(source: Source, channel: int | None) -> None:
+def _check(source: Source) -> None:
     if source.channels < 1 and not source.rate:  # FFmpeg goes by the name of some kinds of file
         raise AudioError(f"{source.path}: not audio in a known format")
     if source.channels < 1:
@@ -76,8 +71,10 @@ def _check(source: Source, channel: int | None) -> None:
         raise AudioError(
             f"{source.path}: sample rate {source.rate} Hz is not between {RATES[0]} and {RATES[-1]}"
         )
-    if channel is not None and not 0 <= channel < source.channels:
-        raise AudioError(f"{source.path}: no channel {channel}, it has {source.channels} (the first is 0)")
+    if source.channel is not None and not 0 <= source.channel < source.channels:
+        raise AudioError(
+            f"{source.path}: no channel {source.channel}, it has {source.channels} (the first is 0)"
+        )
 
 
 def _decoder(name: str, partial: bool) -> Source:
@@ -140,7 +137,7 @@ class Chain(Source):
                 raise AudioError(f"{self.path}: its sample rate changes on the way")
             if self.channel is not None and self.channel >= source.channels:
                 raise AudioError(f"{self.path}: no channel {self.channel} in all of it")
-            source.channel, source.partial, source.remarks = self.channel, self.partial, self.remarks
+            source.hear(self.how)
             start = self.end
             for block in source.blocks(0, None if last is None else max(1, last - start)):
                 drop = max(0, begin - self.end)

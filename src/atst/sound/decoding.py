@@ -3,14 +3,14 @@
 import functools
 import hashlib
 import json
-import mmap
 import os
 import resource
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection
+from io import BufferedRWPair
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from atst.sound import audio
 from atst.sound.decoders import opened
 from atst.sound.levels import Levels
 from atst.sound.recent import Recent
-from atst.sound.stretch import middle
 
 MEMORY = 4 << 30  # bytes of address space that a process may take
 RECENT = Recent()  # loaders ask this process for one stretch of a file after the other
@@ -37,28 +36,22 @@ class Notes:
     levels: Levels = field(default_factory=Levels)
 
 
-def serve(channel: int, shared: int | None = None) -> None:
-    """Answer requests until the owner is gone: what a decoding process does.
-
-    `channel` and `shared` are descriptors of a socket and of the file whose memory takes waveforms; those
-    that do not fit are sent.
-    """
+def serve(descriptor: int) -> None:
+    """Answer requests until the owner is gone: what a decoding process does; they come by this socket."""
     _limit(resource.RLIMIT_AS, MEMORY)
     _limit(resource.RLIMIT_CORE, 0)
     silence = os.open(os.devnull, os.O_RDWR)
-    connection, memory = Connection(channel), np.zeros(0, np.float32)
-    if shared is not None:
-        memory = np.frombuffer(mmap.mmap(shared, 0), np.float32)
-    connection.send_bytes(b"ready")
-    for stream in (1, 2):  # what decoders print is not for users
-        os.dup2(silence, stream)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    with suppress(EOFError, OSError):
-        while True:
-            _answer(connection, memory, json.loads(connection.recv_bytes()))
+    with suppress(OSError), socket.socket(fileno=descriptor) as own, own.makefile("rwb") as channel:
+        channel.write(b"ready\n")
+        channel.flush()
+        for stream in (1, 2):  # what decoders print is not for users
+            os.dup2(silence, stream)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        while request := channel.readline():
+            _answer(channel, json.loads(request))
 
 
-def _answer(connection: Connection, memory: Samples, request: dict[str, Any]) -> None:
+def _answer(channel: BufferedRWPair, request: dict[str, Any]) -> None:
     """Send the replies to a request, each when the next is there: the last one is known to be the last."""
     try:
         os.chdir(request["folder"] or os.sep)  # what relative paths are relative to
@@ -66,21 +59,16 @@ def _answer(connection: Connection, memory: Samples, request: dict[str, Any]) ->
         os.chdir(os.sep)
     notes = Notes()
     replies = WORK[request["what"]](request["path"], notes, **request["arguments"])
-    reply, first = _step(replies, request), True
+    reply = _step(replies, request)
     while reply is not None:
         following = None if "error" in reply else _step(replies, request)
-        samples = reply.pop("samples", memory[:0])
-        if not first:
-            connection.recv_bytes()  # the memory is free
-        fits = len(samples) <= len(memory)
-        if fits:
-            memory[: len(samples)] = samples
+        samples = reply.pop("samples", np.zeros(0, np.float32))
         about = {"samples": len(samples), "remarks": notes.remarks, "last": following is None}
         about["high"] = notes.levels.high
-        connection.send_bytes(json.dumps(reply | about).encode())
-        if not fits:
-            connection.send_bytes(samples.tobytes())
-        reply, first = following, False
+        channel.write(json.dumps(reply | about).encode() + b"\n")
+        channel.write(samples.data)
+        channel.flush()
+        reply = following
 
 
 def _step(replies: Iterator[Any], request: dict[str, Any]) -> dict[str, Any] | None:
@@ -158,7 +146,7 @@ def _clip(
             yield waveform
             return
         notes.remarks.clear()
-    yield middle(read(path, start, length, remarks=notes.remarks, **how), seconds)
+    yield audio.middle(read(path, start, length, remarks=notes.remarks, **how), seconds)
 
 
 def _survey(path: str, notes: Notes, **how: Any) -> Iterator[dict[str, Any]]:

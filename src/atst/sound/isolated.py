@@ -7,7 +7,6 @@ several, for many files in order.
 """
 
 import json
-import mmap
 import os
 import signal
 import socket
@@ -15,22 +14,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
-from multiprocessing.connection import Connection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from io import BufferedRWPair
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from atst.errors import AtstError, AudioError
 from atst.sound import audio
-from atst.sound.request import Reply, Request
 
 SECONDS, BYTES_A_SECOND = 60.0, 1e6  # a step may take so long, and a second more for so much of the file
-SHARED = 4 << 20  # bytes for a waveform of 60 s and some more
-MEMFD = hasattr(os, "memfd_create")
-NEXT = b"next"  # the shared memory is free for the next window
 
 # Isolated mode and the owner's search path: a module in the current folder must not take another's place.
 START = """
@@ -39,8 +34,28 @@ for name in "SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1":  # the owner decides when 
     signal.signal(getattr(signal, name), signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])
 from atst.sound.decoding import serve
-serve(*map(int, sys.argv[2:]))
+serve(int(sys.argv[2]))
 """
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read: `what` is one of `decoding.WORK`, the arguments are those of its function."""
+
+    what: str
+    path: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    stored: Any = None  # the `packed.Stored` that replies instead
+
+
+@dataclass
+class Reply:
+    """A waveform float32 (N,), or what else was asked for; `remarks` on what was read so far."""
+
+    waveform: np.ndarray
+    about: Any
+    remarks: list[str]
+    high: float  # share of the energy above 8 kHz, so far
 
 
 def read(
@@ -58,7 +73,7 @@ def waveform(
     request: Request, remarks: list[str] | None = None, high: list[float] | None = None
 ) -> np.ndarray:
     """What is asked for, in this thread's decoding process; `high` gets its share of energy above 8 kHz."""
-    (reply,) = _own().ask(request)
+    (reply,) = _decoder().ask(request)
     if remarks is not None:
         remarks += reply.remarks
     if high is not None:
@@ -73,7 +88,7 @@ def stream(
 
     With `start` and `end` (seconds) only that stretch, which the table at `where` asks for.
     """
-    for reply in _own().ask(Request("stretch", os.fspath(path), {"seconds": seconds, **how})):
+    for reply in _decoder().ask(Request("stretch", os.fspath(path), {"seconds": seconds, **how})):
         if remarks is not None:
             remarks[:] = reply.remarks
         yield reply.waveform
@@ -81,13 +96,13 @@ def stream(
 
 def native(path: str | os.PathLike[str], start: float, duration: float) -> tuple[np.ndarray, int]:
     """At most `duration` seconds of a file as recorded, to be heard and seen: float32 (N,), and its rate."""
-    about, sound = _own().ask(Request("native", os.fspath(path), {"start": start, "duration": duration}))
+    about, sound = _decoder().ask(Request("native", os.fspath(path), {"start": start, "duration": duration}))
     return sound.waveform, about.about["rate"]
 
 
 def info(path: str | os.PathLike[str]) -> audio.AudioInfo:
     """As `audio.info`, in this thread's decoding process."""
-    (reply,) = _own().ask(Request("info", os.fspath(path)))
+    (reply,) = _decoder().ask(Request("info", os.fspath(path)))
     return audio.AudioInfo(**reply.about)
 
 
@@ -135,18 +150,13 @@ class Decoder:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with theirs, _memory() as shared:
-            handed = [theirs.fileno()]
-            if shared is None:
-                self.shared = np.zeros(0, np.float32)
-            else:
-                self.shared = np.frombuffer(mmap.mmap(shared.fileno(), SHARED), np.float32)
-                handed.append(shared.fileno())
-            command = [sys.executable, "-I", "-c", START, json.dumps(sys.path), *map(str, handed)]
+        with ours, theirs:
+            channel = theirs.fileno()
+            command = [sys.executable, "-I", "-c", START, json.dumps(sys.path), str(channel)]
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=handed, env=environment
+                command, stdin=subprocess.DEVNULL, pass_fds=[channel], env=environment
             )
-        self.connection = Connection(ours.detach())
+            self.channel = ours.makefile("rwb")
         self.ready = False
 
     def _try(self, request: Request) -> Iterator[Reply]:
@@ -155,27 +165,23 @@ class Decoder:
             self._end()
         if self.process is None:
             self._start()
-        process, connection = self.process, self.connection
+        process, channel = self.process, self.channel
         assert process is not None
         limit = SECONDS + _state(request.path)[0] / BYTES_A_SECOND
         text: dict[str, Any] = {"what": request.what, "path": request.path, "arguments": request.arguments}
         text |= {"limit": limit, "folder": _here()}
         self.busy, finished = True, False
         try:
-            if not self.ready:
-                self._await_start()
-            connection.send_bytes(json.dumps(text).encode())
+            if not self.ready and not channel.readline():
+                raise AtstError("the process that decodes sound does not start; see the lines above.")
+            self.ready = True
+            channel.write(json.dumps(text).encode() + b"\n")
+            channel.flush()
             while not finished:
-                message = json.loads(connection.recv_bytes())
-                finished = message["last"]
+                reply, finished = _received(channel)
                 self.busy = not finished
-                if "error" in message:
-                    raise AudioError(message["error"])
-                waveform, about = self._waveform(message["samples"]), message.get("about")
-                yield Reply(waveform, about, message["remarks"], message["high"])
-                if not finished:
-                    connection.send_bytes(NEXT)
-        except (EOFError, OSError):
+                yield reply
+        except (EOFError, OSError, ValueError):  # the last where another request closed the channel
             raise _Ended(_how(process.wait(), limit)) from None
         finally:
             if not finished and self.process is process:
@@ -183,46 +189,38 @@ class Decoder:
 
     def _end(self) -> None:
         self.stop()
-        self.connection.close()
+        with suppress(OSError):  # what it does not take any more
+            self.channel.close()
         self.process, self.busy = None, False
-
-    def _waveform(self, samples: int) -> np.ndarray:
-        """What the process left in the memory that it shares, or sends if that is too small."""
-        if samples <= len(self.shared):
-            return self.shared[:samples].copy()
-        return np.frombuffer(bytearray(self.connection.recv_bytes()), np.float32)
-
-    def _await_start(self) -> None:
-        try:
-            self.connection.recv_bytes()
-        except (EOFError, OSError):
-            raise AtstError("the process that decodes sound does not start; see the lines above.") from None
-        self.ready = True
 
 
 class _Ended(Exception):
     """The decoding process is no more; the text says how it ended."""
 
 
+def _received(channel: BufferedRWPair) -> tuple[Reply, bool]:
+    """A reply, and whether it is the last. Raises `AudioError`; `EOFError` if the process has ended."""
+    line = channel.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    message = json.loads(line)
+    if "error" in message:
+        raise AudioError(message["error"])
+    waveform = np.empty(message["samples"], np.float32)
+    if channel.readinto(waveform.data) < waveform.nbytes:
+        raise EOFError
+    return Reply(waveform, message.get("about"), message["remarks"], message["high"]), message["last"]
+
+
 _threads = threading.local()
 
 
-def _own() -> Decoder:
+def _decoder() -> Decoder:
     """This thread's decoding process; a forked process does not use that of its parent."""
     decoder: Decoder | None = getattr(_threads, "decoder", None)
     if decoder is None or decoder.owner != os.getpid():
         decoder = _threads.decoder = Decoder()
     return decoder
-
-
-def _memory() -> IO[bytes] | nullcontext[None]:
-    """A file without a name for waveforms, in memory where the system can; None where there is no room."""
-    try:
-        file = os.fdopen(os.memfd_create("waveform"), "w+b") if MEMFD else TemporaryFile()  # noqa: SIM115
-        file.truncate(SHARED)
-        return file
-    except OSError:  # a full disk, a limit on the size of files: then waveforms are sent
-        return nullcontext()
 
 
 def _here() -> str | None:

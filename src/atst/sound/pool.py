@@ -8,8 +8,7 @@ from contextlib import suppress
 
 from atst.cores import cores
 from atst.errors import AudioError
-from atst.sound.isolated import Decoder
-from atst.sound.request import Reply, Request
+from atst.sound.isolated import Decoder, Reply, Request
 
 MOST = 8  # decoding processes of a pool: more than any encoder keeps up with
 AHEAD = 8  # files handed out at a time for each process of a pool

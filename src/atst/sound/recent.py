@@ -1,6 +1,7 @@
 """Many stretches of one file after the other, without decoding what lies before each again."""
 
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from atst.errors import AudioError
 from atst.sound import audio
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.decoders import opened
-from atst.sound.source import Pathlike
+from atst.sound.source import How, Pathlike
 
 LIMIT = 256 << 20  # bytes of sound that are kept: 70 minutes
 
@@ -26,36 +27,29 @@ class Recent:
         self.decided = False  # whether it is to be kept
 
     def read(
-        self,
-        path: Pathlike,
-        start: float = 0.0,
-        duration: float | None = None,
-        *,
-        channel: int | None = None,
-        partial: bool = False,
-        remarks: list[str] | None = None,
+        self, path: Pathlike, start: float = 0.0, duration: float | None = None, **how: Unpack[How]
     ) -> np.ndarray:
         """As `audio.read`."""
-        key = _identity(path, channel, partial)
-        if key is None or key != self.key:
+        key = (_identity(path), how.get("channel"), how.get("partial"))
+        if key[0] is None or key != self.key:
             self.key, self.whole, self.decided = key, None, False
         elif not self.decided:
             self.decided = True
-            self.whole = _all_of(path, channel, partial) if _is_worth_keeping(path) else None
+            self.whole = _all_of(path, how.copy()) if _is_worth_keeping(path) else None
         first = round(start * SAMPLE_RATE)
         if duration and self.whole is not None and 0 <= first < len(self.whole):
             last = max(first + 1, round((start + duration) * SAMPLE_RATE))
             return self.whole[first:last].copy()
-        return audio.read(path, start, duration, channel=channel, partial=partial, remarks=remarks)
+        return audio.read(path, start, duration, **how)
 
 
-def _identity(path: Pathlike, channel: int | None, partial: bool) -> tuple[object, ...] | None:
-    """A file as it is, and how it is read; None where there is none."""
+def _identity(path: Pathlike) -> tuple[int, ...] | None:
+    """A file as it is; None where there is none."""
     try:
         state = Path(path).stat()
     except (OSError, ValueError):
         return None
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, channel, partial
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _is_worth_keeping(path: Pathlike) -> bool:
@@ -63,12 +57,12 @@ def _is_worth_keeping(path: Pathlike) -> bool:
         return not source.exact and source.length()[0] * SAMPLE_RATE * 4 <= LIMIT
 
 
-def _all_of(path: Pathlike, channel: int | None, partial: bool) -> np.ndarray | None:
+def _all_of(path: Pathlike, how: How) -> np.ndarray | None:
     """The whole file; None where it is longer than it says, damaged, or has something to remark."""
-    remarks: list[str] = []
+    remarks = how["remarks"] = []
     parts: list[np.ndarray] = []
     try:
-        for part in audio.stream(path, 60.0, channel=channel, partial=partial, remarks=remarks):
+        for part in audio.stream(path, 60.0, **how):
             parts.append(part)
             if sum(map(len, parts)) * 4 > LIMIT:
                 return None

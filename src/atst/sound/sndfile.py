@@ -128,7 +128,7 @@ class Sndfile(Source):
         try:
             if other.rate != self.rate:
                 raise AudioError(f"{self.path}: its sample rate changes on the way")
-            other.channel, other.partial, other.remarks = self.channel, self.partial, self.remarks
+            other.hear(self.how)
             yield from other.blocks(at, None if last is None else last - at)
         finally:
             self.end = max(self.end, other.end)

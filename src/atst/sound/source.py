@@ -2,15 +2,26 @@
 
 import os
 from collections.abc import Iterator
+from typing import TypedDict
 
 import numpy as np
 
 from atst.errors import AudioError
+from atst.sound.levels import Levels
 
 BLOCK = 1 << 20  # values decoded at a time
 SHORT = 0.1  # s that may be missing at the end: lengths of lossy files are often rounded up
 
 Pathlike = str | os.PathLike[str]
+
+
+class How(TypedDict, total=False):
+    """How a file is read."""
+
+    channel: int | None  # the one to take, from 0; None: their mean
+    partial: bool  # a recording that was cut short is read as far as it goes, a damaged frame is silence
+    remarks: list[str]  # gets what happened then
+    levels: Levels  # learn how loud it is
 
 
 class Source:
@@ -30,9 +41,13 @@ class Source:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.channel: int | None = None  # None: their mean
-        self.partial = False
-        self.remarks: list[str] = []
+        self.hear({})
+
+    def hear(self, how: How) -> None:
+        """Read it so."""
+        self.how = how
+        self.channel, self.partial = how.get("channel"), how.get("partial", False)
+        self.remarks: list[str] = how.get("remarks", [])
 
     def close(self) -> None:
         """Let go of the file."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from atst.errors import AudioError
 from atst.sound.find import Recording
+from atst.sound.isolated import Request
 from atst.sound.levels import HIGH
 from atst.sound.pool import Pool
-from atst.sound.request import Request
 
 
 @dataclass

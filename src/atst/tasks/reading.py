@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atst.errors import AudioError
+from atst.sound.isolated import Request
 from atst.sound.pool import Pool
-from atst.sound.request import Request
 from atst.tasks.task import Task
 
 FEW = 64  # clips that are read before it pays to start further processes

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atst.sound import isolated
-from atst.sound.request import Request
-from atst.sound.stretch import middle
+from atst.sound.audio import middle
+from atst.sound.isolated import Request
 
 SPLITS = ("train", "valid", "test")
 CHUNK = 65536  # clips
