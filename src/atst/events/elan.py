@@ -3,10 +3,9 @@
 import math
 from xml.etree.ElementTree import Element
 
-from atst.events.event import Options, Refused, Row, Table
+from atst.events.event import Options, Refused, Row, Table, choose_tier
 from atst.events.headed import last_part
 from atst.events.text import number
-from atst.events.tiers import choose_tier
 
 Times = dict[str, tuple[float, float]]  # of annotations, by id
 
@@ -72,16 +71,14 @@ def _open(tier: Element, slot: str) -> Refused:
 
 def _below(tiers: list[Element], times: Times) -> None:
     """Add the times of annotations that refer to others: children share their parent's evenly, in order."""
-    waiting: dict[str, list[str]] = {}
+    waiting: dict[tuple[str, str | None], list[str]] = {}  # children by their parent and tier
     for tier in tiers:
-        own: dict[str, list[str]] = {}
         for one in tier.iter("REF_ANNOTATION"):
-            own.setdefault(one.get("ANNOTATION_REF", ""), []).append(one.get("ANNOTATION_ID", ""))
-        for parent, children in own.items():
-            waiting[f"{parent}\0{tier.get('TIER_ID')}"] = children
-    while ready := [name for name in waiting if name.split("\0")[0] in times]:
-        for name in ready:
-            times |= _evenly(waiting.pop(name), *times[name.split("\0")[0]])
+            place = one.get("ANNOTATION_REF", ""), tier.get("TIER_ID")
+            waiting.setdefault(place, []).append(one.get("ANNOTATION_ID", ""))
+    while ready := [place for place in waiting if place[0] in times]:
+        for place in ready:
+            times |= _evenly(waiting.pop(place), *times[place[0]])
 
 
 def _evenly(names: list[str], begin: float, end: float) -> Times:

@@ -52,7 +52,7 @@ def _paths(source: Path, table: Table, recordings: Recordings) -> dict[str, Path
     lines = {row.recording: row.line for row in reversed(table.rows)}
     for name in dict.fromkeys([*(row.recording for row in table.rows), *table.without_events]):
         if table.format == "own":
-            paths[name] = recordings.own(name, source)
+            paths[name] = source.parent / name
         elif name:
             paths[name] = recordings.find(name, source, lines.get(name))
         else:

@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from atst.events.event import Options, Refused, Row, Table
+from atst.events.event import Options, Refused, Row, Table, choose_tier
 from atst.events.text import NUMBER, number
-from atst.events.tiers import choose_tier
 
 TOKEN = re.compile(r'"(?:[^"]|"")*"|![^\r\n]*|[^\s"]+')
 FLAG = "<exists>"

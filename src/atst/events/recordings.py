@@ -63,10 +63,6 @@ class Recordings:
                 return self.find(name, source)
         return self.find(names[0], source)
 
-    def own(self, cell: str, source: Path) -> Path:
-        """The recording that the library's own table names: a path relative to it."""
-        return source.parent / cell
-
     def info(self, path: Path) -> AudioInfo:
         """What a recording's header says. Raises `Refused`."""
         if path not in self._infos:

@@ -1,10 +1,9 @@
 """Sonic Visualiser's layers: .svl counts frames; its CSV has no header and does not say which layer it is."""
 
-import csv
 from xml.etree.ElementTree import Element
 
 from atst.events.event import Options, Refused, Row, Table
-from atst.events.text import NUMBER, number, split_lines
+from atst.events.text import NUMBER, number, quoted_rows, split_lines
 
 KINDS = {"region": "regions", "box": "boxes", "note": "notes", "text": "text"}
 
@@ -48,18 +47,14 @@ def read_layer_csv(text: str, options: Options) -> Table:
         raise Refused("layer not named", f"numbers without a header: {words}.")
     width = 3 if options.layer == "regions" else 4
     table = Table("Sonic Visualiser", [])
-    try:
-        lines = list(csv.reader(split_lines(text), strict=True))
-    except csv.Error as error:
-        raise Refused("not a table", f"its quotes or cells cannot be told apart ({error}).") from error
-    for line, cells in enumerate(lines, 1):
+    for line, cells in quoted_rows(enumerate(split_lines(text), 1), ","):
         if not any(cells):
             continue
         if len(cells) not in (width, width + 1):
             words = f"{len(cells)} cells where --layer {options.layer} has {width} numbers and a label"
             raise Refused("row longer than the header", f"{words}.", line)
-        values = [number(cell.strip(), "cell", line) for cell in cells[:width]]
-        label = cells[width].strip() if len(cells) > width else ""
+        values = [number(cell, "cell", line) for cell in cells[:width]]
+        label = cells[width] if len(cells) > width else ""
         row = Row(line, values[0], values[1], label)
         if options.layer == "boxes":
             row.low, row.high = values[2], values[3]

@@ -20,8 +20,8 @@ def split_recordings(labels: Mapping[str, Counter[str]], seed: int) -> dict[str,
         text = f"{len(labels)} recordings cannot be divided into train, valid and test"
         raise UsageError(f"--split-by-recording: {text}; at least 3 are needed.")
     totals: Counter[str] = Counter()
-    for own in labels.values():
-        totals.update(own)
+    for counts in labels.values():
+        totals.update(counts)
     lacking = {part: {label: share * totals[label] for label in totals} for part, share in SHARES.items()}
     room = {part: share * len(labels) for part, share in SHARES.items()}
     paths = sorted(labels)
@@ -29,13 +29,13 @@ def split_recordings(labels: Mapping[str, Counter[str]], seed: int) -> dict[str,
     order.sort(key=lambda path: min((totals[label] for label in labels[path]), default=0))
     chosen: dict[str, str] = {}
     for number, path in enumerate(order):
-        own = labels[path]
+        counts = labels[path]
         empty = [part for part in SHARES if part not in chosen.values()]
         parts = empty if len(order) - number <= len(empty) else list(SHARES)
-        rarest = min(own, key=lambda label: (totals[label], label), default=None)
+        rarest = min(counts, key=lambda label: (totals[label], label), default=None)
         part = max(parts, key=lambda p: (0.0 if rarest is None else lacking[p][rarest], room[p]))
         chosen[path] = part
         room[part] -= 1
-        for label, count in own.items():
+        for label, count in counts.items():
             lacking[part][label] -= count
     return chosen

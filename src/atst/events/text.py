@@ -29,9 +29,8 @@ def _decoded(data: bytes) -> tuple[str, list[str]]:
             try:
                 return data[len(mark) :].decode(encoding), []
             except UnicodeDecodeError as error:
-                raise Refused(
-                    "not text", f"it begins as {encoding} and does not go on so ({error})."
-                ) from error
+                words = f"it begins as {encoding} and does not continue as such ({error})."
+                raise Refused("not text", words) from error
     try:
         return data.decode("utf-8"), []
     except UnicodeDecodeError:
@@ -68,11 +67,6 @@ class Grid:
                 return alike[0]
         return None
 
-    def has(self, *names: str) -> bool:
-        """Whether it has all these columns, by any spelling."""
-        keys = {key(there) for there in self.header}
-        return all(key(name) in keys for name in names)
-
 
 def header_of(line: str) -> tuple[list[str], str]:
     """The columns that a first line names, stripped, and what separates them."""
@@ -94,7 +88,7 @@ def read_grid(text: str) -> Grid:
     quoted = separator != "\t" or lines[first].lstrip().startswith('"')
     below = enumerate(lines[first + 1 :], first + 2)
     rows = []
-    for line, cells in _quoted(below, separator) if quoted else _plain(below):
+    for line, cells in quoted_rows(below, separator) if quoted else _plain(below):
         if not any(cells):
             continue
         if any(cells[len(header) :]):
@@ -110,7 +104,8 @@ def _plain(lines: Iterable[tuple[int, str]]) -> Iterable[tuple[int, list[str]]]:
     return ((number, [cell.strip() for cell in line.split("\t")]) for number, line in lines)
 
 
-def _quoted(lines: Iterable[tuple[int, str]], separator: str) -> Iterable[tuple[int, list[str]]]:
+def quoted_rows(lines: Iterable[tuple[int, str]], separator: str) -> Iterable[tuple[int, list[str]]]:
+    """The cells of numbered lines, of which a quoted one may take several. Raises `Refused`."""
     numbered = list(lines)
     reader = csv.reader((line + "\n" for _, line in numbered), delimiter=separator, strict=True)
     while True:
@@ -118,9 +113,8 @@ def _quoted(lines: Iterable[tuple[int, str]], separator: str) -> Iterable[tuple[
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise Refused(
-                "not a table", f"its quotes or cells cannot be told apart ({error}).", at
-            ) from error
+            text = f"its quotes or cells cannot be told apart ({error})."
+            raise Refused("not a table", text, at) from error
         if cells is None:
             return
         yield at, [cell.strip() for cell in cells]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atst.events.event import Event
+from atst.events.event import Event, by_recording
 from atst.sound.windows import SHORTEST_TAIL
 
 OVERLAP = 0.25  # s of an event that make a window positive
@@ -47,8 +47,7 @@ def label_windows(
     than that of a class is left out as unsure. One that no event touches is `background`, if that is named;
     a `doubtful` event, which has no label, gives no class but its windows are no background either.
     """
-    of = _by_recording(events)
-    unclear = _by_recording(doubtful)
+    of, unclear = by_recording(events), by_recording(doubtful)
     result = Windows()
     for path in sorted(lengths):
         spans = _spans(lengths[path], window, hop)
@@ -59,11 +58,11 @@ def label_windows(
         unlabelled: list[set[str]] = [set() for _ in spans]
         for event in unclear.get(path, []):
             _judge(event, spans, window, hop, unlabelled, unlabelled)
-        for (start, end), own, near, doubt in zip(spans, sure, touched, unlabelled, strict=True):
-            if near - own:
+        for (start, end), classes, near, doubt in zip(spans, sure, touched, unlabelled, strict=True):
+            if near - classes:
                 result.counts["unsure"] += 1
-            elif own:
-                result.rows.append(Labelled(path, start, end, sorted(own)))
+            elif classes:
+                result.rows.append(Labelled(path, start, end, sorted(classes)))
             elif doubt:
                 result.counts["doubtful"] += 1
             elif background is not None:
@@ -71,13 +70,6 @@ def label_windows(
             else:
                 result.counts["silent"] += 1
     return result
-
-
-def _by_recording(events: Iterable[Event]) -> dict[Path, list[Event]]:
-    found: dict[Path, list[Event]] = {}
-    for event in events:
-        found.setdefault(event.path, []).append(event)
-    return found
 
 
 def _spans(seconds: float, window: float, hop: float) -> list[tuple[float, float]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from atst.errors import UsageError
-from atst.events.event import Event
+from atst.events.event import Event, by_recording
 from atst.output.atomic import new_file
 from atst.output.table import path_text
 
@@ -23,22 +23,14 @@ def write_tables(events: Iterable[Event], program: str, folder: Path) -> list[Pa
 
     Recordings of one name in several folders have theirs in subfolders of the same names.
     """
-    of: dict[Path, list[Event]] = {}
-    for event in events:
-        of.setdefault(event.path, []).append(event)
-    written = []
+    of, written = by_recording(events), []
     for path, name in _names(list(of)).items():
         out = folder / (name + ENDINGS[program])
         lines = raven_lines(of[path]) if program == "raven" else audacity_lines(of[path])
-        write_lines(out, lines)
+        with new_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+            stream.writelines(f"{line}\n" for line in lines)
         written.append(out)
     return written
-
-
-def write_lines(out: Path, lines: Iterable[str]) -> None:
-    """Write a text file whole or not at all."""
-    with new_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        stream.writelines(f"{line}\n" for line in lines)
 
 
 def raven_lines(events: Sequence[Event]) -> Iterator[str]:

@@ -1,15 +1,16 @@
 """The frames of a FLAC file, found by their headers alone: each says which sample it begins with."""
 
 import functools
-import mmap
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
 
 from atst.sound.ogg import Link
+from atst.sound.view import behind_id3, mapped
 
 MARK = b"fLaC"
 STREAMINFO = (b"\0\0\0\x22", b"\x80\0\0\x22")  # what follows the mark
@@ -66,7 +67,7 @@ def stream(path: str, begin: int = 0, end: int | None = None) -> Stream | None:
 
 def before(path: str, found: Stream, sample: int) -> Frame | None:
     """The frame with this sample, or where that is damaged a frame before it."""
-    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with mapped(path) as data:
         low, high, best = found.first, found.end, None
         while high - low > NEAR:
             middle = (low + high) // 2
@@ -100,7 +101,7 @@ def is_filled(path: str, samples: np.ndarray, begin: int) -> bool:
     if not (few[2:] & few[1:-1] & few[:-2]).any():
         return False
     start = before(path, found, begin + found.origin)
-    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with mapped(path) as data:
         expected = None
         for frame in _frames(data, found, start.byte if start else found.first, found.end):
             if frame.sample >= begin + found.origin + len(samples):
@@ -113,32 +114,32 @@ def is_filled(path: str, samples: np.ndarray, begin: int) -> bool:
 
 @functools.lru_cache(maxsize=16)
 def _scan(path: str, begin: int, end: int, changed: int) -> Stream | None:
-    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        while data[begin : begin + 3] == b"ID3" and begin + 10 <= end:
-            begin += 10 + sum(
-                (byte & 127) << 7 * (3 - n) for n, byte in enumerate(data[begin + 6 : begin + 10])
-            )
+    with mapped(path) as data:
+        begin = behind_id3(data, begin)
         head = data[begin : begin + HEAD]
         if len(head) < HEAD or head[:4] != MARK or head[4:8] not in STREAMINFO:
             return None
         first = _behind_metadata(data, begin + 4, end)
         total = _total(head)
         block = int.from_bytes(head[8:10], "big")
-        sync = (
-            data[first : first + 2] if data[first : first + 2] in (b"\xff\xf8", b"\xff\xf9") else b"\xff\xf8"
-        )
+        sync = data[first : first + 2]
+        sync = sync if sync in (b"\xff\xf8", b"\xff\xf9") else b"\xff\xf8"
         found = Stream(begin, first, end, 0, block, sync)
         frame = _frame(data, found, first)
-        origin = frame.sample if frame else 0
         seen = _probed(data, found)
         is_ordered = seen == sorted(seen, key=lambda frame: frame.sample)
         is_whole = bool(seen) and seen[-1].sample + seen[-1].length == total
-        links = [] if is_ordered and is_whole else _links(data, begin, first, end)
-        is_mixed = len({each.depth for each in seen}) > 1
-        return Stream(begin, first, end, origin, block, sync, is_whole, is_ordered, is_mixed, links)
+        return replace(
+            found,
+            origin=frame.sample if frame else 0,
+            is_whole=is_whole,
+            is_ordered=is_ordered,
+            is_mixed=len({each.depth for each in seen}) > 1,
+            links=[] if is_ordered and is_whole else _links(data, begin, first, end),
+        )
 
 
-def _behind_metadata(data: mmap.mmap, at: int, end: int) -> int:
+def _behind_metadata(data: mmap, at: int, end: int) -> int:
     """The byte after the last block of metadata."""
     while at + 4 <= end:
         last = data[at] & 0x80
@@ -148,7 +149,7 @@ def _behind_metadata(data: mmap.mmap, at: int, end: int) -> int:
     return at
 
 
-def _probed(data: mmap.mmap, found: Stream) -> list[Frame]:
+def _probed(data: mmap, found: Stream) -> list[Frame]:
     """Frames here and there, and the last of all."""
     size = found.end - found.first
     places = [found.first + int(share * size) for share in (0.0, *PROBES)]
@@ -161,7 +162,7 @@ def _probed(data: mmap.mmap, found: Stream) -> list[Frame]:
     return [*seen, last] if last else seen
 
 
-def _links(data: mmap.mmap, begin: int, first: int, end: int) -> list[Link]:
+def _links(data: mmap, begin: int, first: int, end: int) -> list[Link]:
     begins = [begin]
     at = first
     while (at := data.find(MARK, at, end)) >= 0:
@@ -179,7 +180,7 @@ def _total(head: bytes) -> int:
     return int.from_bytes(head[21:26], "big") & (1 << 36) - 1
 
 
-def _frames(data: mmap.mmap, found: Stream, at: int, end: int) -> Iterator[Frame]:
+def _frames(data: mmap, found: Stream, at: int, end: int) -> Iterator[Frame]:
     """The frames that begin from byte `at` on."""
     while (at := data.find(found.sync, at, end)) >= 0:
         if frame := _frame(data, found, at):
@@ -187,7 +188,7 @@ def _frames(data: mmap.mmap, found: Stream, at: int, end: int) -> Iterator[Frame
         at += 2
 
 
-def _frame(data: mmap.mmap | bytes, found: Stream, at: int) -> Frame | None:
+def _frame(data: mmap | bytes, found: Stream, at: int) -> Frame | None:
     """The frame whose header stands at byte `at`; None if none does."""
     head = data[at : at + 16]
     if len(head) < 6 or head[:2] != found.sync or head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] & 1:

@@ -5,18 +5,19 @@ closed) means "to the end of the file"; chunks that follow the samples are not s
 """
 
 import math
-import os
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import BinaryIO
+from mmap import mmap
 
 from atst.sound.source import SHORT
-from atst.sound.view import View
+from atst.sound.view import View, mapped
 
 # Names of chunks that are found after the samples.
-TRAILERS = (
-    "LIST bext cue id3 ID3 smpl fact iXML PEAK _PMX junk JUNK PAD FLLR afsp inst acid axml NAME MARK COMT"
+TRAILERS = re.compile(
+    b"(?=LIST|bext|cue |id3 |ID3 |smpl|fact|iXML|PEAK|_PMX|junk|JUNK|PAD |FLLR|afsp|inst|acid|axml|NAME|MARK"
+    b"|COMT)"
 )
 LEEWAY = 1024  # bytes by which a size may be too large: writers that count their header too
 PREALLOCATED = 1.0  # s of zeros that mark the unwritten end of a file of unknown size
@@ -54,37 +55,27 @@ class Samples:
 
 def samples(path: str) -> Samples | None:
     """Where the samples of this file are; None where that is not one of these formats' headers."""
-    with Path(path).open("rb") as file:
-        head = file.read(1 << 16)
-        size = file.seek(0, os.SEEK_END)
-        found = _parse(head)
+    with mapped(path) as data:
+        found = _parse(data[: 1 << 16])
         if found is None or found.bytes_per_second <= 0:
             return None
-        left = size - found.begin
-        known = found.claimed if found.claimed >= 0 else None
-        if known == 0:
-            unknown = left > 0 and not _chunks_to_the_end(file, found.begin, size, found.size_code)
+        begin, claimed, left = found.begin, found.claimed, len(data) - found.begin
+        if claimed == 0:
+            unknown = left > 0 and not _chunks_to_the_end(data, begin, found.size_code)
         else:
-            unknown = known is None or (known > left and _is_placeholder(known))
-        leeway = max(LEEWAY, SHORT * found.bytes_per_second)
+            unknown = claimed < 0 or (claimed > left and _is_placeholder(claimed))
         if unknown:
-            end = _before_trailing_chunks(file, found.begin, size, found.size_code)
+            end = _before_trailing_chunks(data, begin, found.size_code)
         else:
-            end = min(found.begin + (known or 0), size)
-        is_cut = not unknown and (known or 0) > left + leeway
-        zeros = _zeros(file, found.begin, end) if unknown or is_cut else 0
+            end = min(begin + claimed, len(data))
+        is_cut = not unknown and claimed > left + max(LEEWAY, SHORT * found.bytes_per_second)
+        zeros = _zeros(data, begin, end) if unknown or is_cut else 0
         if zeros < PREALLOCATED * found.bytes_per_second:
             zeros = 0
-        kept = (
-            math.ceil((end - found.begin - zeros) / found.block) * found.block if zeros else end - found.begin
-        )
-        return replace(
-            found,
-            end=found.begin + kept,
-            zeros=zeros / found.bytes_per_second,
-            placeholder=unknown,
-            is_cut=is_cut,
-        )
+        else:
+            end = begin + math.ceil((end - begin - zeros) / found.block) * found.block
+        seconds = zeros / found.bytes_per_second
+        return replace(found, end=end, zeros=seconds, placeholder=unknown, is_cut=is_cut)
 
 
 def _is_placeholder(size: int) -> bool:
@@ -94,7 +85,8 @@ def _is_placeholder(size: int) -> bool:
 
 def _parse(head: bytes) -> Samples | None:
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
-        return _riff(head, ">" if head[:4] == b"RIFX" else "<")
+        code = ">I" if head[:4] == b"RIFX" else "<I"
+        return _wave(head, _chunks(head, 12, code, even=2), code)
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return _aiff(head)
     if head[:4] == b".snd" and len(head) >= 24:
@@ -104,112 +96,91 @@ def _parse(head: bytes) -> Samples | None:
     if head[:4] == b"caff":
         return _caf(head)
     if head[:4] == b"riff" and head[24:28] == b"wave":
-        return _w64(head)
+        return _wave(head, _chunks(head, 40, "<q", name=16, included=24, even=8), "<q", 24)
     return None
 
 
-def _riff(head: bytes, order: str) -> Samples | None:
-    at, rate, block, codec, long = 12, 0, 1, 0, None
-    while at + 8 <= len(head):
-        name, (size,) = head[at : at + 4], struct.unpack(order + "I", head[at + 4 : at + 8])
-        if name == b"fmt " and at + 24 <= len(head):
-            codec, _, speed, rate, block = struct.unpack(order + "HHIIH", head[at + 8 : at + 22])
+def _chunks(
+    data: bytes | mmap, at: int, form: str, name: int = 4, included: int = 0, even: int = 1
+) -> Iterator[tuple[bytes, int, int]]:
+    """The name of each chunk, where its content begins and its size; the last one's may be impossible.
+
+    A name has `name` bytes; a size, in this form of struct, counts `included` bytes of the chunk's own header
+    as well; a chunk is padded to a multiple of `even`.
+    """
+    width = name + struct.calcsize(form)
+    while at + width <= len(data):
+        size = struct.unpack_from(form, data, at + name)[0] - included
+        yield data[at : at + 4], at + width, size
+        if size < 0:
+            return
+        at += width + size + -size % even
+
+
+def _wave(
+    head: bytes, chunks: Iterator[tuple[bytes, int, int]], code: str, included: int = 0
+) -> Samples | None:
+    """Of RIFF, RF64 and Wave64."""
+    order, rate, block, codec = code[0], 0, 1, 0
+    long: tuple[int, int, str] | None = None
+    for name, at, size in chunks:
+        if name == b"fmt " and at + 16 <= len(head):
+            codec, _, speed, rate, block = struct.unpack_from(order + "HHIIH", head, at)
             rate = rate or speed  # some writers leave the bytes a second out
-        if name == b"ds64" and at + 24 <= len(head):
-            long = (at + 16, struct.unpack(order + "q", head[at + 16 : at + 24])[0])
+        if name == b"ds64" and at + 16 <= len(head):
+            long = struct.unpack_from(order + "q", head, at + 8)[0], at + 8, order + "q"
         if name == b"data":
-            block = max(1, block)
-            if long:
-                return Samples(at + 8, long[1], long[0], order + "q", 0, rate, block, codec)
-            return Samples(at + 8, size, at + 4, order + "I", 0, rate, block, codec)
-        at += 8 + size + size % 2
-    return None
-
-
-def _w64(head: bytes) -> Samples | None:
-    at, rate, block, codec = 40, 0, 1, 0
-    while at + 24 <= len(head):
-        (size,) = struct.unpack("<q", head[at + 16 : at + 24])
-        if head[at : at + 4] == b"fmt " and at + 40 <= len(head):
-            codec, _, _, rate, block = struct.unpack("<HHIIH", head[at + 24 : at + 38])
-        if head[at : at + 4] == b"data":
-            return Samples(at + 24, max(-1, size - 24), at + 16, "<q", 24, rate, max(1, block), codec)
-        if size < 24:
-            return None
-        at += size + -size % 8
+            claimed, size_at, code = long or (max(-1, size), at - struct.calcsize(code), code)
+            return Samples(at, claimed, size_at, code, included, rate, max(1, block), codec)
     return None
 
 
 def _aiff(head: bytes) -> Samples | None:
-    at, width, rate = 12, 0, 0.0
-    while at + 8 <= len(head):
-        name, (size,) = head[at : at + 4], struct.unpack(">I", head[at + 4 : at + 8])
-        if name == b"COMM" and at + 26 <= len(head):
-            channels, _, bits, exponent, mantissa = struct.unpack(">hIhHQ", head[at + 8 : at + 26])
+    width, rate = 0, 0.0
+    for name, at, size in _chunks(head, 12, ">I", even=2):
+        if name == b"COMM" and at + 18 <= len(head):
+            channels, _, bits, exponent, mantissa = struct.unpack_from(">hIhHQ", head, at)
             width, rate = channels * ((bits + 7) // 8), math.ldexp(mantissa, (exponent & 0x7FFF) - 16446)
         if name == b"SSND":
-            return Samples(at + 16, size - 8 if size else 0, at + 4, ">I", 8, width * rate, max(1, width))
-        at += 8 + size + size % 2
+            return Samples(at + 8, size - 8 if size else 0, at - 4, ">I", 8, width * rate, max(1, width))
     return None
 
 
 def _caf(head: bytes) -> Samples | None:
-    at, rate, width, per_packet = 8, 0.0, 0, 0
-    while at + 12 <= len(head):
-        name, (size,) = head[at : at + 4], struct.unpack(">q", head[at + 4 : at + 12])
-        if name == b"desc" and at + 36 <= len(head):
-            rate, _, _, width, per_packet = struct.unpack(">d4sIII", head[at + 12 : at + 36])
-        if name == b"data":
-            claimed = size - 4 if size > 0 else size
+    rate, width, per_packet = 0.0, 0, 0
+    for name, at, size in _chunks(head, 8, ">q"):
+        if name == b"desc" and at + 24 <= len(head):
+            rate, _, _, width, per_packet = struct.unpack_from(">d4sIII", head, at)
+        if name == b"data" and width:
             speed = rate * width / max(1, per_packet)
-            return Samples(at + 16, claimed, at + 4, ">q", 4, speed, max(1, width)) if width else None
-        if size < 0:
-            return None
-        at += 12 + size
+            return Samples(at + 4, size - 4 if size > 0 else size, at - 8, ">q", 4, speed, width)
     return None
 
 
-def _chunks_to_the_end(file: BinaryIO, at: int, size: int, code: str) -> bool:
+def _chunks_to_the_end(data: mmap, at: int, code: str) -> bool:
     """Whether what stands at `at` is a row of chunks that ends with the file."""
-    while at + 8 <= size:
-        file.seek(at)
-        head = file.read(8)
-        if not head[:4].isascii() or not head[:4].decode().isprintable():
+    for name, begin, size in _chunks(data, at, code[0] + "I", even=2):
+        if not name.isascii() or not name.decode().isprintable():
             return False
-        length = int.from_bytes(head[4:], "big" if code[0] == ">" else "little")
-        at += 8 + length + length % 2
-    return size <= at <= size + 1
+        at = begin + size + size % 2
+    return len(data) <= at <= len(data) + 1
 
 
-def _before_trailing_chunks(file: BinaryIO, begin: int, size: int, code: str) -> int:
-    first = max(begin, size - TAIL)
-    file.seek(first)
-    tail = file.read()
-    starts = sorted(
-        first + at
-        for name in TRAILERS.split()
-        for at in _occurrences(tail, f"{name:4}".encode())
-        if (first + at - begin) % 2 == 0
-    )
-    return next((at for at in starts if _chunks_to_the_end(file, at, size, code)), size)
+def _before_trailing_chunks(data: mmap, begin: int, code: str) -> int:
+    """Where the samples end that begin at `begin`, or the file."""
+    for found in TRAILERS.finditer(data, max(begin, len(data) - TAIL)):
+        at = found.start()
+        if (at - begin) % 2 == 0 and _chunks_to_the_end(data, at, code):
+            return at
+    return len(data)
 
 
-def _occurrences(content: bytes, name: bytes) -> list[int]:
-    found, at = [], content.find(name)
-    while at >= 0:
-        found.append(at)
-        at = content.find(name, at + 1)
-    return found
-
-
-def _zeros(file: BinaryIO, begin: int, end: int) -> int:
+def _zeros(data: mmap, begin: int, end: int) -> int:
     """How many bytes before `end` are zero."""
     at = end
     while at > begin:
         first = max(begin, at - (1 << 20))
-        file.seek(first)
-        rest = file.read(at - first).rstrip(b"\0")
-        if rest:
+        if rest := data[first:at].rstrip(b"\0"):
             return end - first - len(rest)
         at = first
     return end - begin

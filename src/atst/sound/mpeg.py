@@ -1,12 +1,14 @@
 """The frames of an MPEG audio file (MP3, MP2), found by their headers alone."""
 
 import functools
-import mmap
 import os
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
+
+from atst.sound.view import behind_id3, mapped
 
 # kbit/s by the header's four bits, for (MPEG-1?, layer)
 BITRATES = {
@@ -46,12 +48,8 @@ def frames(path: str) -> Frames | None:
 
 @functools.lru_cache(maxsize=16)
 def _scan(path: str, size: int, changed: int) -> Frames | None:
-    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = 0
-        while data[at : at + 3] == b"ID3" and at + 10 <= size:
-            at += 10 + sum(
-                (byte & 127) << 7 * (3 - index) for index, byte in enumerate(data[at + 6 : at + 10])
-            )
+    with mapped(path) as data:
+        at = behind_id3(data, 0)
         first = _next_row(data, at, min(size, at + SEARCH))
         if first is None:
             return None
@@ -72,7 +70,7 @@ def bytes_before_frame(packet: bytes) -> int:
     return 0
 
 
-def _next_row(data: mmap.mmap, at: int, end: int) -> int | None:
+def _next_row(data: mmap, at: int, end: int) -> int | None:
     """Where the next few frames in a row begin, or frames that end with the file."""
     while (at := data.find(b"\xff", at, end)) >= 0:
         if at + 4 <= len(data) and _kind(data[at + 1], data[at + 2])[2]:
@@ -83,7 +81,7 @@ def _next_row(data: mmap.mmap, at: int, end: int) -> int | None:
     return None
 
 
-def _row(data: mmap.mmap, at: int, limit: int = 1 << 60) -> tuple[list[int], int]:
+def _row(data: mmap, at: int, limit: int = 1 << 60) -> tuple[list[int], int]:
     """The frames, of one kind, that follow each other from `at` on, and the byte after them."""
     second, size = data[at + 1] | 1, len(data)  # the last bit: whether there is a checksum
     kind = _kind(second, data[at + 2])[:2]

@@ -1,12 +1,13 @@
 """The pages of an Ogg file: where its links begin, and where a decoder may start."""
 
 import functools
-import mmap
 import os
 import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from atst.sound.view import mapped
 
 BEGINS = 2  # flag of a stream's first page
 MARK = b"OggS"
@@ -54,7 +55,7 @@ def _scan(path: str, size: int, changed: int) -> Pages:
     links: list[Link] = []
     at, serial = 0, 0
     starting = is_cut = broken = False
-    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with mapped(path) as data:
         while (at := data.find(MARK, at)) >= 0:
             if at + 27 > size or at + 27 + data[at + 26] > size:
                 is_cut = True

@@ -1,7 +1,25 @@
-"""A part of a file, some of its bytes replaced, as a file that decoders read."""
+"""The bytes of files: found once, and given to decoders in part, some of them replaced."""
 
 import io
+import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def mapped(path: str) -> Iterator[mmap.mmap]:
+    """All bytes of a file, read where they are looked at."""
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def behind_id3(data: mmap.mmap, at: int) -> int:
+    """The byte after all tags that begin at this one."""
+    while data[at : at + 3] == b"ID3" and at + 10 <= len(data):
+        at += 10 + sum((byte & 127) << 7 * (3 - n) for n, byte in enumerate(data[at + 6 : at + 10]))
+    return at
 
 
 class View(io.RawIOBase):
