@@ -66,7 +66,7 @@ def _answer(channel: BufferedRWPair, request: dict[str, Any]) -> None:
         about = {"samples": len(samples), "remarks": notes.remarks, "last": following is None}
         about["high"] = notes.levels.high
         channel.write(json.dumps(reply | about).encode() + b"\n")
-        channel.write(samples.data)
+        channel.write(np.ascontiguousarray(samples, np.float32).data)
         channel.flush()
         reply = following
 
