@@ -16,7 +16,7 @@ from atst.training.loader import BatchPositions
 
 
 def plan(**changes):
-    return replace(recipes.resolve("nano", ["segment_seconds=0.5", "min_seconds=0.1"]), **changes)
+    return replace(recipes.resolve("nano-paper", ["segment_seconds=0.5", "min_seconds=0.1"]), **changes)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ SMALL = ["batch_size=16", "segment_seconds=0.3", "min_seconds=0.3", "checkpoint_
 
 def pretrain(out, *more):
     atst.pretrain(
-        ["synthetic:100"], out=out, recipe="nano", overrides=[*SMALL, *more], workers=0, device="cpu"
+        ["synthetic:100"], out=out, recipe="nano-paper", overrides=[*SMALL, *more], workers=0, device="cpu"
     )
 
 

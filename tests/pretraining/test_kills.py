@@ -84,7 +84,7 @@ def assert_complete(out, exported):
     if exported:
         model = atst.load(out)
         assert model.config.training["steps"] in (exported, exported + EVERY)
-        assert model.embed(np.ones(8000, np.float32), sample_rate=16000).shape == (256,)
+        assert model.embed(np.ones(8000, np.float32), sample_rate=16000).shape == (model.embedding_size,)
     newest = checkpoints.newest(out)
     steps = 0 if newest is None else checkpoints.read_state(newest)["step"]
     assert steps in (exported, exported + EVERY)

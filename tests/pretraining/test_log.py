@@ -29,7 +29,7 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("first_step", [0, 37])  # new, and resumed
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 4.0, 4.9, 7.0, 60.0])
 def test_an_estimate_comes_within_ten_seconds_of_the_first_step(clock, tmp_path, capsys, first_step, seconds):
-    module = PretrainingModule(recipes.resolve("nano", [f"max_steps={STEPS}", "warmup_steps=1"]))
+    module = PretrainingModule(recipes.resolve("nano-paper", [f"max_steps={STEPS}", "warmup_steps=1"]))
     module.statistics = dict(STATISTICS)
     trainer = SimpleNamespace(accumulate_grad_batches=1, global_step=first_step)
     log = logs.RunLog(tmp_path, 64, first_step, STEPS, writes=True)

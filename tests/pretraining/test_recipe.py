@@ -5,7 +5,7 @@ from atst.pretraining import recipe as recipes
 
 
 def test_bundled_recipes_resolve_and_dump_to_themselves(tmp_path):
-    assert recipes.names() == ["base", "nano", "small", "tiny"]
+    assert recipes.names() == ["base", "nano", "nano-paper", "small", "tiny"]
     for name in recipes.names():
         recipe = recipes.resolve(name)
         (tmp_path / "copy.yaml").write_text(recipe.dump())
@@ -25,7 +25,13 @@ def test_float32_has_an_older_name():
 
 def test_the_small_recipes_take_the_faster_precision_and_the_papers_take_float32():
     chosen = {name: recipes.resolve(name).precision for name in recipes.names()}
-    assert chosen == {"nano": "auto", "tiny": "auto", "small": "float32", "base": "float32"}
+    assert chosen == {
+        "nano": "auto",
+        "nano-paper": "auto",
+        "tiny": "auto",
+        "small": "float32",
+        "base": "float32",
+    }
 
 
 @pytest.mark.parametrize(

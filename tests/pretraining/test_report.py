@@ -14,7 +14,9 @@ from atst.pretraining.log import COLUMNS
 from atst.pretraining.report import write_run_report
 from atst.pretraining.run import Job, train
 
-RECIPE = recipes.resolve("nano", ["segment_seconds=0.5", "min_seconds=0.5", "max_steps=400", "batch_size=8"])
+RECIPE = recipes.resolve(
+    "nano-paper", ["segment_seconds=0.5", "min_seconds=0.5", "max_steps=400", "batch_size=8"]
+)
 CORPUS = SyntheticCorpus(40, 2.0)
 
 

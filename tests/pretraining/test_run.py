@@ -35,11 +35,11 @@ def settings(steps, *more):
     return [*SMALL, f"max_steps={steps}", *more]
 
 
-def run(sounds, out, steps, *more, workers=0, **options):
+def run(sounds, out, steps, *more, workers=0, recipe="nano-paper", **options):
     return atst.pretrain(
         [sounds],
         out=out,
-        recipe="nano",
+        recipe=recipe,
         overrides=settings(steps, *more),
         workers=workers,
         device="cpu",
@@ -73,7 +73,7 @@ def whole(sounds, tmp_path_factory):
 
 def test_a_run_leaves_a_model_logs_and_the_faulty_clips(whole):
     model = atst.load(whole)
-    assert model.embed(np.zeros(16000, np.float32), sample_rate=16000).shape == (256,)
+    assert model.embed(np.zeros(16000, np.float32), sample_rate=16000).shape == (model.embedding_size,)
     assert model.config.training["steps"] == 8
     assert steps_logged(whole) == list(range(8))
     assert [path.name for path in sorted((whole / "checkpoints").iterdir())] == [
@@ -97,6 +97,15 @@ def test_a_resumed_run_ends_in_the_same_weights(sounds, whole, tmp_path, workers
     run(sounds, out, 8, "checkpoint_steps=3", "keep_checkpoints=5", workers=workers, resume=True)
     assert_same(weights(out), weights(whole))
     assert steps_logged(out) == list(range(8))
+
+
+def test_a_resumed_run_of_convolutions_ends_in_the_same_weights(sounds, tmp_path):
+    for out in (tmp_path / "whole", tmp_path / "cut"):
+        run(sounds, out, 4, "checkpoint_steps=2", recipe="nano")
+    (tmp_path / "cut" / "checkpoints" / "step-00000004.ckpt").unlink()
+    run(sounds, tmp_path / "cut", 4, "checkpoint_steps=2", recipe="nano", resume=True)
+    assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    assert atst.load(tmp_path / "cut").fingerprint == atst.load(tmp_path / "whole").fingerprint
 
 
 def test_resume_of_a_finished_run_does_nothing_and_of_none_starts_one(sounds, whole, tmp_path):

@@ -22,6 +22,7 @@ from atst.model.embedder import Embedder
 from atst.model.encoder import PATCH_FRAMES
 from atst.model.frontend import FRAMES_PER_SECOND
 from atst.model.load import load
+from atst.model.readout import ReadOut
 from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
@@ -111,7 +112,7 @@ def embed(
         if frames and not isinstance(encoder, AudioModel):
             raise UsageError(f"--frames: {encoder.name} has no frame embeddings, only one vector a clip.")
         if isinstance(encoder, AudioModel):
-            encoder.check_layers(layers)  # now, not after the first recordings
+            ReadOut.of(encoder.encoder, layers, pooling)  # now, not after the first recordings
         about: dict[str, Any] = {
             "atst": __version__,
             "model": encoder.name,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atst.errors import UsageError
-from atst.model.audio_model import POOLINGS
 from atst.model.folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
+from atst.model.readout import POOLINGS
 from atst.training import recipe as settings
 from atst.training.precision import PRECISIONS
 

@@ -11,16 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from atst.errors import UsageError, unknown
+from atst.errors import UsageError
 from atst.model import folder as model_folder
 from atst.model.attention import Maps, cls_attention
-from atst.model.encoder import PATCH_FRAMES, Encoder
+from atst.model.conv_encoder import STEMS
+from atst.model.encoder import PATCH_FRAMES
 from atst.model.folder import ModelConfig
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
+from atst.model.moments import Moments
+from atst.model.readout import ReadOut
 from atst.sound.clips import as_clips, windows
 from atst.sound.windows import WINDOW_SECONDS, Waveform
-
-POOLINGS = ("mean", "published")
 
 
 class AudioModel(nn.Module):
@@ -31,16 +32,23 @@ class AudioModel(nn.Module):
         self.config = config
         self.name = name
         self.frontend = FrontEnd()
-        self.encoder = Encoder(config.size)
+        self.encoder: Any = STEMS[config.stem](config.size)
         self.eval()
 
     @property
     def depth(self) -> int:
-        return self.encoder.depth
+        """Number of transformer blocks."""
+        return int(self.encoder.depth)
 
     @property
     def width(self) -> int:
-        return self.encoder.width
+        """Values of a block's token."""
+        return int(self.encoder.width)
+
+    @property
+    def embedding_size(self) -> int:
+        """Values of a clip's embedding by the model's own read-out."""
+        return ReadOut.of(self.encoder).size(self.encoder)
 
     @property
     def fingerprint(self) -> str:
@@ -68,27 +76,31 @@ class AudioModel(nn.Module):
         sound: Any,
         *,
         sample_rate: int | None = None,
-        layers: int = 1,
-        pooling: str = "mean",
+        layers: int | None = None,
+        pooling: str | None = None,
+        levels: str | None = None,
         batch_size: int = 32,
     ) -> NDArray[np.float32]:
         """Embed whole clips: a path, a list of paths, or arrays or tensors with `sample_rate`.
 
-        Returns `(2 * layers * D,)` for one path or an `(N,)` array, `(B, 2 * layers * D)` for a list
-        or a `(B, N)` array: the CLS tokens of the last `layers` blocks, older first, then their mean
-        tokens. A clip longer than the model's segment is embedded in consecutive chunks whose values
-        are averaged (a chunk counts if more than half of it exists); recordings over 60 s go window
-        by window, averaged by duration. `pooling="published"` divides token sums as the paper's
-        evaluation code does (see docs/fidelity.md). Raises `AudioError` for what cannot be read, also
-        where its decoder crashes: files are decoded in a process of their own, which takes 0.4 s to
-        start, once.
+        Returns `(D,)` for one path or an `(N,)` array, `(B, D)` for a list or a `(B, N)` array; `D` is
+        `embedding_size` unless another read-out is asked for. An encoder of patches gives the CLS tokens of
+        the last `layers` blocks (1), older first, then their mean tokens. A clip longer than the model's
+        segment is embedded in consecutive chunks whose values are averaged (a chunk counts if more than half
+        of it exists); recordings over 60 s go window by window, averaged by duration. `pooling="published"`
+        divides token sums as the paper's evaluation code does (see docs/fidelity.md).
+
+        `pooling="statistics"`, the convolutional encoders' own, gives mean, standard deviation and maximum
+        over all tokens of the clip, of the `levels`: `blocks` (the last `layers`), `stem`, `stem-last` (the
+        last convolution), or `all` (stem and blocks).
+
+        Raises `UsageError` for a read-out that the model does not have, and `AudioError` for what cannot be
+        read, also where its decoder crashes: files are decoded in a process of their own, which takes 0.4 s
+        to start, once.
         """
-        if pooling not in POOLINGS:
-            raise unknown("pooling", pooling, POOLINGS)
-        self.check_layers(layers)
-        options: dict[str, Any] = {"layers": layers, "pooling": pooling, "batch_size": batch_size}
+        read = ReadOut.of(self.encoder, layers, pooling, levels)
         single, clips = as_clips(sound)
-        vectors: list[NDArray[np.float32]] = []
+        pieces: list[Any] = []
         owners: list[int] = []
         seconds: list[float] = []
         pending: list[Waveform] = []
@@ -98,25 +110,36 @@ class AudioModel(nn.Module):
                 seconds.append(len(window) / SAMPLE_RATE)
                 pending.append(window)
                 if len(pending) >= batch_size:
-                    vectors.append(self.embed_logmels([self._logmel(w) for w in pending], **options))
+                    pieces.append(self._pieces([self._logmel(w) for w in pending], read, batch_size))
                     pending = []
         if pending:
-            vectors.append(self.embed_logmels([self._logmel(w) for w in pending], **options))
-        if not vectors:
-            return np.zeros((0, 2 * layers * self.width), dtype=np.float32)
-        result = _weighted_mean(np.concatenate(vectors), np.array(owners), np.array(seconds))
+            pieces.append(self._pieces([self._logmel(w) for w in pending], read, batch_size))
+        if not pieces:
+            return np.zeros((0, read.size(self.encoder)), dtype=np.float32)
+        if read.has_cls(self.encoder):
+            result = _weighted_mean(torch.cat(pieces).cpu().numpy(), np.array(owners), np.array(seconds))
+        else:
+            whose = torch.tensor(owners, device=pieces[0].count.device)
+            result = Moments.join(pieces).merge(whose, len(clips)).pooled(read.pooling).cpu().numpy()
         return result[0] if single else result
 
     @torch.no_grad()
     def embed_frames(
-        self, sound: Any, *, sample_rate: int | None = None, layers: int = 1
+        self,
+        sound: Any,
+        *,
+        sample_rate: int | None = None,
+        layers: int | None = None,
+        levels: str | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Embed each 40 ms patch of one clip (a path or an `(N,)` array), the tail included.
+        """Embed each 40 ms token of one clip (a path or an `(N,)` array), the tail included.
 
-        Returns the patches' centres in seconds `(P,)` and their tokens `(P, layers * D)`, older
-        block first. Patches see their own chunk of `segment_seconds` only.
+        Returns the tokens' centres in seconds `(P,)` and the tokens `(P, layers * D)`, older block first.
+        Patches see their own chunk of `segment_seconds` only. A convolutional encoder gives the tokens of
+        its last convolution unless `levels` says otherwise.
         """
-        self.check_layers(layers)
+        levels = levels or ("blocks" if self.encoder.has_cls else "stem-last")
+        read = ReadOut.of(self.encoder, layers, "statistics", levels)
         single, clips = as_clips(sound)
         if not single:
             raise UsageError("embed_frames takes one clip; call it once for each.")
@@ -128,26 +151,42 @@ class AudioModel(nn.Module):
             frames = min(logmel.shape[-1], int(WINDOW_SECONDS * FRAMES_PER_SECOND))
             for start in range(0, frames - PATCH_FRAMES + 1, chunk):
                 end = min(start + chunk, frames)
-                outputs = self.encoder(logmel[:, :, start:end], layers=layers)
-                tokens.append(torch.cat([out[0, 1:] for out in outputs], dim=-1))  # (P, layers * D)
-                centres = start + np.arange(len(tokens[-1])) * PATCH_FRAMES + (PATCH_FRAMES - 1) / 2
+                tokens.append(read.tokens(self.encoder, logmel[:, :, start:end])[0])  # (P, D)
+                centres = start + np.arange(len(tokens[-1])) * PATCH_FRAMES + self.encoder.first_centre
                 times.append(number * WINDOW_SECONDS + centres / FRAMES_PER_SECOND)
         return np.concatenate(times), torch.cat(tokens).float().cpu().numpy()
 
     @torch.no_grad()
     def embed_logmels(
-        self, logmels: Sequence[Tensor], *, layers: int = 1, pooling: str = "mean", batch_size: int = 32
+        self,
+        logmels: Sequence[Tensor],
+        *,
+        layers: int | None = None,
+        pooling: str | None = None,
+        levels: str | None = None,
+        batch_size: int = 32,
     ) -> NDArray[np.float32]:
         """Embed clips given as the front end's log-mels, each `(64, T)` with at least 4 frames.
 
-        Returns `(len(logmels), 2 * layers * D)`, as `embed` does for clips of at most 60 s.
+        Returns `(len(logmels), D)`, as `embed` does for clips of at most 60 s.
         """
-        return self.pool_logmels(logmels, layers, pooling, batch_size).cpu().numpy()
+        return self.pool_logmels(logmels, layers, pooling, batch_size, levels).cpu().numpy()
 
     def pool_logmels(
-        self, logmels: Sequence[Tensor], layers: int = 1, pooling: str = "mean", batch_size: int = 32
+        self,
+        logmels: Sequence[Tensor],
+        layers: int | None = None,
+        pooling: str | None = None,
+        batch_size: int = 32,
+        levels: str | None = None,
     ) -> Tensor:
-        """`embed_logmels` as a tensor `(len(logmels), 2 * layers * D)` that gradients flow through."""
+        """`embed_logmels` as a tensor `(len(logmels), D)` that gradients flow through."""
+        read = ReadOut.of(self.encoder, layers, pooling, levels)
+        pieces = self._pieces(logmels, read, batch_size)
+        return pieces.pooled(read.pooling) if isinstance(pieces, Moments) else pieces
+
+    def _pieces(self, logmels: Sequence[Tensor], read: ReadOut, batch_size: int) -> Tensor | Moments:
+        """What is merged over the windows of a clip: CLS and mean tokens, or the moments of all tokens."""
         chunks = [
             _Chunk(
                 i,
@@ -158,42 +197,41 @@ class AudioModel(nn.Module):
             for start in counted_chunks(logmel.shape[-1], self.config.chunk_frames)
         ]
         chunks.sort(key=lambda chunk: chunk.logmel.shape[-1])
-        where = logmels[0].device
-        total = torch.zeros(len(logmels), 2 * layers * self.width, device=where)
-        count = torch.zeros(len(logmels), 1, device=where)
-        for at in range(0, len(chunks), batch_size):
-            batch = chunks[at : at + batch_size]
-            owners = torch.tensor([chunk.owner for chunk in batch], device=where)
-            total = total.index_add(0, owners, self._pool(batch, layers, pooling).float())
-            count.index_add_(0, owners, torch.ones(len(batch), 1, device=where))
-        return total / count
+        batches = [chunks[at : at + batch_size] for at in range(0, len(chunks), batch_size)]
+        owners = torch.tensor([chunk.owner for chunk in chunks], device=logmels[0].device)
+        if not read.has_cls(self.encoder):
+            moments = [self._moments(batch, read) for batch in batches]
+            return Moments.join(moments).merge(owners, len(logmels))
+        vectors = torch.cat([self._pool(batch, read.layers, read.pooling).float() for batch in batches])
+        total = vectors.new_zeros(len(logmels), vectors.shape[1]).index_add(0, owners, vectors)
+        return total / torch.bincount(owners, minlength=len(logmels))[:, None]
 
     def save(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and a model card; an existing model is replaced."""
         model_folder.write(folder, self.config, self.encoder.state_dict())
 
-    def check_layers(self, layers: int) -> None:
-        """Raises `UsageError` when the encoder does not have that many blocks."""
-        if not 1 <= layers <= self.depth:
-            raise UsageError(
-                f"layers (--layers) must be 1 to {self.depth} for a '{self.config.size}' encoder, "
-                f"not {layers}."
-            )
-
     def _logmel(self, waveform: Waveform) -> Tensor:
-        where = self.encoder.cls_token.device
+        where = self.frontend.window.device
         return self.frontend(torch.from_numpy(waveform).to(where)[None])[0]  # (64, T)
+
+    def _moments(self, batch: Sequence["_Chunk"], read: ReadOut) -> Moments:
+        """Moments over time of each chunk's tokens."""
+        logmels, lengths = _stack(batch)
+        lengths = lengths.to(logmels.device)
+        tokens = read.tokens(self.encoder, logmels, lengths)  # (B, P, F)
+        positions = torch.arange(tokens.shape[1], device=logmels.device)
+        return Moments.of(tokens, positions < self.encoder.count(lengths)[:, None])
 
     def _pool(self, batch: Sequence["_Chunk"], layers: int, pooling: str) -> Tensor:
         """CLS tokens then mean tokens of each chunk, `(len(batch), 2 * layers * D)`."""
-        lengths = torch.tensor([chunk.logmel.shape[-1] for chunk in batch])
-        width = int(lengths.max())
-        where = batch[0].logmel.device
-        logmels = torch.stack([nn.functional.pad(c.logmel, (0, width - c.logmel.shape[-1])) for c in batch])
+        logmels, lengths = _stack(batch)
+        where = logmels.device
         outputs = self.encoder(logmels, lengths=lengths.to(where), layers=layers)
         patches = lengths // PATCH_FRAMES
         divisor = patches if pooling == "mean" else torch.tensor([chunk.patches_left for chunk in batch])
-        valid = (torch.arange(width // PATCH_FRAMES)[None, :] < patches[:, None]).to(where)  # (B, P)
+        valid = (torch.arange(logmels.shape[-1] // PATCH_FRAMES)[None, :] < patches[:, None]).to(
+            where
+        )  # (B, P)
         means = [(out[:, 1:] * valid[:, :, None]).sum(1) / divisor[:, None].to(where) for out in outputs]
         return torch.cat([out[:, 0] for out in outputs] + means, dim=-1)
 
@@ -203,6 +241,14 @@ class _Chunk:
     owner: int  # index of the window it was cut from
     logmel: Tensor  # (64, T)
     patches_left: int  # of the window, from this chunk's start on
+
+
+def _stack(batch: Sequence[_Chunk]) -> tuple[Tensor, Tensor]:
+    """Log-mels of a batch `(B, 64, T)`, padded at the end, and their lengths `(B,)`, on the CPU."""
+    lengths = torch.tensor([chunk.logmel.shape[-1] for chunk in batch])
+    width = int(lengths.max())
+    padded = [nn.functional.pad(chunk.logmel, (0, width - chunk.logmel.shape[-1])) for chunk in batch]
+    return torch.stack(padded), lengths
 
 
 def counted_chunks(frames: int, chunk: int) -> list[int]:

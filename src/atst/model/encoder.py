@@ -4,6 +4,8 @@ ATST section III-B: non-overlapping patches of all 64 mel bands by 4 frames, a l
 token, pre-norm transformer blocks, and one final LayerNorm shared by every block that is read out.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -21,14 +23,20 @@ SIZES = {
     "small": (384, 12, 6),
     "base": (768, 12, 12),
 }
-HEAD_HIDDEN, HEAD_OUTPUT = 4096, 256  # of projector and predictor, which checkpoints hold too
+HEAD_HIDDEN, HEAD_OUTPUT = 4096, 256  # of the paper's projector and predictor, which checkpoints hold too
 
 
 class Encoder(nn.Module):
     """Log-mel `(B, 64, T)` to tokens `(B, 1 + T // 4, D)`, CLS first, patches in time order.
 
-    `size` is a key of `SIZES`; `drop_path` as in `set_drop_path`.
+    `size` is a key of `SIZES`; `drop_path` as in `set_drop_path`. Levels: the embedded patches, and every
+    block.
     """
+
+    sizes = SIZES
+    stem_name = "patches"
+    has_cls = True
+    first_centre = (PATCH_FRAMES - 1) / 2  # frames
 
     def __init__(self, size: str, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -44,18 +52,22 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(self.width, heads) for _ in range(self.depth))
         self.set_drop_path(drop_path)
         self.norm = nn.LayerNorm(self.width, eps=1e-6)
+        self.stem_sizes = [self.width]
         for tensor in (self.cls_token, self.pos_embed, self.mask_embed):
             nn.init.trunc_normal_(tensor, std=0.02)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def set_drop_path(self, rate: float) -> None:
         """Stochastic depth: `rate` in the last block, 0 in the first, linear between; in train mode only.
 
         One draw a sample and branch.
         """
-        for block, block_rate in zip(self.blocks, torch.linspace(0, rate, self.depth).tolist(), strict=True):
-            assert isinstance(block, Block)
-            block.drop_path = block_rate
+        set_drop_path(self.blocks, rate)
+
+    @staticmethod
+    def count(frames: int | Tensor) -> Any:
+        """Patches of a log-mel of so many frames."""
+        return frames // PATCH_FRAMES
 
     def forward(self, logmel: Tensor, lengths: Tensor | None = None, layers: int = 1) -> list[Tensor]:
         """Tokens of the last `layers` blocks, older block first, each `(B, 1+P, D)` after the final norm.
@@ -65,11 +77,26 @@ class Encoder(nn.Module):
         """
         if not 1 <= layers <= self.depth:
             raise ValueError(f"layers must be 1 to {self.depth}, not {layers}")
+        return self._blocks(self._stem(logmel), lengths, layers)
+
+    def levels(
+        self, logmel: Tensor, lengths: Tensor | None = None, *, layers: int, stem: bool, keep: float = 1.0
+    ) -> list[Tensor]:
+        """Tokens `(B, P, D)` of the patch embedding (if `stem`) and the last `layers` blocks, without CLS."""
+        assert keep == 1.0, "the encoder of patches drops no tokens"
+        embedded = self._stem(logmel)
+        blocks = self._blocks(embedded, lengths, layers) if layers else []
+        return [embedded] * stem + [tokens[:, 1:] for tokens in blocks]
+
+    def _stem(self, logmel: Tensor) -> Tensor:
         tokens = self.patch_embed(patches(logmel))  # (B, P, D)
         if tokens.shape[1] > MAX_PATCHES:
             raise ValueError(
                 f"{logmel.shape[-1]} frames: one pass takes at most {MAX_PATCHES * PATCH_FRAMES + 3}"
             )
+        return tokens
+
+    def _blocks(self, tokens: Tensor, lengths: Tensor | None, layers: int) -> list[Tensor]:
         tokens = torch.cat([self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
         tokens = tokens + self.pos_embed[:, : tokens.shape[1]]  # (B, 1+P, D)
         mask = None if lengths is None else key_mask(lengths, tokens.shape[1])
@@ -175,7 +202,15 @@ def forward_flops(size: str, frames: int) -> int:
     return 2 * N_MELS * PATCH_FRAMES * width * count + blocks * (linear + attention)
 
 
-def _initialise(module: nn.Module) -> None:
+def set_drop_path(blocks: nn.ModuleList, rate: float) -> None:
+    """Stochastic depth of blocks: `rate` in the last, 0 in the first, linear between."""
+    for block, block_rate in zip(blocks, torch.linspace(0, rate, len(blocks)).tolist(), strict=True):
+        assert isinstance(block, Block)
+        block.drop_path = block_rate
+
+
+def initialise(module: nn.Module) -> None:
+    """Linear layers as in the paper's code: weights normal, truncated, deviation 0.02; biases 0."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -11,9 +11,12 @@ from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
 from atst.errors import ModelError, UsageError, unknown
-from atst.model.encoder import MAX_PATCHES, PATCH_FRAMES, SIZES
+from atst.model.conv_encoder import STEMS
+from atst.model.encoder import MAX_PATCHES, PATCH_FRAMES
 from atst.model.frontend import FRAMES_PER_SECOND
+from atst.model.readout import ReadOut
 from atst.output.atomic import new_folder
+from atst.sound.windows import WINDOW_SECONDS
 
 FORMAT_VERSION = 1
 SHORTEST_SEGMENT = (PATCH_FRAMES - 1) / FRAMES_PER_SECOND
@@ -28,10 +31,14 @@ class ModelConfig:
     segment_seconds: float = 6.0
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    stem: str = "patches"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, str) or self.size not in SIZES:
-            raise unknown("encoder size", str(self.size), SIZES)
+        if not isinstance(self.stem, str) or self.stem not in STEMS:
+            raise unknown("stem", str(self.stem), STEMS)
+        sizes = STEMS[self.stem].sizes
+        if not isinstance(self.size, str) or self.size not in sizes:
+            raise unknown("encoder size", str(self.size), sizes)
         seconds = self.segment_seconds
         if not isinstance(seconds, int | float) or not SHORTEST_SEGMENT <= seconds <= LONGEST_SEGMENT:
             allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT} seconds fit one pass"
@@ -39,7 +46,9 @@ class ModelConfig:
 
     @property
     def chunk_frames(self) -> int:
-        """Frames of one encoder pass over a long clip: 601 for 6 s."""
+        """Frames of one encoder pass: 601 for segments of 6 s, a whole window with a convolutional stem."""
+        if self.stem == "conv":
+            return int(WINDOW_SECONDS * FRAMES_PER_SECOND + 1)
         return int(self.segment_seconds * FRAMES_PER_SECOND + 1)
 
 
@@ -82,15 +91,19 @@ def one_line(error: Exception) -> str:
 
 
 def _model_card(config: ModelConfig) -> str:
-    width, depth, _ = SIZES[config.size]
+    encoder = STEMS[config.stem](config.size)
+    stem = "patches of 64 bands by 4 frames" if encoder.has_cls else "three convolutions"
+    tokens = ("one CLS token and " if encoder.has_cls else "") + "one token per 40 ms"
+    size = ReadOut.of(encoder).size(encoder)
     how = "\n".join(f"- {key}: {value}" for key, value in config.training.items()) or "- untrained or unknown"
     return f"""# ATST encoder `{config.size}`
 
 A general audio representation learned without labels (Audio Teacher-Student Transformer, arXiv 2204.12076).
 
 - input: 16 kHz mono; log-mel spectrogram, 64 bands, 10 ms hop
-- output: one CLS token and one token per 40 ms, {width} values each, from each of {depth} blocks
-- segment length: {config.segment_seconds} s
+- encoder: {stem}, then {encoder.depth} transformer blocks of width {encoder.width}
+- output: {tokens}; {size} values a clip
+- trained on segments of {config.segment_seconds} s
 
 ```python
 import atst

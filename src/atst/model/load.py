@@ -19,10 +19,10 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
     """Load any model that `--model` accepts, in eval mode.
 
     `model` is a model folder, a run folder, an authors' checkpoint (`.ckpt`), `random:SIZE` (an
-    untrained encoder drawn from `seed`), a feature baseline (`logmel`, `functionals`, `descriptors`,
-    `functionals+descriptors` or `opensmile`), or an id of the Hugging Face hub, `user/name`, of which
-    `revision` may be a branch, tag or commit. Raises `ModelError` for a path without a usable model, or an
-    unknown name.
+    untrained encoder drawn from `seed`; `random:conv-SIZE` has convolutions), a feature baseline (`logmel`,
+    `functionals`, `descriptors`, `functionals+descriptors` or `opensmile`), or an id of the Hugging Face hub,
+    `user/name`, of which `revision` may be a branch, tag or commit. Raises `ModelError` for a path without a
+    usable model, or an unknown name.
     """
     name = str(model)
     where = devices.resolve(device)
@@ -48,7 +48,9 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
 def _random(name: str, seed: int) -> AudioModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AudioModel(ModelConfig(size=name.removeprefix("random:")), name=name)
+        size = name.removeprefix("random:")
+        stem = "conv" if size.startswith("conv-") else "patches"
+        return AudioModel(ModelConfig(size.removeprefix("conv-"), stem=stem), name=name)
 
 
 def _load_folder(folder: Path) -> AudioModel:

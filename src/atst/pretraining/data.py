@@ -20,14 +20,15 @@ from atst.pretraining.recipe import Recipe
 from atst.training.loader import Batches, BatchPositions, Lost, give_up
 
 ATTEMPTS = 20
+STANDARDISED_BY = 256  # clips
 ORDER, PAIR, REPLACEMENT = range(3)  # kinds of draw, so that no two share a random stream
-N_DRAWS = 14  # two segment starts, then for each view: two for mixup, four for the crop
+N_DRAWS = 33  # two segment starts, those of `views.DRAWS`, and whether both segments are the same
 
 
 class PairDataset(Dataset[dict[str, Any]]):
     """Position in the stream to two segments of one clip, with the draws for their augmentation.
 
-    An item has `views` (2, 64, T) log-mel, or (2, N) waveforms when `logmel` is false; `draws` (14,);
+    An item has `views` (2, 64, T) log-mel, or (2, N) waveforms when `logmel` is false; `draws` (33,);
     `real`, the share of the segments that is sound and not padding; `differ`, whether the segments do;
     `errors`, path and reason of clips that were replaced because they could not be used, and of clips from
     recordings that were cut short.
@@ -37,13 +38,13 @@ class PairDataset(Dataset[dict[str, Any]]):
         self.corpus = corpus
         self.order = ClipOrder(corpus.seconds, recipe.sampling, recipe.seed)
         self.seed = recipe.seed
-        self.samples = round(recipe.segment_seconds * SAMPLE_RATE)
+        self.samples = round(recipe.segment_seconds * recipe.time_stretch * SAMPLE_RATE)
         self.same_segment = recipe.same_segment
         self.frontend = FrontEnd() if logmel else None
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         draws = np.random.default_rng((self.seed, PAIR, position)).random(N_DRAWS)
-        if self.same_segment:
+        if draws[-1] < self.same_segment:
             draws[1] = draws[0]
         errors: list[tuple[str, str]] = []
         for index in self._candidates(position):
@@ -89,6 +90,13 @@ class PairDataset(Dataset[dict[str, Any]]):
             piece = wave[start - first :][: self.samples]
             row[: len(piece)] = piece
         return pair, min(clip / self.samples, 1.0), starts[0] != starts[1]
+
+
+def logmel_moments(corpus: Corpus, recipe: Recipe) -> tuple[float, float]:
+    """Mean and standard deviation of the log-mels of the stream's first clips."""
+    dataset = PairDataset(corpus, recipe, logmel=True)
+    logmels = torch.stack([dataset[position]["views"] for position in range(STANDARDISED_BY)])
+    return float(logmels.mean()), float(logmels.std())
 
 
 class ClipOrder:

@@ -5,26 +5,49 @@ exponential moving average of the student and stays in train mode.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from atst.model.encoder import HEAD_OUTPUT, Encoder
-from atst.pretraining.heads import Head
+from atst.model.conv_encoder import STEMS
+from atst.model.encoder import HEAD_OUTPUT
+from atst.model.moments import Moments
+from atst.pretraining.heads import Head, StatisticsHead
 from atst.training.batchnorm import at_least_float32
+
+Views = tuple[Tensor, Tensor]
 
 
 class TeacherStudent(nn.Module):
     """Student (encoder, projector, predictor) and teacher (encoder, projector, without gradients).
 
-    `size` is an encoder size, `drop_path` the stochastic depth of both networks.
+    `size` is an encoder size, `drop_path` the stochastic depth of both networks. The rest is off in the
+    paper: the stem (`patches` or `conv`), what the projector gets (`cls` or `statistics`: mean and standard
+    deviation over time of the stem and of every block), the objective (`byol` or `infonce`, with its
+    temperature), and the share of tokens that the student's blocks do without.
     """
 
-    def __init__(self, size: str, drop_path: float = 0.1) -> None:
+    def __init__(
+        self,
+        size: str,
+        drop_path: float = 0.1,
+        *,
+        stem: str = "patches",
+        projector_input: str = "cls",
+        objective: str = "byol",
+        temperature: float = 0.2,
+        token_drop: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.student = _network(size, drop_path)
-        self.student["predictor"] = Head(HEAD_OUTPUT)
-        self.teacher = _network(size, drop_path)
+        self.projector_input, self.objective = projector_input, objective
+        self.temperature, self.token_drop = temperature, token_drop
+        self.student = self._network(stem, size, drop_path)
+        self.student["predictor"] = (
+            Head(HEAD_OUTPUT) if projector_input == "cls" else Head(HEAD_OUTPUT, StatisticsHead.HIDDEN)
+        )
+        self.teacher = self._network(stem, size, drop_path)
         self.copy_student()
         self.teacher.requires_grad_(False)
 
@@ -42,20 +65,25 @@ class TeacherStudent(nn.Module):
     def loss(
         self, view1: Tensor, view2: Tensor, lengths1: Tensor | None = None, lengths2: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (0 to 4) of two log-mel views `(B, 64, T)` of the same clips; lengths in frames, `(B,)`.
+        """Loss of two log-mel views `(B, 64, T)` of the same clips; lengths in frames, `(B,)`.
 
-        Mean of two cross terms, each the squared distance between the student's prediction for one
-        view and the teacher's projection of the other (ATST equations 1 and 2). `stats` holds the
-        outputs `student` and `teacher` `(2B, 256)`, detached, and `output_std` of each.
+        Mean of two cross terms, each the distance (`byol`: 0 to 4; `infonce`: in nats) between the student's
+        prediction for one view and the teacher's projection of the other (ATST equations 1 and 2). `stats`
+        holds the outputs `student` and `teacher` `(2B, 256)`, detached, and `output_std` of each.
         """
         views, lengths = (view1, view2), (lengths1, lengths2)
-        student = self.student["predictor"](self.student["projector"](_cls(self.student, views, lengths)))
+        pooled = self._pooled(self.student, views, lengths, keep=1.0 - self.token_drop)
+        student = self.student["predictor"](self.student["projector"](pooled))
         with torch.no_grad():
-            teacher = self.teacher["projector"](_cls(self.teacher, views, lengths))
+            teacher = self.teacher["projector"](self._pooled(self.teacher, views, lengths))
         student, teacher = at_least_float32(student), at_least_float32(teacher)  # (2B, 256)
         student1, student2 = student.chunk(2)
         teacher1, teacher2 = teacher.chunk(2)
-        loss = (distance(student2, teacher1) + distance(student1, teacher2)) / 2
+        if self.objective == "byol":
+            loss = (distance(student2, teacher1) + distance(student1, teacher2)) / 2
+        else:
+            t = self.temperature
+            loss = (contrast(student2, teacher1, t) + contrast(student1, teacher2, t)) / 2
         with torch.no_grad():
             stats = {"student": student.detach(), "teacher": teacher}
             stats |= {"output_std_student": output_std(student), "output_std_teacher": output_std(teacher)}
@@ -83,10 +111,49 @@ class TeacherStudent(nn.Module):
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
 
+    def _network(self, stem: str, size: str, drop_path: float) -> nn.ModuleDict:
+        encoder = STEMS[stem](size, drop_path)
+        if self.projector_input == "cls":
+            return nn.ModuleDict({"encoder": encoder, "projector": Head(encoder.width)})
+        width = 2 * (sum(encoder.stem_sizes) + encoder.depth * encoder.width)
+        return nn.ModuleDict({"encoder": encoder, "projector": StatisticsHead(width)})
+
+    def _pooled(
+        self, network: nn.ModuleDict, views: Views, lengths: tuple[Tensor | None, ...], keep: float = 1.0
+    ) -> Tensor:
+        """What the projector gets of both views, `(2B, ...)`: one pass when the views are equally wide."""
+        if views[0].shape == views[1].shape and (lengths[0] is None) == (lengths[1] is None):
+            joined = None if lengths[0] is None or lengths[1] is None else torch.cat([lengths[0], lengths[1]])
+            return self._pool(network["encoder"], torch.cat(views), joined, keep)
+        encoder = network["encoder"]
+        return torch.cat([self._pool(encoder, *pair, keep) for pair in zip(views, lengths, strict=True)])
+
+    def _pool(self, encoder: Any, views: Tensor, lengths: Tensor | None, keep: float) -> Tensor:
+        if self.projector_input == "cls":
+            return encoder(views, lengths)[0][:, 0]
+        levels = encoder.levels(views, lengths, layers=encoder.depth, stem=True, keep=keep)
+        valid = None
+        if lengths is not None:
+            valid = torch.arange(levels[0].shape[1], device=lengths.device) < encoder.count(lengths)[:, None]
+        return torch.cat([_statistics(tokens, valid) for tokens in levels], dim=1)
+
 
 def distance(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean over the batch of 2 - 2 cos: 0 for equal directions, 4 for opposite ones."""
     return (2.0 - 2.0 * nn.functional.cosine_similarity(prediction, target, dim=-1)).mean()
+
+
+def contrast(prediction: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """InfoNCE: cross-entropy of finding the own target among those of the whole batch, of all devices."""
+    prediction = nn.functional.normalize(prediction, dim=-1)
+    target = nn.functional.normalize(target, dim=-1)
+    rank = 0
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        parts = [torch.empty_like(target) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, target)  # without gradients: the teacher has none
+        target, rank = torch.cat(parts), dist.get_rank()
+    own = torch.arange(len(prediction), device=prediction.device) + rank * len(prediction)
+    return nn.functional.cross_entropy(prediction @ target.T / temperature, own)
 
 
 def output_std(outputs: Tensor) -> Tensor:
@@ -110,15 +177,7 @@ def effective_rank(outputs: Tensor) -> Tensor:
     return torch.special.entr(share).sum().exp()
 
 
-def _network(size: str, drop_path: float) -> nn.ModuleDict:
-    encoder = Encoder(size, drop_path)
-    return nn.ModuleDict({"encoder": encoder, "projector": Head(encoder.width)})
-
-
-def _cls(network: nn.ModuleDict, views: tuple[Tensor, ...], lengths: tuple[Tensor | None, ...]) -> Tensor:
-    """CLS tokens of both views, `(2B, D)`: one pass when the views are equally wide."""
-    encoder = network["encoder"]
-    if views[0].shape == views[1].shape and (lengths[0] is None) == (lengths[1] is None):
-        joined = None if lengths[0] is None or lengths[1] is None else torch.cat([lengths[0], lengths[1]])
-        return encoder(torch.cat(views), joined)[0][:, 0]
-    return torch.cat([encoder(view, length)[0][:, 0] for view, length in zip(views, lengths, strict=True)])
+def _statistics(tokens: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean and standard deviation over time, `(B, 2 * D)`."""
+    moments = Moments.of(tokens, valid)
+    return torch.cat([moments.mean, moments.std()], dim=1)

@@ -20,13 +20,21 @@ class PretrainingModule(lightning.LightningModule):
     def __init__(self, recipe: Recipe, devices: int = 1) -> None:
         super().__init__()
         self.recipe = recipe
-        self.pair = TeacherStudent(recipe.size, recipe.drop_path)
+        self.pair = TeacherStudent(
+            recipe.size,
+            recipe.drop_path,
+            stem=recipe.stem,
+            projector_input=recipe.projector_input,
+            objective=recipe.objective,
+            temperature=recipe.temperature,
+            token_drop=recipe.token_drop,
+        )
         self.views = Views(recipe)
         effective = recipe.batch_size * recipe.accumulate * devices
         peak = schedules.scaled_learning_rate(recipe.learning_rate, effective)
         self.learning_rate = schedules.learning_rate(peak, recipe.max_steps, recipe.warmup_steps)
         self.weight_decay = schedules.cosine(*recipe.weight_decay, recipe.max_steps)
-        self.ema = schedules.cosine(recipe.ema, 1.0, recipe.max_steps)
+        self.ema = schedules.cosine(recipe.ema, recipe.ema_end, recipe.max_steps)
         self.checkpoint_extra: dict[str, Any] = {}
         self.statistics: dict[str, Tensor | float] = {}
         if recipe.compile:
@@ -54,7 +62,8 @@ class PretrainingModule(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         # eps as the authors'; what their optimiser does otherwise is in docs/fidelity.md
         fused = self.device.type in ("cpu", "cuda")
-        return torch.optim.AdamW(self.pair.parameter_groups(), lr=0.0, eps=1e-6, fused=fused)
+        betas = (0.9, self.recipe.beta2)
+        return torch.optim.AdamW(self.pair.parameter_groups(), lr=0.0, betas=betas, eps=1e-6, fused=fused)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None

@@ -1,14 +1,16 @@
 """Recipes of pre-training runs: flat typed keys from a bundled recipe, a file and overrides."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from atst.errors import UsageError
-from atst.model.encoder import SIZES
+from atst.model.conv_encoder import STEMS
 from atst.model.folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
 from atst.training import recipe as settings
+from atst.training.augment import MIXUP_DOMAINS
 from atst.training.precision import PRECISIONS
 
 SAMPLINGS = ("uniform", "sqrt_duration")
@@ -29,12 +31,12 @@ class Recipe(settings.Settings):
     max_steps: int  # optimiser steps
     warmup_steps: int
     learning_rate: float
-    ema: float  # teacher decay at the start; 1 at the end
+    ema: float  # teacher decay at the start
     weight_decay: tuple[float, float]  # at the start and the end
     drop_path: float
     mixup: bool
     resize_crop: bool
-    same_segment: bool  # both views from one segment, the paper's ablation
+    same_segment: float  # share of pairs whose views are of one segment; true, 1, is the paper's ablation
     precision: str  # of PRECISIONS; a run that has started has decided
     compile: bool
     workers: int  # loader processes; -1: as many as the cores allow
@@ -42,9 +44,33 @@ class Recipe(settings.Settings):
     checkpoint_minutes: float  # 0: by steps only
     keep_checkpoints: int
     seed: int
+    # What the paper does not have is off by default.
+    stem: str = "patches"
+    projector_input: str = "cls"  # or statistics over time of the stem and of every block
+    objective: str = "byol"  # or infonce, over the clips of a micro-batch on all devices
+    temperature: float = 0.2  # of infonce
+    token_drop: float = 0.0  # share of the tokens that the student's blocks do without
+    ema_end: float = 1.0  # teacher decay at the end
+    beta2: float = 0.999  # of AdamW
+    mixup_domain: str = "normalised"  # or power
+    time_stretch: float = 1.0  # longest stretch of a view, and its inverse the shortest
+    equaliser_db: float = 0.0  # most that a smooth random equaliser changes a band of a view
+    gain_db: float = 0.0  # most that the level of a view is changed
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """As for any recipe; `same_segment` may also be true or false."""
+        same = values.get("same_segment")
+        return super().from_mapping(
+            {**values, "same_segment": float(same)} if isinstance(same, bool) else values
+        )
 
     def __post_init__(self) -> None:
-        self.check_choice("size", SIZES)
+        self.check_choice("stem", STEMS)
+        self.check_choice("size", STEMS[self.stem].sizes)
+        self.check_choice("projector_input", ("cls", "statistics"))
+        self.check_choice("objective", ("byol", "infonce"))
+        self.check_choice("mixup_domain", MIXUP_DOMAINS)
         self.check_choice("sampling", SAMPLINGS)
         self.check_choice("precision", PRECISIONS)
         self.check_range(SHORTEST_SEGMENT, LONGEST_SEGMENT, "segment_seconds")
@@ -53,9 +79,17 @@ class Recipe(settings.Settings):
         self.check_range(0, math.inf, "min_seconds", "warmup_steps", "checkpoint_steps", "checkpoint_minutes")
         self.check_range(0, math.inf, "seed")
         self.check_range(-1, math.inf, "workers")
-        self.check_range(0, 1, "ema", "drop_path")
-        if self.drop_path == 1:
-            raise UsageError("drop_path must be less than 1.")
+        self.check_range(0, 1, "ema", "ema_end", "beta2", "drop_path", "token_drop", "same_segment")
+        self.check_range(0, math.inf, "equaliser_db", "gain_db")
+        self.check_range(1, 4, "time_stretch")
+        self.check_range(0.01, 10, "temperature")
+        for key in ("drop_path", "token_drop", "beta2"):
+            if getattr(self, key) == 1:
+                raise UsageError(f"{key} must be less than 1.")
+        if self.stem == "conv" and self.projector_input == "cls":
+            raise UsageError("stem=conv has no CLS token: it needs projector_input=statistics.")
+        if self.stem == "patches" and self.token_drop:
+            raise UsageError("token_drop needs stem=conv.")
         if self.clip_seconds <= 0 or self.learning_rate <= 0:
             raise UsageError("clip_seconds and learning_rate must be more than 0.")
         if self.min_seconds > self.clip_seconds:

@@ -23,7 +23,7 @@ from atst.pretraining.log import RunLog
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
 from atst.pretraining.report import REPORT, write_run_report
-from atst.training import checkpoints
+from atst.training import checkpoints, memory
 from atst.training.augment import BANK_SIZE
 from atst.training.launch import is_first_process
 from atst.training.loader import Batches, BatchPositions, Lost
@@ -87,9 +87,14 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     if is_first_process():
         checkpoints.prune(job.folder / "checkpoints", job.recipe.keep_checkpoints)
         checkpoints.check_disk(job.folder, module, job.recipe.keep_checkpoints)
-    if init is not None and checkpoint is None:
-        module.pair.student["encoder"].load_state_dict(init.encoder.state_dict())
+    if checkpoint is None:
+        if init is not None:
+            module.pair.student["encoder"].load_state_dict(init.encoder.state_dict())
+        elif job.recipe.stem == "conv":
+            encoder: Any = module.pair.student["encoder"]
+            encoder.standardise(*data.logmel_moments(job.corpus, job.recipe))
         module.pair.copy_student()
+    memory.keep()
     job.folder.mkdir(parents=True, exist_ok=True)
     if is_first_process():
         with new_file(job.folder / "recipe.yaml") as path:
@@ -191,7 +196,7 @@ def export(module: PretrainingModule, step: int, devices: int = 1) -> AudioModel
     recipe = module.recipe
     clips = step * recipe.batch_size * recipe.accumulate * devices
     training = {"steps": step, "clips_seen": clips, "recipe": yaml.safe_load(recipe.dump())}
-    model = AudioModel(ModelConfig(recipe.size, recipe.segment_seconds, training))
+    model = AudioModel(ModelConfig(recipe.size, recipe.segment_seconds, training, stem=recipe.stem))
     model.encoder.load_state_dict(module.pair.teacher["encoder"].state_dict())
     return model
 

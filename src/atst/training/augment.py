@@ -4,25 +4,34 @@ Both work on a batch of log-mel spectrograms on any device. Random numbers in [0
 so a batch is a pure function of its draws.
 """
 
+import math
+
 import torch
 from torch import Tensor
+
+from atst.model.frontend import NORM_HIGH_DB, NORM_LOW_DB
 
 MIXUP_RATIO = 0.4
 BANK_SIZE = 2000
 CANVAS = 1.5  # width of the virtual canvas over the clip's
 SCALE = (0.6, 1.5)
 CUBIC = -0.75
+DECIBELS_PER_UNIT = (NORM_HIGH_DB - NORM_LOW_DB) / 2.0  # of a normalised log-mel
+MIXUP_DOMAINS = {"normalised": 1.0, "power": DECIBELS_PER_UNIT * math.log(10.0) / 10.0}
+EQUALISER_POINTS = 6  # of the curve over the bands, through which a cosine runs
 
 
 class MixupBank:
     """The last 2000 unmixed log-mels of one view, each new one mixed with one of those before it.
 
     BYOL-A's log-mixup-exp on normalised values (`docs/fidelity.md`, quirk 6). The bank fills in the
-    order of the stream: within a batch a clip may be mixed with an earlier one of that batch.
+    order of the stream: within a batch a clip may be mixed with an earlier one of that batch. `domain` is a
+    key of `MIXUP_DOMAINS`.
     """
 
-    def __init__(self, size: int = BANK_SIZE) -> None:
+    def __init__(self, size: int = BANK_SIZE, domain: str = "normalised") -> None:
         self.size = size
+        self.scale = MIXUP_DOMAINS[domain]
         self.stored: Tensor | None = None  # (size, 64, T), a ring
         self.seen = 0
 
@@ -41,7 +50,7 @@ class MixupBank:
         stored = self.stored[((self.seen + order - back) % self.size).to(logmels.device)]
         partner = torch.where(in_batch[:, None, None], earlier, stored)
         weight = (MIXUP_RATIO * draws[:, 1]).to(logmels)[:, None, None]
-        mixed = log_mixup_exp(logmels, partner, 1.0 - weight)
+        mixed = log_mixup_exp(logmels, partner, 1.0 - weight, self.scale)
         alone = (available == 0).to(logmels.device)[:, None, None]
         self.push(logmels)
         return torch.where(alone, logmels, mixed)
@@ -58,9 +67,39 @@ class MixupBank:
         self.seen += len(logmels)
 
 
-def log_mixup_exp(x: Tensor, z: Tensor, weight_of_x: Tensor) -> Tensor:
-    """Logarithm of the weighted sum of exponentials of two normalised log-mels."""
-    return (weight_of_x * x.exp() + (1.0 - weight_of_x) * z.exp() + torch.finfo(torch.float32).eps).log()
+def log_mixup_exp(x: Tensor, z: Tensor, weight_of_x: Tensor, scale: float = 1.0) -> Tensor:
+    """Logarithm of the weighted sum of exponentials of two normalised log-mels, times `scale`."""
+    if scale == 1.0:
+        mixed = weight_of_x * x.exp() + (1.0 - weight_of_x) * z.exp()
+        return (mixed + torch.finfo(torch.float32).eps).log()
+    return torch.logaddexp(scale * x + weight_of_x.log(), scale * z + (1.0 - weight_of_x).log()) / scale
+
+
+def stretch(logmels: Tensor, frames: int, most: float, draws: Tensor) -> Tensor:
+    """Stretches of `frames` times a factor, cut at random out of `(B, 64, T)`, resized to `(B, 64, frames)`.
+
+    The factor's logarithm is uniform up to that of `most` either way; `draws` `(B, 2)`: factor and place.
+    """
+    source = logmels.shape[-1]
+    factor = most ** (2.0 * draws[:, 0].double().cpu() - 1.0)
+    length = (frames * factor).round().long().clamp(2, source)
+    start = (draws[:, 1].double().cpu() * (source - length + 1)).long().minimum(source - length)
+    columns = resize_matrix(
+        start.to(logmels.device), length.to(logmels.device), source, frames
+    )  # (B, frames, T)
+    with torch.autocast(logmels.device.type, enabled=False):
+        return logmels @ columns.to(logmels).transpose(1, 2)
+
+
+def colour(logmels: Tensor, equaliser_db: float, gain_db: float, draws: Tensor) -> Tensor:
+    """Each clip `(B, 64, T)` through a smooth random equaliser and a random gain; `draws` `(B, 1 + 6)`."""
+    draws = (2.0 * draws.to(logmels) - 1.0) / DECIBELS_PER_UNIT
+    at = torch.linspace(0, EQUALISER_POINTS - 1, logmels.shape[1], device=logmels.device)
+    left = at.long().clamp_max(EQUALISER_POINTS - 2)
+    share = (1.0 - torch.cos(torch.pi * (at - left))) / 2.0
+    points = equaliser_db * draws[:, 1:]  # (B, 6)
+    curve = points[:, left] * (1.0 - share) + points[:, left + 1] * share  # (B, 64)
+    return logmels + (curve + gain_db * draws[:, :1])[:, :, None]
 
 
 def draw_crops(draws: Tensor, bands: int, frames: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -17,12 +17,13 @@ class Settings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """A recipe from its keys; every key must be there. Raises `UsageError` for any that is wrong."""
+        """A recipe from its keys; those without a default must be there. Raises `UsageError`."""
         types = {field.name: field.type for field in fields(cls)}  # type: ignore[arg-type]
         for key in values:
             if key not in types:
                 raise unknown("recipe key", str(key), types)
-        missing = [key for key in types if key not in values]
+        required = [field.name for field in fields(cls) if field.default is MISSING]  # type: ignore[arg-type]
+        missing = [key for key in required if key not in values]
         if missing:
             raise UsageError(f"recipe keys missing: {', '.join(missing)}.")
         typed = {key: _typed(key, value, types[key]) for key, value in values.items()}

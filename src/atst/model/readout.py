@@ -1,0 +1,70 @@
+"""Which levels of an encoder are read, and how their tokens over time become one vector a clip."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atst.errors import UsageError, unknown
+from atst.model.moments import STATISTICS
+
+POOLINGS = ("mean", "published", "statistics")
+LEVELS = ("blocks", "stem", "stem-last", "all")
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """`layers` counts blocks, from the last; `levels` says what is read besides or instead of blocks."""
+
+    pooling: str
+    layers: int
+    levels: str
+
+    @classmethod
+    def of(
+        cls, encoder: Any, layers: int | None = None, pooling: str | None = None, levels: str | None = None
+    ) -> "ReadOut":
+        """The read-out that was asked for; the encoder's own where nothing was.
+
+        An encoder of patches gives CLS and mean token of the last block; a convolutional one, statistics of
+        the stem and of every block. Raises `UsageError` for what the encoder does not have.
+        """
+        own = cls("mean", 1, "blocks") if encoder.has_cls else cls("statistics", encoder.depth, "all")
+        read = cls(pooling or own.pooling, own.layers if layers is None else layers, levels or own.levels)
+        if read.pooling not in POOLINGS:
+            raise unknown("pooling", read.pooling, POOLINGS)
+        if read.levels not in LEVELS:
+            raise unknown("levels", read.levels, LEVELS)
+        if not 1 <= read.layers <= encoder.depth:
+            raise UsageError(
+                f"layers (--layers) must be 1 to {encoder.depth} for a '{encoder.size}' encoder, "
+                f"not {read.layers}."
+            )
+        if encoder.has_cls and read.pooling != "statistics" and read.levels != "blocks":
+            raise UsageError(f"levels '{read.levels}' of this encoder need pooling 'statistics'.")
+        return read
+
+    def has_cls(self, encoder: Any) -> bool:
+        """Whether a clip's vector is CLS tokens and mean tokens, averaged over its chunks."""
+        return bool(encoder.has_cls) and self.pooling != "statistics"
+
+    def size(self, encoder: Any) -> int:
+        """Values of a clip's vector."""
+        return self.frame_size(encoder) * (
+            2 if self.has_cls(encoder) else len(STATISTICS) if self.pooling == "statistics" else 1
+        )
+
+    def frame_size(self, encoder: Any) -> int:
+        """Values of a frame's vector."""
+        stem = {"blocks": [], "stem-last": encoder.stem_sizes[-1:]}.get(self.levels, encoder.stem_sizes)
+        return sum(stem) + encoder.width * self._blocks
+
+    def tokens(self, encoder: Any, logmels: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Tokens of the levels side by side, `(B, P, frame_size)`; stem first, older block before newer."""
+        levels = encoder.levels(logmels, lengths, layers=self._blocks, stem=self.levels != "blocks")
+        return torch.cat(levels[-1:] if self.levels == "stem-last" else levels, dim=-1)
+
+    @property
+    def _blocks(self) -> int:
+        return self.layers if self.levels in ("blocks", "all") else 0
