@@ -75,7 +75,7 @@ def test_a_long_recordings_statistics_are_those_of_all_its_tokens():
     size = frames.shape[1]
     np.testing.assert_allclose(vector[:size], frames.mean(0), atol=5e-3)
     np.testing.assert_allclose(vector[size : 2 * size], frames.std(0), atol=5e-3)
-    assert np.isclose(vector[2 * size :], frames.max(0), atol=5e-3).mean() > 0.95
+    assert np.abs(vector[2 * size :] - frames.max(0)).mean() < 0.02  # the excess token may hold a maximum
 
 
 def test_a_folder_keeps_it(tmp_path):
