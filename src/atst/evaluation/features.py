@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,15 +91,17 @@ def prepare(
     return ProbeData(task, features, splits, seed, on_device(features.values, where), labels)
 
 
-def extract(model: Embedder, task: Task, cache: bool = True) -> Features:
+def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> Features:
     """Embed the middle 12 s of every clip: all blocks' CLS and mean tokens, pooled as published.
+
+    `readout` are options of the model's `embed` that say otherwise.
 
     Clips that cannot be read are skipped and listed. With `cache`, what was computed before for the same
     audio, model and settings is read back, and features of more than 1 GiB stay on disk. Raises
     `AtstError` if no clip of a split or a fold is left.
     """
     # What is missing of a recording is only known when it is read, which the cache would prevent.
-    kept: Store | _Unkept = store(model) if cache and not task.partial else _Unkept()
+    kept: Store | _Unkept = store(model, **readout) if cache and not task.partial else _Unkept()
     keys: dict[int, str] = {}  # of clips
     unreadable: dict[int, str] = {}  # why clips cannot be read
     partial: list[tuple[str, str]] = []
@@ -112,7 +115,8 @@ def extract(model: Embedder, task: Task, cache: bool = True) -> Features:
         new = {key: clip.waveform for clip in read if (key := keys[clip.index]) not in kept}
         if new:
             sounds = list(new.values())
-            vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, layers=model.depth, pooling=POOLING)
+            options: dict[str, Any] = {"layers": model.depth, "pooling": POOLING} | readout
+            vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, **options)
             kept.add(list(new), vectors)
     rows = [index for index in keys if index not in unreadable]
     skipped = [(task.title(index), unreadable[index]) for index in sorted(unreadable)]
@@ -146,9 +150,10 @@ class _Unkept(dict[str, NDArray[np.float32]]):
         return torch.from_numpy(np.stack([self[key] for key in keys]))
 
 
-def store(model: Embedder) -> Store:
+def store(model: Embedder, **readout: Any) -> Store:
     """Where that model's features are kept: a folder for each model and settings."""
     settings = f"{VERSION} {model.fingerprint} {model.depth} {POOLING} {CLIP_SECONDS}"
+    settings += "".join(f" {key}={value}" for key, value in sorted(readout.items()))
     name = hashlib.sha256(settings.encode()).hexdigest()[:24]
     return Store(cache_folder() / "features" / name)
 

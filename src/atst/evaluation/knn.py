@@ -18,22 +18,29 @@ from atst.tasks.division import first_label, grouped_folds
 from atst.tasks.reading import read_clips
 
 NEIGHBOURS = 10
+TIES = 1e-3  # weight of the similarity beside a vote
 AT_ONCE = 1024  # clips that are compared with all others
 WATCHED = {"train": 2000, "valid": 500}  # most clips looked at while a pre-training goes on
 
 
 def knn_scores(
-    train: Embeddings, labels: Tensor, test: Embeddings, classes: int, neighbours: int = NEIGHBOURS
+    train: Embeddings,
+    labels: Tensor,
+    test: Embeddings,
+    classes: int,
+    neighbours: int = NEIGHBOURS,
+    ties: float = TIES,
 ) -> Tensor:
     """The votes of the nearest training clips for each class: (n_test, C).
 
-    Nearest by cosine of the plain features, neither standardised nor centred. Each neighbour votes once;
-    similarity only breaks ties. `train` (n, D), `labels` (n,) or (n, C), `test` (n_test, D).
+    Nearest by cosine of the features as they are, neither standardised nor centred. Each neighbour votes
+    once; similarity, with the weight `ties`, only breaks ties. `train` (n, D), `labels` (n,)
+    or (n, C), `test` (n_test, D).
     """
 
     def votes(near: Tensor, which: Tensor) -> Tensor:
         hot = labels[which] if labels.ndim == 2 else torch.nn.functional.one_hot(labels[which], classes)
-        return (hot.float() * (1 + 1e-3 * near[:, :, None])).mean(1)
+        return (hot.float() * (1 + ties * near[:, :, None])).mean(1)
 
     def scores(asked: Tensor) -> Tensor:
         found = (tensor.split(AT_ONCE) for tensor in _nearest(train, asked, neighbours))

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from atst.evaluation.features import Features, ProbeData, prepare
 from atst.evaluation.knn import NEIGHBOURS, knn_scores
@@ -51,6 +52,7 @@ def simple_probe(
     data = prepare(model, task, seed, cache, "cpu", few_shot, features, train_test_splits)
     splits = data.splits
     heads = [fit(data, train) for train in track(splits.train.T, f"logistic regression of {task.name}")]
+    votes = [neighbours(data, *clips) for clips in zip(splits.train.T, splits.test.T, strict=True)]
     kept, trained_on = heads[0], "all training clips"
     if few_shot is not None:
         trained_on = drawn_clips(few_shot, splits, seed)
@@ -68,7 +70,7 @@ def simple_probe(
         Kept(kept, trained_on, [[head] for head in heads]),
         SIMPLE_SETTINGS,
         few + unseen(task, data.extracted.rows, splits.train, splits.test),
-        knn=_knn(data),
+        knn=nearest_neighbours(data, votes, "cosine of the standardised features"),
         protocol="simple",
         classifier=f"logistic regression, C = {C:g}",
         selected_on="nothing is selected; the clips of a validation split are training clips",
@@ -84,6 +86,17 @@ def fit(data: ProbeData, train: NDArray[np.bool_]) -> Head:
     weight, bias = logistic_regression(scaler.transform(x), labels, data.classes)
     weight = weight / scaler.scale_
     return Head([(torch.from_numpy(weight), torch.from_numpy(bias - weight @ scaler.mean_))])
+
+
+def neighbours(data: ProbeData, train: NDArray[np.bool_], test: NDArray[np.bool_]) -> Tensor:
+    """The share (m, C) of the nearest training clips in each class, for the test clips in a mask (n,).
+
+    The first of several classes with as many votes wins, as in scikit-learn.
+    """
+    x = [select(data.features, data.index(clips))[:].numpy() for clips in (train, test)]
+    scaler = StandardScaler().fit(x[0])
+    known, asked = (torch.from_numpy(scaler.transform(part)) for part in x)
+    return knn_scores(known, data.labels_of(train), asked, data.classes, ties=0)
 
 
 def logistic_regression(
@@ -104,13 +117,3 @@ def logistic_regression(
         there = there[-len(found.coef_) :]  # of two classes scikit-learn fits the second against the first
         weight[there], bias[there] = found.coef_, found.intercept_
     return weight, bias
-
-
-def _knn(data: ProbeData) -> dict[str, Any]:
-    scores = []
-    for train, test in zip(data.splits.train.T, data.splits.test.T, strict=True):
-        x = [select(data.features, data.index(clips))[:].numpy() for clips in (train, test)]
-        scaler = StandardScaler().fit(x[0])
-        known, asked = (torch.from_numpy(scaler.transform(part)) for part in x)
-        scores.append(knn_scores(known, data.labels_of(train), asked, data.classes))
-    return nearest_neighbours(data, scores, "cosine of the standardised features")
