@@ -2,21 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from atst.events.event import Options, Refused, Row, Table, choose_tier
 from atst.events.text import NUMBER, number
 
 TOKEN = re.compile(r'"(?:[^"]|"")*"|![^\r\n]*|[^\s"]+')
 FLAG = "<exists>"
-
-
-@dataclass(frozen=True)
-class Token:
-    """A number, a text without its quotes, or a flag, and the line that it begins in."""
-
-    value: float | str
-    line: int
 
 
 def is_textgrid(text: str) -> bool:
@@ -27,39 +18,73 @@ def is_textgrid(text: str) -> bool:
 
 def read_textgrid(text: str, options: Options) -> Table:
     """The intervals and points of one tier; intervals without text are not events. Raises `Refused`."""
-    tokens = _tokens(text)
+    tokens = Tokens(text)
     for expected in ("ooTextFile", "TextGrid"):
-        if _text(tokens) != expected:
+        if tokens.text() != expected:
             raise Refused("not a TextGrid", f"it begins as a TextGrid but lacks '{expected}'.")
-    _number(tokens), _number(tokens)
+    tokens.number(), tokens.number()
     tiers: list[tuple[str, list[Row]]] = []
-    if _next(tokens).value == FLAG:
-        tiers = [_tier(tokens) for _ in range(_count(tokens))]
-    if (more := next(tokens, None)) is not None:
-        raise Refused("not a TextGrid", f"it goes on after its last tier, with '{more.value}'.", more.line)
+    if tokens.next() == FLAG:
+        tiers = [_tier(tokens) for _ in range(tokens.count())]
+    if (more := next(tokens.rest, None)) is not None:
+        raise Refused("not a TextGrid", f"it goes on after its last tier, with '{more[1]}'.", more[0])
     return Table("TextGrid", choose_tier(tiers, options))
 
 
-def _tier(tokens: Iterator[Token]) -> tuple[str, list[Row]]:
-    kind, name = _text(tokens), _text(tokens)
+def _tier(tokens: "Tokens") -> tuple[str, list[Row]]:
+    kind, name = tokens.text(), tokens.text()
     if kind not in ("IntervalTier", "TextTier"):
         raise Refused("not a TextGrid", f"'{kind}' is not a kind of tier.")
-    _number(tokens), _number(tokens)
+    tokens.number(), tokens.number()
     rows = []
-    for _ in range(_count(tokens)):
-        begin = _next(tokens)
-        end = _next(tokens) if kind == "IntervalTier" else begin
-        text = _text(tokens).strip()
-        if isinstance(begin.value, str) or isinstance(end.value, str):
-            raise Refused(
-                "not a TextGrid", f"'{begin.value}' or '{end.value}' stands for a time.", begin.line
-            )
+    for _ in range(tokens.count()):
+        begin, line = tokens.number("a time"), tokens.line
+        end = tokens.number("a time") if kind == "IntervalTier" else begin
+        text = tokens.text().strip()
         if text or kind == "TextTier":
-            rows.append(Row(begin.line, begin.value, end.value, text))
+            rows.append(Row(line, begin, end, text))
     return name, rows
 
 
-def _tokens(text: str) -> Iterator[Token]:
+class Tokens:
+    """The numbers, quoted texts and flags of a file one after the other; `line` is that of the last one."""
+
+    def __init__(self, text: str) -> None:
+        self.rest, self.line = _tokens(text), 1
+
+    def next(self) -> float | str:
+        """A number, or a text without its quotes, or a flag."""
+        try:
+            self.line, value = next(self.rest)
+        except StopIteration:
+            text = "it ends before its last tier does: was it cut short?"
+            raise Refused("not a TextGrid", text) from None
+        return value
+
+    def number(self, what: str = "a number") -> float:
+        """A number. Raises `Refused` where there is another thing, as do the following."""
+        value = self.next()
+        if isinstance(value, str):
+            raise Refused("not a TextGrid", f"'{value}' stands where {what} should.", self.line)
+        return value
+
+    def count(self) -> int:
+        """How many tiers or intervals follow."""
+        value = self.number()
+        if value < 0 or value != int(value):
+            raise Refused("not a TextGrid", f"{value:g} is not a number of tiers or intervals.")
+        return int(value)
+
+    def text(self) -> str:
+        """A text."""
+        value = self.next()
+        if not isinstance(value, str):
+            raise Refused("not a TextGrid", f"{value:g} stands where a text should.", self.line)
+        return value
+
+
+def _tokens(text: str) -> Iterator[tuple[int, float | str]]:
+    """The tokens, and the line in which each begins."""
     line = 1
     at = 0
     for found in TOKEN.finditer(text):
@@ -68,36 +93,8 @@ def _tokens(text: str) -> Iterator[Token]:
         line += len(re.findall(r"\r\n|\r|\n", word))
         at = found.end()
         if word.startswith('"'):
-            yield Token(re.sub(r"\r\n|\r", "\n", word[1:-1].replace('""', '"')), start)
+            yield start, re.sub(r"\r\n|\r", "\n", word[1:-1].replace('""', '"'))
         elif NUMBER.fullmatch(word):
-            yield Token(number(word, "number", start), start)
+            yield start, number(word, "number", start)
         elif word.startswith("<"):
-            yield Token(word, start)
-
-
-def _next(tokens: Iterator[Token]) -> Token:
-    token = next(tokens, None)
-    if token is None:
-        raise Refused("not a TextGrid", "it ends before its last tier does: was it cut short?")
-    return token
-
-
-def _number(tokens: Iterator[Token]) -> float:
-    token = _next(tokens)
-    if isinstance(token.value, str):
-        raise Refused("not a TextGrid", f"'{token.value}' stands where a number should.", token.line)
-    return token.value
-
-
-def _count(tokens: Iterator[Token]) -> int:
-    value = _number(tokens)
-    if value < 0 or value != int(value):
-        raise Refused("not a TextGrid", f"{value:g} is not a number of tiers or intervals.")
-    return int(value)
-
-
-def _text(tokens: Iterator[Token]) -> str:
-    token = _next(tokens)
-    if not isinstance(token.value, str):
-        raise Refused("not a TextGrid", f"{token.value:g} stands where a text should.", token.line)
-    return token.value
+            yield start, word

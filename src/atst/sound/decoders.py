@@ -88,7 +88,7 @@ def _decoder(name: str, partial: bool) -> Source:
     if head[:3] == b"ID3" or (head[0] == 0xFF and head[1:2] >= b"\xe0"):
         return Container(name)
     # FFmpeg says where frames are missing, where libsndfile closes the gap, and keeps what comes before zero.
-    if stream and not stream.is_mixed and (partial or not stream.is_whole):
+    if stream and not stream.is_mixed and not stream.is_whole:
         return Container(name)
     if any(link.early or (partial and link.damaged) for link in links):
         return Container(name)

@@ -42,8 +42,7 @@ class Container(Source):
     def __init__(self, path: str, samples: Samples | None = None, link: Link | None = None) -> None:
         super().__init__(path)
         self.samples, self.link = samples, link
-        self.container, self.view = self._open()
-        self._take_track()
+        self._open()
         if getattr(self.stream, "codec_context", None) is None:
             self.close()
             raise AudioError(f"{path}: no decoder for its sound track")
@@ -54,35 +53,29 @@ class Container(Source):
         self.broken = False  # whether reading ended by an error
         self.last_byte = 0  # after the last packet
 
-    def open_at(self, at: int, kind: str, patches: dict[int, bytes] | None = None) -> None:
-        """Open anew what stands from byte `at` on, changed by `patches`, which is of the format `kind`."""
+    def open_again(self, at: int = 0) -> None:
+        """Open it anew, or its frames, of which one begins at byte `at`, as a file of the same format."""
         self.close()
-        self.container, self.view = self._open(View(self.path, at, patches=patches), kind)
-        self._take_track()
+        self._open(at)
 
-    def open_anew(self) -> None:
-        """Open anew, at the beginning."""
-        self.close()
-        self.container, self.view = self._open()
-        self._take_track()
-
-    def _open(
-        self, part: View | None = None, kind: str | None = None
-    ) -> tuple[av.container.InputContainer, View | None]:
-        if part is None and self.samples:
-            part = self.samples.view(self.path)
-        if part is None and self.link:
-            part = View(self.path, self.link.begin, self.link.end)
-        options = {"format_whitelist": FORMATS}
-        if kind is None and not _is_what_its_name_says(self.path):
+    def _open(self, at: int = 0) -> None:
+        if at:
+            self.view: View | None = View(self.path, at)
+        elif self.link:
+            self.view = View(self.path, self.link.begin, self.link.end)
+        else:
+            self.view = self.samples.view(self.path) if self.samples else None
+        if not _is_what_its_name_says(self.path):
             raise AudioError(f"{self.path}: not audio in a known format")
-        where = part or "file:" + self.path
+        where, options = self.view or "file:" + self.path, {"format_whitelist": FORMATS}
+        kind = self.format if at else None
         try:
-            return av.open(where, "r", kind, metadata_errors="ignore", container_options=options), part
+            self.container = av.open(where, "r", kind, metadata_errors="ignore", container_options=options)
         except (av.FFmpegError, ValueError) as error:
-            if part is not None:
-                part.close()
+            if self.view is not None:
+                self.view.close()
             raise AudioError(f"{self.path}: {self._why()}") from error
+        self._take_track()
 
     def _why(self) -> str:
         """What is wrong with a file that cannot be opened."""

@@ -54,7 +54,6 @@ class Stream:
     block: int  # samples a frame, where that is said once for all
     sync: bytes  # how every frame begins
     is_whole: bool = False  # whether the last frame is where the header says
-    is_ordered: bool = False  # whether numbers rise throughout
     is_mixed: bool = False  # whether the bits a sample change on the way
     links: list[Link] = field(default_factory=list)
 
@@ -133,7 +132,6 @@ def _scan(path: str, begin: int, end: int, changed: int) -> Stream | None:
             found,
             origin=frame.sample if frame else 0,
             is_whole=is_whole,
-            is_ordered=is_ordered,
             is_mixed=len({each.depth for each in seen}) > 1,
             links=[] if is_ordered and is_whole else _links(data, begin, first, end),
         )

@@ -1,23 +1,22 @@
 """How to begin in the middle of a file that FFmpeg reads, at a frame whose number is known.
 
-Three kinds number all frames: a row of MPEG frames, by their headers; FLAC, whose frames hold their number;
-MP4 with its sample table. tests/sound/test_matrix.py shows that stretches read so are those of the whole file
-(FFmpeg 8.0, PyAV 18). Everything else is decoded from the start.
+Two kinds number all frames: a row of MPEG frames, by their headers, and MP4, by its sample table.
+tests/sound/test_matrix.py shows that stretches read so are those of the whole file (FFmpeg 8.0, PyAV 18).
+Everything else is decoded from the start.
 """
 
 import itertools
 import math
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atst.sound import flac, mpeg
+from atst.sound import mpeg
 
 if TYPE_CHECKING:
     from atst.sound.ffmpeg import Container
 
 EXACT = {("mp3", "mp3"), ("mp3", "mp3float"), ("mp3", "mp2"), ("mp3", "mp2float")}
-EXACT |= {("flac", "flac"), ("mov,mp4,m4a,3gp,3g2,mj2", "aac"), ("mov,mp4,m4a,3gp,3g2,mj2", "alac")}
+EXACT |= {("mov,mp4,m4a,3gp,3g2,mj2", "aac"), ("mov,mp4,m4a,3gp,3g2,mj2", "alac")}
 SETTLE = 0.5  # s of MP4 decoded and dropped before a stretch
 OVERLAP = 3  # MP3 frames decoded and dropped, and as many more as hold the reservoir
 RESERVOIR = 1024  # bytes before an MP3 frame that hold all it may draw upon (511) and its own headers
@@ -28,9 +27,6 @@ def is_exact(source: "Container") -> bool:
     """Whether a stretch of this file can be read without all before it."""
     if source.view is not None or (source.format, source.codec) not in EXACT:
         return False
-    if source.format == "flac":
-        stream = flac.stream(source.path)
-        return stream is not None and stream.is_ordered
     return source.format != "mp3" or _row(source) is not None
 
 
@@ -39,10 +35,9 @@ def to(source: "Container", begin: int) -> tuple[int, int | None]:
 
     None for an end that the decoder itself will find.
     """
-    find = {"mp3": _to_frame, "flac": _to_numbered}.get(source.format, _to_packet)
-    found = find(source, begin)
+    found = _to_frame(source, begin) if source.format == "mp3" else _to_packet(source, begin)
     if found is None:
-        source.open_anew()
+        source.open_again()
         return 0, None
     return found
 
@@ -72,25 +67,8 @@ def _to_frame(source: "Container", begin: int) -> tuple[int, int | None] | None:
     total = row.count * row.samples - int(skipped)
     if row.claimed and source.stream.duration:
         total = min(total, round(source.stream.duration * source.tick * source.rate))
-    source.open_at(int(row.offsets[frame]), "mp3")
+    source.open_again(int(row.offsets[frame]))
     return int(frame) * row.samples - int(skipped), total
-
-
-def _to_numbered(source: "Container", begin: int) -> tuple[int, None] | None:
-    stream = flac.stream(source.path)
-    frame = flac.before(source.path, stream, begin + stream.origin) if stream else None
-    if stream is None or frame is None or frame.byte == stream.first:
-        return None
-    with Path(source.path).open("rb") as file:
-        file.seek(stream.begin)
-        head = file.read(flac.HEAD)
-    alone = head[:4] + b"\x80" + head[5:]  # no other metadata follows
-    source.open_at(frame.byte - flac.HEAD, "flac", {0: alone})
-    packet = next(source.packets, None)
-    if packet is None or packet.pts is None or packet.pts * source.tick * source.rate != frame.sample:
-        return None
-    source.packets = itertools.chain([packet], source.packets)
-    return frame.sample - stream.origin, None
 
 
 def _to_packet(source: "Container", begin: int) -> tuple[int, None] | None:

@@ -54,21 +54,21 @@ class Sndfile(Source):
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
         """As `Source.blocks`."""
         last = None if count is None else begin + count
-        if self.format == "OGG" and (
-            what := self._link().damage(self._granule_rate(), begin, last or math.inf)
-        ):
-            self.fault(what)  # libsndfile would close the gap without a word
+        if self.format == "OGG":  # libsndfile would close the gap without a word
+            granule_rate = 48000 if self.codec == "OPUS" else self.rate
+            if what := self._link().damage(granule_rate, begin, last or math.inf):
+                self.fault(what)
         self.end = self._seek(begin)
         size = max(1, BLOCK // self.channels)
         try:
             while last is None or self.end < last:
                 wanted = size if last is None else min(size, last - self.end)
                 block = self.file.read(wanted, "float32", always_2d=True)
+                if self.format == "FLAC" and self._is_damaged(block):
+                    yield from self._go_on(begin, last)
+                    return
                 if not len(block):
                     self._check_end()
-                    return
-                if self.format == "FLAC" and flac.is_filled(self.path, block, self.end):
-                    yield from self._go_on(begin, last)
                     return
                 drop = min(len(block), max(0, begin - self.end))
                 self.end += len(block)
@@ -87,11 +87,13 @@ class Sndfile(Source):
                 self._open()
         return 0
 
+    def _is_damaged(self, block: np.ndarray) -> bool:
+        """Whether frames of FLAC are missing in what was decoded last, or after it."""
+        early = not len(block) and self.end < self.file.frames
+        return early or flac.is_filled(self.path, block, self.end)
+
     def _link(self) -> ogg.Link:
         return self.link or ogg.pages(self.path).links[0]
-
-    def _granule_rate(self) -> int:
-        return 48000 if self.codec == "OPUS" else self.rate
 
     def _safe(self, begin: int) -> int:
         """A sample at or before this one to which the decoder's seek is right.
@@ -103,11 +105,9 @@ class Sndfile(Source):
         granules = self._link().granules
         if len(granules) < 3:
             return 0
-        return (
-            begin
-            if begin < self.file.frames - (granules[-1] - granules[-2])
-            else max(0, self.file.frames - (granules[-1] - granules[-3]))
-        )
+        if begin < self.file.frames - (granules[-1] - granules[-2]):
+            return begin
+        return max(0, self.file.frames - (granules[-1] - granules[-3]))
 
     def _check_end(self) -> None:
         """Report samples that should follow the last one decoded."""
