@@ -24,6 +24,12 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests leave the user's own cache alone."""
+    os.environ["ATST_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 STUB = """
 import os, time
 from atst.sound import audio

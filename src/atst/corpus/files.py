@@ -1,21 +1,20 @@
 """Clips of audio files."""
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from atst.corpus.clips import Progress, check_audible, clip_name, cut_clips, stretch_of, too_short
+from atst.corpus.headers import lengths
+from atst.corpus.listing import listed
 from atst.errors import AudioError, CorpusError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.find import Recording, find_audio
-from atst.sound.isolated import Request
-from atst.sound.pool import Pool
+from atst.sound.find import Recording
 
 WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough
-A_PROCESS = 100  # files for each further decoding process
 
 
 class FileCorpus:
@@ -30,41 +29,33 @@ class FileCorpus:
         channel: int | None = None,
         progress: Progress | None = None,
     ) -> None:
-        paths: list[bytes] = []
-        lengths: list[float] = []
-        starts: list[float] = []
         self.channel = channel
-        found = find_audio(sources)
-        self.skipped: list[Skipped] = [*found.skipped]
+        self.skipped: list[Skipped] = []
         self.cut: list[Skipped] = []
-        checked: Iterable[float | str] = _lengths(found.recordings, self.cut)
-        if progress is not None:
-            checked = progress(checked, "reading headers", len(found.recordings))
-        for recording, seconds in zip(found.recordings, checked, strict=True):
-            path = str(recording.path)
-            if isinstance(seconds, str):
-                self.skipped.append((path, seconds))
-            elif seconds < min_seconds:
-                self.skipped.append((path, too_short(seconds, min_seconds)))
-            else:
-                paths.append(os.fsencode(path))
-                lengths.append(seconds)
-                starts.append(recording.start)
-        if not paths:
+        self._files = [listed(Path(source)) for source in sources]
+        self._ends = np.cumsum([len(files) for files in self._files])
+        keys = np.concatenate([files.keys for files in self._files])
+        first = np.zeros(len(keys), bool)  # whether no file before it is the same
+        first[np.unique(keys, return_index=True)[1]] = True
+        seconds, start = self._lengths(first, progress)
+        for file in np.flatnonzero(first & (seconds < min_seconds)).tolist():
+            self.skipped.append((self._path(file), too_short(seconds[file], min_seconds)))
+        used = np.flatnonzero(first & (seconds >= min_seconds))  # not those whose length is unknown, NaN
+        if not len(used):
             some = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:3])
-            raise CorpusError(f"none of {len(found)} files can be used: {some}")
-        self._text = np.frombuffer(b"".join(paths), np.uint8)
-        self._ends = np.cumsum([len(path) for path in paths])
-        self._file, self._start, self.seconds = cut_clips(np.array(lengths), clip_seconds, min_seconds)
-        self._start += np.array(starts)[self._file]
+            raise CorpusError(f"none of {len(self.skipped)} files can be used: {some}")
+        row, self._start, self.seconds = cut_clips(seconds[used], clip_seconds, min_seconds)
+        self._file = used[row]
+        self._start += start[self._file]
+        for files in self._files:
+            files.forget()
 
     def __len__(self) -> int:
         return len(self.seconds)
 
     def path(self, index: int) -> str:
         """The file that clip `index` is in."""
-        file = self._file[index]
-        return os.fsdecode(self._text[self._ends[file - 1] if file else 0 : self._ends[file]].tobytes())
+        return self._path(int(self._file[index]))
 
     def name(self, index: int) -> str:
         """The clip's file, and where it starts if not at 0."""
@@ -86,16 +77,30 @@ class FileCorpus:
         check_audible(self, index, start, waveform)
         return waveform
 
+    def _path(self, file: int) -> str:
+        source = int(np.searchsorted(self._ends, file, side="right"))
+        return self._files[source].path(file - (int(self._ends[source - 1]) if source else 0))
 
-def _lengths(recordings: Sequence[Recording], cut: list[Skipped]) -> Iterator[float | str]:
-    """For each its length in seconds, or what is wrong with it; `cut` gets those that end early."""
-    requests = (Request("info", str(recording.path)) for recording in recordings)
-    with Pool(1 + len(recordings) // A_PROCESS) as pool:
-        for (_, replies), recording in zip(pool.each(requests), recordings, strict=True):
-            try:
-                yield _length(recording, next(replies).about["seconds"], cut)
-            except AudioError as error:
-                yield str(error).removeprefix(f"{recording.path}: ")
+    def _lengths(self, first: np.ndarray, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
+        """The lengths of all files, or stretches, in seconds (NaN: unreadable), and where they start."""
+        seconds, start, at = np.zeros(len(first)), np.zeros(len(first)), 0
+        for files in self._files:
+            self.skipped += files.skipped
+            headers, reasons = lengths(files, progress)
+            for file in (
+                np.flatnonzero(headers <= 0).tolist() if files.recordings is None else range(len(files))
+            ):
+                recording = files.recordings[file] if files.recordings else Recording(Path(files.path(file)))
+                start[at + file] = recording.start
+                try:
+                    headers[file] = _length(recording, float(headers[file]), self.cut)
+                except AudioError as error:
+                    headers[file] = np.nan
+                    reasons[file] = str(error).removeprefix(f"{recording.path}: ")
+            self.skipped += [(files.path(file), why) for file, why in reasons.items() if first[at + file]]
+            seconds[at : at + len(files)] = headers
+            at += len(files)
+        return seconds, start
 
 
 def _length(recording: Recording, seconds: float, cut: list[Skipped]) -> float:
@@ -104,7 +109,7 @@ def _length(recording: Recording, seconds: float, cut: list[Skipped]) -> float:
     What goes beyond the header's length, which is an estimate, is decoded to its real end.
     """
     start, end = recording.start, recording.end
-    if start < seconds and (end is None or end <= seconds):
+    if np.isnan(seconds) or (start < seconds and (end is None or end <= seconds)):
         return (seconds if end is None else end) - start
     remarks: list[str] = []
     stretch = {"start": start, "end": end, "where": recording.where, "partial": True}

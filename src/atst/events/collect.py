@@ -12,7 +12,7 @@ from atst.events.formats import is_annotation, read_table
 from atst.events.place import place
 from atst.events.recordings import Recordings
 from atst.output.skipped import Skipped
-from atst.sound.find import has_other_name, walk
+from atst.sound.walk import has_other_name, walk
 
 
 @dataclass

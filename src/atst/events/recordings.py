@@ -11,7 +11,7 @@ from atst.events.event import Refused, Table
 from atst.output.skipped import Skipped
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE, AudioInfo
-from atst.sound.find import has_audio_name, walk
+from atst.sound.walk import has_audio_name, walk
 
 # What programs put behind a recording's name when they name its table.
 TAIL = re.compile(

@@ -3,8 +3,7 @@
 import csv
 import json
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,10 @@ from atst.output.progress import counted
 from atst.output.skipped import Skipped
 from atst.sound.names import existing
 from atst.sound.packed import Stored, open_packed
+from atst.sound.walk import irregular, walk
 
 MANIFESTS = (".csv", ".jsonl", ".txt")
 OWN = ("path", "start", "end")  # columns that are not further ones
-# What a folder is searched for; a file that is named is always tried.
-ENDINGS = (
-    "wav flac ogg oga opus mp3 mp2 m4a m4b aac webm mp4 mkv mka mov 3gp 3g2 aif aiff aifc au snd caf",
-    "w64 rf64 wma amr ac3 wv ape tta gsm sph voc mpc tak shn dsf dff",
-)
-AUDIO = frozenset(f".{ending}" for line in ENDINGS for ending in line.split())
-KINDS = {
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 @dataclass(frozen=True)
@@ -92,76 +80,11 @@ def find_audio(sources: Iterable[str | os.PathLike[str]], columns: bool = False)
     return Found(list(found.values()), skipped)
 
 
-def has_audio_name(name: str) -> bool:
-    """Whether a folder is searched for files of such a name."""
-    dot = name.rfind(".")
-    return dot > 0 and name[dot:].lower() in AUDIO
-
-
-def has_other_name(name: str) -> bool:
-    """Whether a file of such a name may be a table, not sound."""
-    return not has_audio_name(name)
-
-
-def walk(
-    folder: Path,
-    skipped: list[Skipped],
-    seen: set[str] | None = None,
-    wanted: Callable[[str], bool] = has_audio_name,
-) -> Iterator[str]:
-    """The files under a folder whose names are `wanted`; hidden files and folders are left out.
-
-    Links are followed, each real folder counts once, so that loops end; `seen` holds those of walks before.
-    Folders that cannot be read, and pipes and other irregular files, are added to `skipped`.
-    """
-    seen = set() if seen is None else seen
-    folders = [os.fspath(folder)]
-    while folders:
-        here = folders.pop()
-        if (real := os.path.realpath(here)) in seen:
-            continue
-        seen.add(real)
-        try:
-            with os.scandir(here) as entries:
-                inside = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            skipped.append((here, f"folder cannot be read: {error.strerror}"))
-            continue
-        below = []
-        for entry in inside:
-            if entry.name.startswith("."):
-                continue
-            if _is_folder(entry):
-                below.append(entry.path)
-            elif wanted(entry.name):
-                if entry.is_file():
-                    yield entry.path.removeprefix("./")
-                else:
-                    skipped.append((entry.path, irregular(entry.path) or "no such file"))
-        folders += reversed(below)
-
-
-def irregular(path: str | os.PathLike[str]) -> str | None:
-    """Why a path is not read where it is neither a regular file nor a folder; None otherwise."""
-    try:
-        kind = KINDS.get(stat.S_IFMT(Path(path).stat().st_mode))
-    except (OSError, ValueError):
-        return None  # whoever opens it says why it cannot be
-    return kind and f"is {kind}, not a file"
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return True  # to be listed as a folder that cannot be read
-
-
 def _source(path: Path, columns: bool) -> tuple[list[Recording], list[Skipped]]:
     skipped: list[Skipped] = []
     if path.is_dir():
         files = counted(walk(path, skipped), "found {} files")
-        return [Recording(file) for file in sorted(map(Path, files))], skipped
+        return [Recording(Path(file)) for file in files], skipped
     if reason := irregular(path):
         raise UsageError(f"{path}: {reason}")
     if not path.is_file():

@@ -8,8 +8,8 @@ from pathlib import Path
 from atst.errors import UsageError
 from atst.events.formats import is_annotation
 from atst.events.recordings import own_names
-from atst.sound.find import has_other_name, walk
 from atst.sound.names import same_form
+from atst.sound.walk import has_other_name, walk
 from atst.tasks.listing import SHOWN, Listing, audio_under, build_task
 from atst.tasks.task import Task
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atst.errors import UsageError
-from atst.sound.find import walk
 from atst.sound.names import same_form
+from atst.sound.walk import walk
 from atst.tasks.division import drawn
 from atst.tasks.segments import Segment
 from atst.tasks.task import SPLITS, Task
