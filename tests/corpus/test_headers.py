@@ -78,6 +78,13 @@ def test_a_manifest_has_an_index_too(folder, opened):
     assert opened == []
 
 
+def test_stretches_of_a_file_that_is_missing_are_left_out(folder):
+    (folder / "m.csv").write_text("path,start,end\ngone.wav,1,2\n0.wav,0,0.75\n")
+    corpus = open_corpus([folder / "m.csv"])
+    assert corpus.seconds.tolist() == [0.75]
+    assert corpus.skipped == [(str(folder / "gone.wav"), "no such file")]
+
+
 def test_files_that_cannot_be_read_are_tried_again(folder, opened):
     (folder / "broken.wav").write_bytes(b"broken")
     for _ in range(2):

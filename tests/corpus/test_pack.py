@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import atst
@@ -96,6 +96,7 @@ def test_samples_beyond_full_scale_are_scaled(folder, tmp_path):
     np.testing.assert_allclose(corpus.waveform(2), samples, atol=0.501 * columns["factor"][2] / 32768)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9, width=32), min_size=1, max_size=50))
 def test_no_sample_is_clipped(values):
     scaled = np.array(values, np.float32)

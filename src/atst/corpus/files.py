@@ -87,9 +87,8 @@ class FileCorpus:
         for files in self._files:
             self.skipped += files.skipped
             headers, reasons = lengths(files, progress)
-            for file in (
-                np.flatnonzero(headers <= 0).tolist() if files.recordings is None else range(len(files))
-            ):
+            looked_at = ~np.isnan(headers) if files.recordings else headers <= 0
+            for file in np.flatnonzero(looked_at).tolist():
                 recording = files.recordings[file] if files.recordings else Recording(Path(files.path(file)))
                 start[at + file] = recording.start
                 try:
@@ -109,7 +108,7 @@ def _length(recording: Recording, seconds: float, cut: list[Skipped]) -> float:
     What goes beyond the header's length, which is an estimate, is decoded to its real end.
     """
     start, end = recording.start, recording.end
-    if np.isnan(seconds) or (start < seconds and (end is None or end <= seconds)):
+    if start < seconds and (end is None or end <= seconds):
         return (seconds if end is None else end) - start
     remarks: list[str] = []
     stretch = {"start": start, "end": end, "where": recording.where, "partial": True}
