@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from atst.errors import UsageError, unknown
+from atst.sound.packed import is_packed
 from atst.tasks.division import drawn
 from atst.tasks.folders import folder_task
+from atst.tasks.packed import packed_task
 from atst.tasks.published import PublishedResult, published
 from atst.tasks.registry import DATASETS, load_registered, registered_classes
 from atst.tasks.spec import DatasetSpec
@@ -34,7 +36,7 @@ def load_task(
     Args:
         task: a registered name (`task_names()`); or the path of a CSV file with the columns `path` and
             `label` (see `read_task` for others); or of a folder with a `meta.csv` or with a folder for each
-            class; or a `Task`, which is returned.
+            class; or of a packed corpus that was made of such a CSV file; or a `Task`, which is returned.
         data: the folder that holds a registered task's files; by default `$ATST_DATA/<its folder>`.
         option: what gives `data` on the command line, for messages.
         seed: draws the splits of data that comes without any.
@@ -56,6 +58,8 @@ def load_task(
     path = Path(task)
     if data is not None and (name.endswith(".csv") or path.exists()):
         raise UsageError(f"{option} {data} is for registered tasks; {name} is a path, so leave it out.")
+    if is_packed(name):
+        return packed_task(name, seed)
     if path.is_dir() and not (path / "meta.csv").is_file():
         return folder_task(path, seed)
     if name.endswith(".csv") or path.exists():

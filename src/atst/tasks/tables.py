@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
@@ -43,9 +44,9 @@ def read_task(
     )
 
 
-def read_table(path: Path) -> Listing:
-    """The clips in the CSV file, whether or not its audio files exist."""
-    with open_table(path) as stream:
+def read_table(path: Path, lines: TextIO | None = None) -> Listing:
+    """The clips in the CSV file, or in its `lines`, whether or not its audio files exist."""
+    with open_table(path) if lines is None else nullcontext(lines) as stream:
         columns, rows = _read(path, stream)
     if not rows:
         raise UsageError(f"{path} has a header but no rows.")

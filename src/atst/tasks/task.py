@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from atst.errors import UsageError
 from atst.sound import isolated
 from atst.sound.audio import middle
 from atst.sound.isolated import Request
@@ -76,7 +77,12 @@ class Task:
         return f"{self.source} {self.division}".strip()
 
     def heard(self, channel: int | None, partial: bool) -> "Task":
-        """The same clips, read from this channel, and cut-short files read as far as they go."""
+        """The same clips, read from this channel, and cut-short files read as far as they go.
+
+        Raises `UsageError` for a channel of clips that are not files.
+        """
+        if self.folder is None and channel is not None:
+            raise UsageError(f"--channel {channel}: the clips of {self.name} have one channel.")
         return replace(self, channel=channel, partial=partial) if channel is not None or partial else self
 
     def path(self, index: int) -> Path:
