@@ -1,0 +1,127 @@
+"""The page on which a library is labelled: what it asks for, and the training behind it."""
+
+import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+import soundfile
+
+from atst.library.labelling import Labelling
+from atst.library.learning import Learned
+from atst.library.serving import Json, Server
+from atst.output.text import writable
+from atst.sound import isolated
+from atst.sound.audio import SAMPLE_RATE
+
+KEPT_SOUNDS = 16  # the last ones heard, for undo
+SCRIPT = Path(__file__).with_name("sound.js")
+
+
+class LabelPage:
+    """Serves `labelling` at `server.address` until `wait` returns. Use it as a context.
+
+    After every change the classifier is trained again in the background and given to `save`.
+    """
+
+    def __init__(
+        self, labelling: Labelling, save: Callable[[Learned], None] | None = None, port: int = 0
+    ) -> None:
+        self.labelling, self._save = labelling, save
+        self._changed, self._finished, self._ended = threading.Event(), threading.Event(), False
+        self._trainer = threading.Thread(target=self._train, daemon=True)
+        self._reader = ThreadPoolExecutor(1)  # one decoding process, that of its thread
+        self._heard = lru_cache(KEPT_SOUNDS)(self._read)
+        self._problem = ""
+        actions = {
+            "state": lambda sent: self._state(),
+            "label": self._label,
+            "skip": self._skip,
+            "undo": self._undo,
+            "class": self._class,
+            "stop": self._stop,
+        }
+        self.server = Server(self._page, actions, self._sound, port)
+
+    def __enter__(self) -> "LabelPage":
+        self._changed.set()  # train on what the table has already
+        self._trainer.start()
+        self.server.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop serving; the last training is finished first."""
+        self.server.__exit__()
+        self._ended = True
+        self._changed.set()
+        self._trainer.join()
+        self._reader.shutdown()
+
+    def wait(self) -> None:
+        """Until the page says that it is finished."""
+        self._finished.wait()
+
+    def _page(self, nonce: str) -> str:
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("atst.library", "."), autoescape=True, undefined=jinja2.StrictUndefined
+        )
+        template = environment.get_template("label.html.jinja")
+        title = f"Label {writable(self.labelling.library.path.name)}"
+        return template.render(title=title, nonce=nonce, sound_js=SCRIPT.read_text(encoding="utf-8"))
+
+    def _state(self) -> Json:
+        return {**self.labelling.state(), "problem": self._problem}
+
+    def _label(self, sent: Json) -> Json:
+        self.labelling.label(int(sent["row"]), [str(name) for name in sent["labels"]])
+        return self._after_change()
+
+    def _undo(self, sent: Json) -> Json:
+        self.labelling.undo()
+        return self._after_change()
+
+    def _skip(self, sent: Json) -> Json:
+        self.labelling.skip(int(sent["row"]))
+        return self._state()
+
+    def _class(self, sent: Json) -> Json:
+        self.labelling.add_class(str(sent["name"]))
+        return self._state()
+
+    def _stop(self, sent: Json) -> Json:
+        self._finished.set()
+        return self._state()
+
+    def _after_change(self) -> Json:
+        self._changed.set()
+        return self._state()
+
+    def _train(self) -> None:
+        while True:
+            self._changed.wait()
+            self._changed.clear()
+            try:
+                self.labelling.train(self._save)
+                self._problem = ""
+            except OSError as error:  # a full disk: labels are safe, the classifier is not written
+                self._problem = f"the classifier cannot be written: {error.strerror or error}"
+            if self._ended and not self._changed.is_set():
+                return
+
+    def _sound(self, row: int) -> bytes:
+        return self._reader.submit(self._heard, row).result()
+
+    def _read(self, row: int) -> bytes:
+        """The row's stretch as a WAV file. Raises `IndexError` for no row, `AudioError`."""
+        library = self.labelling.library
+        path = library.locate(row) if row < len(library) else None
+        if path is None:
+            raise IndexError(row)
+        start, end = float(library.starts[row]), float(library.ends[row])
+        buffer = io.BytesIO()
+        waveform = isolated.read(path, start, end - start)
+        soundfile.write(buffer, waveform, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+        return buffer.getvalue()

@@ -1,0 +1,105 @@
+"""A linear classifier of a library's features, trained in a fraction of a second."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+from scipy.stats import binomtest
+from sklearn.linear_model import LogisticRegression
+
+from atst.model.classifier import Head
+
+STRENGTH = 100.0  # C of scikit-learn's logistic regression for one feature; divided by their number
+STEPS = 300  # of its solver
+THRESHOLD = 0.5  # of a score for a label where there may be several
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often a classifier is right on stretches that it was not trained on; several labels must all be."""
+
+    right: int
+    total: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95%, after Wilson."""
+        interval = binomtest(self.right, self.total).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Scores of C classes from standardised features (D,)."""
+
+    classes: list[str]
+    multi_label: bool
+    weight: NDArray[np.float64]  # (C, D)
+    bias: NDArray[np.float64]  # (C,)
+
+    def scores(self, x: Features) -> NDArray[np.float64]:
+        """(n, C), in 0..1, of standardised features (n, D)."""
+        logits = x @ self.weight.T.astype(np.float32) + self.bias
+        return expit(logits) if self.multi_label else softmax(logits, axis=1)
+
+    def doubts(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) in 0..1: how close the two best classes are, or the score nearest to neither yes nor no."""
+        if self.multi_label:
+            return 1 - np.abs(2 * scores - 1).min(1)
+        ordered = np.sort(scores, axis=1)
+        return 1 - (ordered[:, -1] - ordered[:, -2])
+
+    def accuracy(self, x: Features, labels: Sequence[Sequence[str]]) -> Accuracy | None:
+        """On stretches with these labels; None without any."""
+        if not labels:
+            return None
+        scores = self.scores(x)
+        right = 0
+        for row, own in zip(scores, labels, strict=True):
+            if self.multi_label:
+                right += {self.classes[i] for i in np.flatnonzero(row >= THRESHOLD)} == set(own)
+            else:
+                right += [self.classes[int(row.argmax())]] == list(own)
+        return Accuracy(right, len(labels))
+
+    def head(self, mean: Features, std: Features) -> Head:
+        """The same of features as they are."""
+        weight = self.weight / std
+        return Head([(torch.from_numpy(weight), torch.from_numpy(self.bias - weight @ mean))])
+
+
+def learn(x: Features, labels: Sequence[Sequence[str]], multi_label: bool) -> Learned | None:
+    """Logistic regression on standardised features (n, D); None where there is nothing yet to tell apart."""
+    found = sorted({label for own in labels for label in own})
+    axes, basis = _span(x)
+    if not multi_label:
+        if len(found) < 2:
+            return None
+        model = _regression(x.shape[1]).fit(axes, [own[0] for own in labels])
+        weight, bias = model.coef_, model.intercept_
+        if len(found) == 2:  # one row of logits: those of the second class
+            weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+        return Learned(found, False, weight @ basis, bias)
+    found = [name for name in found if any(name not in own for own in labels)]
+    if not found:
+        return None
+    models = [_regression(x.shape[1]).fit(axes, [name in own for own in labels]) for name in found]
+    weight = np.vstack([model.coef_ for model in models])
+    return Learned(found, True, weight @ basis, np.concatenate([model.intercept_ for model in models]))
+
+
+def _regression(width: int) -> LogisticRegression:
+    return LogisticRegression(C=STRENGTH / width, max_iter=STEPS, tol=1e-3)
+
+
+def _span(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The features in an orthonormal basis (R, D) of what n < D of them span: the fit is the same, and faster."""
+    if len(x) >= x.shape[1]:
+        return x.astype(np.float64), np.eye(x.shape[1])
+    u, s, basis = np.linalg.svd(x.astype(np.float64), full_matrices=False)
+    return u * s, basis
