@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from atst.commands.demo import demo
     from atst.commands.embed import embed
     from atst.commands.evaluate import evaluate
+    from atst.commands.explore import explore
     from atst.commands.finetune import finetune
+    from atst.commands.label import label
     from atst.commands.pack import pack
     from atst.commands.predict import predict
     from atst.commands.pretrain import pretrain
@@ -48,7 +50,9 @@ __all__ = [
     "demo",
     "embed",
     "evaluate",
+    "explore",
     "finetune",
+    "label",
     "load",
     "load_classifier",
     "pack",

@@ -35,6 +35,8 @@ COMMANDS = (
     "convert",
     "push",
     "search",
+    "explore",
+    "label",
 )  # in the order of first use
 
 HELP = """Self-supervised audio representation learning: sound in, an encoder and its embeddings out.

@@ -1,24 +1,19 @@
 """The page on which a library is labelled: what it asks for, and the training behind it."""
 
-import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
 
 import jinja2
-import soundfile
 
+from atst.library import media
 from atst.library.labelling import Labelling
 from atst.library.learning import Learned
 from atst.library.serving import Json, Server
 from atst.output.text import writable
-from atst.sound import isolated
-from atst.sound.audio import SAMPLE_RATE
 
-KEPT_SOUNDS = 16  # the last ones heard, for undo
-SCRIPT = Path(__file__).with_name("sound.js")
+KEPT = 32  # sounds and pictures of the last stretches, for undo
 
 
 class LabelPage:
@@ -34,7 +29,7 @@ class LabelPage:
         self._changed, self._finished, self._ended = threading.Event(), threading.Event(), False
         self._trainer = threading.Thread(target=self._train, daemon=True)
         self._reader = ThreadPoolExecutor(1)  # one decoding process, that of its thread
-        self._heard = lru_cache(KEPT_SOUNDS)(self._read)
+        self._heard = lru_cache(KEPT)(self._read)
         self._problem = ""
         actions = {
             "state": lambda sent: self._state(),
@@ -44,7 +39,7 @@ class LabelPage:
             "class": self._class,
             "stop": self._stop,
         }
-        self.server = Server(self._page, actions, self._sound, port)
+        self.server = Server(self._page, actions, self._file, port)
 
     def __enter__(self) -> "LabelPage":
         self._changed.set()  # train on what the table has already
@@ -66,11 +61,13 @@ class LabelPage:
 
     def _page(self, nonce: str) -> str:
         environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("atst.library", "."), autoescape=True, undefined=jinja2.StrictUndefined
+            loader=jinja2.PackageLoader("atst.library", "."),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
         )
         template = environment.get_template("label.html.jinja")
         title = f"Label {writable(self.labelling.library.path.name)}"
-        return template.render(title=title, nonce=nonce, sound_js=SCRIPT.read_text(encoding="utf-8"))
+        return template.render(title=title, nonce=nonce)
 
     def _state(self) -> Json:
         return {**self.labelling.state(), "problem": self._problem}
@@ -111,17 +108,10 @@ class LabelPage:
             if self._ended and not self._changed.is_set():
                 return
 
-    def _sound(self, row: int) -> bytes:
-        return self._reader.submit(self._heard, row).result()
+    def _file(self, kind: str, row: int) -> tuple[str, bytes]:
+        """The MIME type and the bytes of a row's `sound` or `picture`. Raises `IndexError`, `AudioError`."""
+        return self._reader.submit(self._heard, kind, row).result()
 
-    def _read(self, row: int) -> bytes:
-        """The row's stretch as a WAV file. Raises `IndexError` for no row, `AudioError`."""
-        library = self.labelling.library
-        path = library.locate(row) if row < len(library) else None
-        if path is None:
-            raise IndexError(row)
-        start, end = float(library.starts[row]), float(library.ends[row])
-        buffer = io.BytesIO()
-        waveform = isolated.read(path, start, end - start)
-        soundfile.write(buffer, waveform, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-        return buffer.getvalue()
+    def _read(self, kind: str, row: int) -> tuple[str, bytes]:
+        sound, rate = media.read(*self.labelling.place(row))
+        return media.audio_file(sound, rate) if kind == "sound" else ("image/png", media.picture(sound, rate))

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Label:
         return float(self.cells["start"]), float(self.cells["end"])
 
     def covers(self, start: float, end: float) -> bool:
-        """Whether it is the stretch from `start` to `end`; the label of a whole file is not that of a part."""
+        """Whether it is the stretch from `start` to `end`; a whole file's label is not that of a part."""
         return self.times is not None and max(abs(self.times[0] - start), abs(self.times[1] - end)) < SAME
 
 
@@ -55,6 +55,7 @@ class LabelTable:
         self.path, self.multi_label = path, multi_label
         self.header = ["path", "start", "end", self._column, "split"]
         self.rows: list[Label] = []
+        self.of_file: dict[str, list[Label]] = {}  # the same by the recording's real path
         if path.exists():
             self._read()
 
@@ -69,11 +70,9 @@ class LabelTable:
 
     def find(self, file: str, start: float, end: float) -> Label | None:
         """The row of a stretch of the recording at the real path `file`."""
-        return next((row for row in self._of(file) if row.covers(start, end)), None)
+        return next((row for row in self.of_file.get(file, []) if row.covers(start, end)), None)
 
-    def add(
-        self, path: Path, start: float, end: float, labels: Sequence[str], typical: bool = True
-    ) -> Label:
+    def add(self, path: Path, start: float, end: float, labels: Sequence[str], typical: bool = True) -> Label:
         """Label a stretch and write the table; it is held back if its recording or its class has to be.
 
         `typical`: it stands for others, not for doubtful cases; those are held back first.
@@ -83,30 +82,32 @@ class LabelTable:
         cells |= {self._column: ";".join(labels)}
         label = Label(cells, os.path.realpath(path), list(labels))
         cells["split"] = self._split(label, typical)
-        self.rows.append(label)
+        self._append(label)
         self._write()
         return label
 
     def remove(self, label: Label) -> None:
         """Take a row back and write the table."""
         self.rows = [row for row in self.rows if row is not label]
+        self.of_file[label.file] = [row for row in self.of_file[label.file] if row is not label]
         self._write()
 
     def counts(self) -> Counter[str]:
         """How many stretches have each label."""
         return Counter(label for row in self.rows for label in row.labels)
 
-    def _of(self, file: str) -> Iterator[Label]:
-        return (row for row in self.rows if row.file == file)
+    def _append(self, label: Label) -> None:
+        self.rows.append(label)
+        self.of_file.setdefault(label.file, []).append(label)
 
     def _split(self, label: Label, typical: bool) -> str:
         """That of the other stretches of the recording; else `test` where a fifth of its class is not yet."""
-        for other in self._of(label.file):
+        for other in self.of_file.get(label.file, []):
             if other is not label and other.cells["split"]:
                 return other.cells["split"]
-        alike = [row for row in self.rows if row.labels[:1] == label.labels[:1] and row.cells["split"]]
-        lacking = HELD_BACK * (len(alike) + 1) - sum(row.held_back for row in alike)
-        return TEST if lacking >= (1 if typical else 2) - 1e-9 else TRAIN
+        first = label.labels[:1]
+        alike = [row.held_back for row in self.rows if row.labels[:1] == first and row.cells["split"]]
+        return share_held_back(alike, typical)
 
     def _read(self) -> None:
         try:
@@ -120,7 +121,7 @@ class LabelTable:
         self.multi_label = "labels" in header
         self.header = [*header, *(name for name in NEEDED if name not in header)]
         for number, row in enumerate(rows, 1):
-            self.rows.append(self._label({name: row.get(name) or "" for name in self.header}, number))
+            self._append(self._label({name: row.get(name) or "" for name in self.header}, number))
         for label in self.rows:  # a table without splits gets them as if it had been labelled here
             label.cells["split"] = label.cells["split"] or self._split(label, True)
 
@@ -132,7 +133,7 @@ class LabelTable:
             )
         if "labels" not in header and self.multi_label:
             raise UsageError(
-                f"--labels {self.path}: has the column 'label', one label a row; rename it to 'labels' for several."
+                f"--labels {self.path}: has the column 'label', one a row; call it 'labels' for several."
             )
         if any(None in row for row in rows):
             raise UsageError(f"--labels {self.path}: a row has more cells than the header.")
@@ -147,9 +148,8 @@ class LabelTable:
         except ValueError:
             raise UsageError(f"--labels {self.path}, row {number}: start and end must be seconds.") from None
         if cells["split"] not in ("", TRAIN, "valid", TEST):
-            raise UsageError(
-                f"--labels {self.path}, row {number}: unknown split '{cells['split']}'. Valid: train, valid, test."
-            )
+            where = f"--labels {self.path}, row {number}"
+            raise UsageError(f"{where}: unknown split '{cells['split']}'. Valid: train, valid, test.")
         return label
 
     def _write(self) -> None:
@@ -157,3 +157,12 @@ class LabelTable:
             writer = csv.DictWriter(stream, self.header, lineterminator="\n")
             writer.writeheader()
             writer.writerows(row.cells for row in self.rows)
+
+
+def share_held_back(alike: Sequence[bool], typical: bool) -> str:
+    """The split of a stretch, so that a fifth of its class is held back, of whose others some are already.
+
+    A `typical` stretch is preferred: doubtful ones would make the classifier look worse than it is.
+    """
+    lacking = HELD_BACK * (len(alike) + 1) - sum(alike)
+    return TEST if lacking >= (1 if typical else 2) - 1e-9 else TRAIN

@@ -15,12 +15,13 @@ from atst.library.label_table import Label, LabelTable
 from atst.library.learning import Accuracy, Learned, learn
 from atst.library.library import Library
 from atst.library.picking import DOUBTFUL, Picker
+from atst.library.sample import draw, standardised
 from atst.output.text import writable
 from atst.sound.names import same_form
 
-RESERVED = " +0"  # play, add a class, none
-LETTERS = "abcdefghijklmnopqrstuvwxyz123456789"
+LETTERS = "abcdefghijklmnopqrstuvwxyz123456789"  # keys of classes; 0 is none of them
 GUESSES = 3  # classes that are shown with their scores
+LARGEST = 50_000  # rows of a library to choose from; of more, so many are drawn
 
 
 @dataclass(frozen=True)
@@ -33,28 +34,34 @@ class Trained:
 
 
 class Labelling:
-    """A library, a table of labels, and a classifier that follows it. All methods may be called by any thread.
+    """A library, a table of labels, and a classifier that follows it. Any thread may call any method.
 
-    Raises `UsageError` for classes that a table cannot hold, or a library without a recording to listen to.
+    Stretches are numbered as `rows` lists them, the library's rows that have a recording that a table can
+    name. Raises `UsageError` for classes that a table cannot hold, or a library without such a row.
     """
 
-    def __init__(self, library: Library, table: LabelTable, classes: Sequence[str], seed: int = 0) -> None:
+    def __init__(
+        self,
+        library: Library,
+        table: LabelTable,
+        classes: Sequence[str],
+        seed: int = 0,
+        random: bool = False,
+    ) -> None:
         self.library, self.table = library, table
-        self.features = (library.matrix() - library.mean) / library.std  # (N, D)
-        self.files: list[str | None] = [_real(library.locate(row)) for row in range(len(library))]
-        self._there = np.array([file is not None for file in self.files])
-        self.rows: dict[int, Label] = {}  # the library's rows that have a label
-        self.skipped: set[int] = set()
-        self.given: list[int] = []  # rows that were labelled here, in order
-        self.trained: Trained | None = None
         self.classes: list[str] = []
         self.keys: dict[str, str] = {}
         for name in [*classes, *table.classes]:
             self._add_class(name)
         self._check_classes()
+        self.rows, self._files = _with_files(library, seed)
+        self.features = standardised(library, self.rows)  # (n, D)
+        self.known = self._known()
+        self.skipped: set[int] = set()
+        self.given: list[int] = []  # what was labelled here, in order
+        self.trained: Trained | None = None
         self._lock = threading.RLock()
-        self._find_rows()
-        self._picker = Picker(self.features, seed)
+        self._picker = Picker(self.features, seed, 1 if random else 2)
         self.current, self.reason = self._next()
 
     def state(self) -> dict[str, Any]:
@@ -78,39 +85,34 @@ class Labelling:
             if trained is not None and trained.accuracy is not None:
                 low, high = trained.accuracy.interval
                 state["accuracy"] = [trained.accuracy.right, trained.accuracy.total, low, high]
-            if self.current is not None:
-                state |= self._about(self.current)
-            return state
+            return state if self.current is None else state | self._about(self.current)
 
-    def label(self, row: int, labels: Sequence[str]) -> None:
-        """Say what the current row is. Raises `UsageError` if it is not `row`, or a label is no class."""
+    def label(self, number: int, labels: Sequence[str]) -> None:
+        """Say what the current stretch is. Raises `UsageError` if it is another, or a label is no class."""
         with self._lock:
-            self._check_current(row)
+            self._check_current(number)
             if unknown := [name for name in labels if name not in self.classes]:
                 raise UsageError(f"no such class: {unknown[0]}.")
             if not self.table.multi_label and len(labels) != 1:
-                raise UsageError("one class a stretch; a table with the column 'labels' takes several or none.")
-            path = self.library.locate(row)
-            assert path is not None, "only rows with a recording are asked for"
-            start, end = self._times(row)
-            typical = self.reason != DOUBTFUL
-            self.rows[row] = self.table.add(path, start, end, labels, typical)
-            self.given.append(row)
+                raise UsageError("one class a stretch; a table with the column 'labels' takes several.")
+            path, start, end = self.place(number)
+            self.known[number] = self.table.add(path, start, end, labels, self.reason != DOUBTFUL)
+            self.given.append(number)
             self.current, self.reason = self._next()
 
-    def skip(self, row: int) -> None:
-        """Do not ask for the current row again."""
+    def skip(self, number: int) -> None:
+        """Do not ask for the current stretch again."""
         with self._lock:
-            self._check_current(row)
-            self.skipped.add(row)
+            self._check_current(number)
+            self.skipped.add(number)
             self.current, self.reason = self._next()
 
     def undo(self) -> None:
-        """Take the last label that was given here back and ask for its row again."""
+        """Take the last label that was given here back and ask for its stretch again."""
         with self._lock:
             if self.given:
                 self.current, self.reason = self.given.pop(), ""
-                self.table.remove(self.rows.pop(self.current))
+                self.table.remove(self.known.pop(self.current))
 
     def add_class(self, name: str) -> None:
         """One more class to choose from. Raises `UsageError` for a name that a table cannot hold."""
@@ -120,16 +122,14 @@ class Labelling:
     def train(self, save: Callable[[Learned], None] | None = None) -> None:
         """Train on all labels but those held back; what is asked for next follows from it."""
         with self._lock:
-            rows = {row: label for row, label in self.rows.items() if label.labels or self.table.multi_label}
-            count = len(self.table.rows)
-        own = [row for row, label in rows.items() if not label.held_back]
-        held = [row for row, label in rows.items() if label.held_back]
-        learned = (
-            learn(self.features[own], [rows[row].labels for row in own], self.table.multi_label) if own else None
-        )
+            multi, count = self.table.multi_label, len(self.table.rows)
+            known = {i: label for i, label in self.known.items() if multi or len(label.labels) == 1}
+        own = [i for i, label in known.items() if not label.held_back]
+        held = [i for i, label in known.items() if label.held_back]
+        learned = learn(self.features[own], [known[i].labels for i in own], multi)
         trained = None
         if learned is not None:
-            accuracy = learned.accuracy(self.features[held], [rows[row].labels for row in held])
+            accuracy = learned.accuracy(self.features[held], [known[i].labels for i in held])
             trained = Trained(learned, accuracy, count)
             if save is not None:
                 save(learned)
@@ -137,37 +137,42 @@ class Labelling:
             self.trained = trained
             self._picker.follow(learned)
 
+    def place(self, number: int) -> tuple[Path, float, float]:
+        """The recording of a stretch, and its start and end in seconds. Raises `IndexError`."""
+        row = int(self.rows[number])
+        path = self.library.locate(row)
+        assert path is not None, "rows without a recording are left out"
+        return path, float(self.library.starts[row]), float(self.library.ends[row])
+
     def _next(self) -> tuple[int | None, str]:
         return self._picker.next(self._free())
 
     def _free(self) -> NDArray[np.bool_]:
-        """(N,): rows that can still be asked for."""
-        free = self._there.copy()
-        free[[*self.rows, *self.skipped]] = False
+        """(n,): stretches that can still be asked for."""
+        free = np.ones(len(self.rows), bool)
+        free[[*self.known, *self.skipped]] = False
         return free
 
-    def _about(self, row: int) -> dict[str, Any]:
-        start, end = self._times(row)
-        about: dict[str, Any] = {"path": writable(self.library.paths[row]), "start": start, "end": end}
-        about |= {"reason": self.reason, "guesses": []}
+    def _about(self, number: int) -> dict[str, Any]:
+        _, start, end = self.place(number)
+        path = writable(self.library.paths[int(self.rows[number])])
+        about: dict[str, Any] = {"path": path, "start": start, "end": end, "reason": self.reason}
         if self.trained is not None:
             learned = self.trained.learned
-            scores = learned.scores(self.features[[row]])[0]
+            scores = learned.scores(self.features[[number]])[0]
             best = np.argsort(-scores)[:GUESSES]
             about["guesses"] = [[learned.classes[i], round(float(scores[i]), 3)] for i in best]
         return about
 
-    def _times(self, row: int) -> tuple[float, float]:
-        return float(self.library.starts[row]), float(self.library.ends[row])
-
-    def _check_current(self, row: int) -> None:
-        if row != self.current:
+    def _check_current(self, number: int) -> None:
+        if number != self.current:
             raise UsageError("that stretch is not the one that is asked for: reload the page.")
 
     def _add_class(self, name: str) -> None:
         name = same_form(name.strip())
-        if not name or ";" in name or "\0" in name:
-            raise UsageError(f"--classes: '{name}' cannot be a class: names are not empty and have no semicolon.")
+        if not name.isprintable() or not name or ";" in name:
+            shown = writable(name).encode("unicode_escape").decode()
+            raise UsageError(f"'{shown}' cannot be a class: a name is one line of text without a semicolon.")
         if name not in self.classes:
             self.classes.append(name)
             taken = set(self.keys.values())
@@ -175,21 +180,32 @@ class Labelling:
             self.keys[name] = next((key for key in [*own, *LETTERS] if key not in taken), "")
 
     def _check_classes(self) -> None:
-        if len(self.classes) < 2 and not self.table.multi_label:
-            raise UsageError("--classes needs two classes or more, as in --classes dog,cat (one is enough with --multi-label).")
+        if len(self.classes) < (1 if self.table.multi_label else 2):
+            raise UsageError(
+                "--classes: two or more are needed, as in --classes dog,cat; with --multi-label one."
+            )
 
-    def _find_rows(self) -> None:
-        """The library's rows that the table knows already."""
-        of_file: dict[str, list[Label]] = {}
-        for label in self.table.rows:
-            of_file.setdefault(label.file, []).append(label)
-        for row, file in enumerate(self.files):
-            for label in of_file.get(file, []) if file is not None else []:
-                if label.covers(*self._times(row)):
-                    self.rows[row] = label
+    def _known(self) -> dict[int, Label]:
+        """The stretches that the table has already."""
+        found = (
+            (number, self.table.find(file, *self.place(number)[1:]))
+            for number, file in enumerate(self._files)
+        )
+        return {number: label for number, label in found if label is not None}
+
+
+def _with_files(library: Library, seed: int) -> tuple[NDArray[np.int64], list[str]]:
+    """The rows to choose from and the real path of each's recording."""
+    rows = draw(library, LARGEST, seed)
+    real = [_real(library.locate(int(row))) for row in rows]
+    files = [file for file in real if file is not None]
+    if not files:
+        raise UsageError(f"{library.path}: none of its recordings is there; --root says where they are now.")
+    return rows[[file is not None for file in real]], files
 
 
 def _real(path: Path | None) -> str | None:
-    """The real path of a recording that a table can name."""
-    real = None if path is None else os.path.realpath(path)
-    return real if real == (real or "").encode(errors="replace").decode() else None
+    """The real path of a recording, if a table can name it: its text is UTF-8, without outer blanks or CR."""
+    real = "" if path is None else os.path.realpath(path)
+    plain = real.strip() == real.encode(errors="replace").decode() and "\r" not in real
+    return real if real and plain else None

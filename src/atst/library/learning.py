@@ -76,6 +76,8 @@ class Learned:
 def learn(x: Features, labels: Sequence[Sequence[str]], multi_label: bool) -> Learned | None:
     """Logistic regression on standardised features (n, D); None where there is nothing yet to tell apart."""
     found = sorted({label for own in labels for label in own})
+    if not found:
+        return None
     axes, basis = _span(x)
     if not multi_label:
         if len(found) < 2:
@@ -98,7 +100,7 @@ def _regression(width: int) -> LogisticRegression:
 
 
 def _span(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The features in an orthonormal basis (R, D) of what n < D of them span: the fit is the same, and faster."""
+    """The features in an orthonormal basis (R, D) of what n < D of them span: the same fit, faster."""
     if len(x) >= x.shape[1]:
         return x.astype(np.float64), np.eye(x.shape[1])
     u, s, basis = np.linalg.svd(x.astype(np.float64), full_matrices=False)

@@ -5,6 +5,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,27 +15,31 @@ from atst.errors import AtstError
 LOOPBACK = "127.0.0.1"
 LONGEST_BODY = 65536  # bytes of a request
 IDLE_SECONDS = 60.0  # after which a connection that asks for nothing is closed
-POLICY = "default-src 'none'; script-src 'nonce-{}'; style-src 'unsafe-inline'; connect-src 'self'; media-src 'self'"
+POLICY = (
+    "default-src 'none'; script-src 'nonce-{}'; style-src 'unsafe-inline'; connect-src 'self'; "
+    "media-src 'self'; img-src 'self'"
+)
 
 Json = dict[str, Any]
 
 
 class Server:
-    """Serves `page`, what `actions` answer, and sounds, at an address with a random token.
+    """Serves `page`, what `actions` answer, and sounds and pictures, at an address with a random token.
 
     Only at the loopback address. `page` gets a nonce for its script. An action gets the JSON object that was
-    sent and returns one; an `AtstError` of it is a message for the page. `sound` gives the bytes of a WAV
-    file for a row number, in stretches if asked for (`Range`). Use it as a context.
+    sent and returns one; an `AtstError` of it is a message for the page. `file` gives the MIME type and the
+    bytes for `sound` or `picture` and a row number; a part of them is sent if asked for (`Range`). It is a
+    context.
     """
 
     def __init__(
         self,
         page: Callable[[str], str],
         actions: Mapping[str, Callable[[Json], Json]],
-        sound: Callable[[int], bytes],
+        file: Callable[[str, int], tuple[str, bytes]],
         port: int = 0,
     ) -> None:
-        self.page, self.actions, self.sound = page, actions, sound
+        self.page, self.actions, self.file = page, actions, file
         self.token = secrets.token_urlsafe(24)
         handler = type("Handler", (_Handler,), {"served": self})
         self._http = ThreadingHTTPServer((LOOPBACK, port), handler)
@@ -61,6 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
     server_version, sys_version = "atst", ""
 
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # a page that is left takes no answer
+            super().handle()
+
     def do_GET(self) -> None:
         what = self._wanted()
         if what is None:
@@ -70,8 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
             page = self.served.page(nonce).encode("utf-8", errors="replace")
             policy = {"Content-Security-Policy": POLICY.format(nonce)}
             self._send(HTTPStatus.OK, page, "text/html; charset=utf-8", policy)
-        elif match := re.fullmatch(r"sound/(\d{1,9})", what):
-            self._sound(int(match[1]))
+        elif match := re.fullmatch(r"(sound|picture)/(\d{1,9})", what):
+            self._file(match[1], int(match[2]))
         elif what == "state":  # the one that changes nothing
             self._act(what, {})
         else:
@@ -114,26 +123,27 @@ class _Handler(BaseHTTPRequestHandler):
         except (KeyError, TypeError, ValueError):  # not what this page sends
             self._answer(HTTPStatus.BAD_REQUEST, {"error": "not a valid request"})
 
-    def _sound(self, row: int) -> None:
+    def _file(self, what: str, row: int) -> None:
         try:
-            sound = self.served.sound(row)
+            kind, content = self.served.file(what, row)
         except IndexError:
             self._send(HTTPStatus.NOT_FOUND, b"not found", "text/plain")
             return
         except AtstError as error:
             self._answer(HTTPStatus.CONFLICT, {"error": str(error)})
             return
+        size, headers = len(content), {"Accept-Ranges": "bytes"}
         span = re.fullmatch(r"bytes=(\d{1,12})-(\d{0,12})", self.headers.get("Range", ""))
         if span is None:
-            self._send(HTTPStatus.OK, sound, "audio/wav", {"Accept-Ranges": "bytes"})
+            self._send(HTTPStatus.OK, content, kind, headers)
             return
-        first, last = int(span[1]), min(int(span[2] or len(sound)), len(sound) - 1)
+        first, last = int(span[1]), min(int(span[2] or size), size - 1)
         if first > last:
-            where = {"Content-Range": f"bytes */{len(sound)}"}
-            self._send(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", "audio/wav", where)
+            headers["Content-Range"] = f"bytes */{size}"
+            self._send(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", kind, headers)
             return
-        where = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{last}/{len(sound)}"}
-        self._send(HTTPStatus.PARTIAL_CONTENT, sound[first : last + 1], "audio/wav", where)
+        headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        self._send(HTTPStatus.PARTIAL_CONTENT, content[first : last + 1], kind, headers)
 
     def _answer(self, status: HTTPStatus, answer: Json) -> None:
         self._send(status, json.dumps(answer).encode(), "application/json")

@@ -1,6 +1,7 @@
 """A saved classifier, as `atst probe` and `atst finetune` leave it: an encoder, a head and its labels."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,6 @@ class Classifier:
         mean = np.average(self.scores(waveforms), axis=0, weights=seconds)
         return {self.labels[i]: float(mean[i]) for i in np.argsort(-mean, kind="stable")}
 
-    @torch.no_grad()
     def scores(self, waveforms: Sequence[NDArray[np.float32]], batch_size: int = 32) -> NDArray[np.float64]:
         """(B, C) calibrated scores of 16 kHz waveforms (N,), each as long as in training at most."""
         vectors = self.encoder.embed(
@@ -100,11 +100,19 @@ class Classifier:
             pooling=self.features["pooling"],
             batch_size=batch_size,
         )
+        return self.judge(vectors)
+
+    @torch.no_grad()
+    def judge(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(B, C) calibrated scores of features (B, D) that the encoder made with these settings."""
         logits = self.head.logits(torch.from_numpy(vectors).double()) / self.temperature
         return (logits.sigmoid() if self.multi_label else logits.softmax(-1)).numpy()
 
-    def save(self, folder: str | Path, task: str, trained_on: str) -> None:
-        """Write a folder for `load_classifier`: the encoder, `head.safetensors` and `labels.json`."""
+    def save(self, folder: str | Path, task: str, trained_on: str, *, again: bool = False) -> None:
+        """Write a folder for `load_classifier`: the encoder, `head.safetensors` and `labels.json`.
+
+        `again`: the folder has this encoder already, whose files are linked and not written once more.
+        """
         about = {
             "labels": self.labels,
             "multi_label": self.multi_label,
@@ -115,7 +123,10 @@ class Classifier:
             "features": self.features,
         }
         with new_folder(folder) as temporary:
-            self.encoder.save(temporary)
+            if again:
+                _link(Path(folder), temporary)
+            else:
+                self.encoder.save(temporary)
             (temporary / HEAD).write_bytes(as_safetensors(self.head.tensors()))
             (temporary / LABELS).write_text(json.dumps(about, indent=2) + "\n")
 
@@ -146,6 +157,16 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
         ) from None
     _check_shapes(classifier, layers)
     return classifier
+
+
+def _link(old: Path, new: Path) -> None:
+    """The encoder's files of one folder in another, by hard links where the file system has them."""
+    for file in old.iterdir():
+        if file.name not in (HEAD, LABELS):
+            try:
+                (new / file.name).hardlink_to(file)
+            except OSError:
+                shutil.copy2(file, new)
 
 
 def initial_weight(width: int, classes: int, seed: int) -> Tensor:
