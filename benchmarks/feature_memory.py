@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atst.evaluation import lazy, sweep
+from atst.evaluation import features, lazy, sweep
 from atst.evaluation.features import Features
 from atst.evaluation.linear import LEARNING_RATES, linear_probe
 from atst.tasks import Task
@@ -101,8 +101,9 @@ def probe(folder: Path, in_memory: bool, options: argparse.Namespace) -> tuple[f
     watch = threading.Thread(target=lambda: watched(done, most))
     watch.start()
     start = now()
-    features = Features(lazy.Store(folder).features(names), np.arange(clips), [])
-    value = linear_probe(Encoder(), task, features=features, device="cpu").result.value
+    stored = Features(lazy.Store(folder).features(names), np.arange(clips), {})
+    features.extract = lambda *given: stored
+    value = linear_probe(features.prepare(Encoder(), task, device="cpu")).result.value
     seconds = now() - start
     done.set()
     watch.join()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from atst.evaluation.features import extract
+from atst.evaluation.features import prepare
 from atst.evaluation.linear import linear_probe
 from atst.model import load as models
 from atst.scoring import splits
@@ -37,14 +37,10 @@ def main() -> None:
     print("| task | clips a class | one hold-out | repeated | difference |\n|---|---|---|---|---|")
     for name in options.tasks:
         task = load_task(name, options.data / "tasks" / TASKS[name])
-        features = extract(model, task)
         for shots in options.shots:
-            found = []
+            data, found = prepare(model, task, few_shot=FewShot(shots)), []
             for splits.MIN_VALID_CLIPS in (1, minimum):
-                probes = [
-                    linear_probe(model, task, seed=draw, few_shot=FewShot(shots), features=features)
-                    for draw in range(options.draws)
-                ]
+                probes = [linear_probe(data.divided(draw)) for draw in range(options.draws)]
                 found.append(np.array([probe.result.value for probe in probes]))
             gain = found[1] - found[0]
             half = stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))

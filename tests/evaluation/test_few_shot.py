@@ -9,13 +9,15 @@ from tones import SpectrumModel, tone_files, tone_task
 
 import atst
 from atst.errors import UsageError
+from atst.evaluation.features import prepare
 from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.report import write_probe
 from atst.scoring.splits import FewShot, make_splits
 
 
-def run(task, few_shot, **options):
-    return few_shot_probe(SpectrumModel(), task, few_shot, cache=False, device="cpu", **options)
+def run(task, few_shot, seeds=5, seed=0):
+    data = prepare(SpectrumModel(), task, seed=seed, cache=False, device="cpu", few_shot=few_shot)
+    return few_shot_probe(data, seeds=seeds)
 
 
 @pytest.mark.parametrize("folds", [0, 2, 4])
@@ -66,7 +68,7 @@ def test_mean_and_interval_are_over_draws(folds, tmp_path):
     assert result.ci_over == "3 draws of training clips"
     assert result.trained_on == "2 training clips of each class"
     assert result.value > 0.6
-    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    write_probe(probe, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "3 draws" in page
 
@@ -90,7 +92,7 @@ def test_one_shot_chooses_nothing(tmp_path):
     assert probe.result.calibration["temperature"] == pytest.approx(1)
     assert probe.result.ci_over == "test clips"
     assert probe.result.value > 0.6
-    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    write_probe(probe, tmp_path / "out")
     assert "NaN" not in (tmp_path / "out" / "results.json").read_text()
 
 
@@ -98,7 +100,7 @@ def test_with_folds_the_kept_head_has_seen_few_labels_too():
     task = tone_task(folds=4)
     probe = run(task, FewShot(shots=2), seeds=1)
     logits = probe.kept.head.logits(probe.data.features[torch.from_numpy(task.folds == 1)])
-    torch.testing.assert_close(logits, probe.logits[: len(logits)], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, probe.tested.logits[: len(logits)], rtol=1e-4, atol=1e-4)
     assert "2 training clips of each class" in probe.kept.trained_on
 
 

@@ -14,6 +14,7 @@ from tones import SpectrumModel, tone, tone_files, tone_task
 
 import atst
 from atst.evaluation import mlp
+from atst.evaluation.features import prepare
 from atst.evaluation.hear import DRAWN, drawn_points, hear_probe
 from atst.evaluation.linear import linear_probe
 from atst.evaluation.mlp import GRID, Point
@@ -33,7 +34,7 @@ def narrow(monkeypatch):
 
 
 def run(task, **options):
-    return hear_probe(SpectrumModel(), task, cache=False, device="cpu", **options)
+    return hear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu", **options))
 
 
 class TwoBands(SpectrumModel):
@@ -68,8 +69,8 @@ def two_labels(task):
 def test_it_learns_what_no_linear_classifier_can(monkeypatch):
     monkeypatch.setattr(mlp, "EPOCHS", 90)
     task = one_or_the_other()
-    linear = linear_probe(TwoBands(), task, cache=False, device="cpu").result
-    result = hear_probe(TwoBands(), task, cache=False, device="cpu").result
+    linear = linear_probe(prepare(TwoBands(), task, cache=False, device="cpu")).result
+    result = hear_probe(prepare(TwoBands(), task, cache=False, device="cpu")).result
     assert linear.value < 0.8
     assert result.value > 0.95
     assert result.ci[0] <= result.value <= result.ci[1]
@@ -92,8 +93,8 @@ def test_the_same_seed_gives_the_same_numbers():
     before = torch.random.get_rng_state()
     one, same, other = (run(tone_task(), seed=seed) for seed in (5, 5, 6))
     assert dataclasses.asdict(one.result) == dataclasses.asdict(same.result)
-    assert torch.equal(one.logits, same.logits)
-    assert not torch.equal(one.logits, other.logits)
+    assert torch.equal(one.tested.logits, same.tested.logits)
+    assert not torch.equal(one.tested.logits, other.tested.logits)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -106,7 +107,7 @@ def test_test_labels_do_not_touch_what_is_chosen_or_trained(valid):
     one, other = run(task), run(dataclasses.replace(task, labels=labels))
     assert one.result.tried == other.result.tried
     assert dataclasses.replace(other.result.selected[0], value=one.result.value) == one.result.selected[0]
-    assert torch.equal(one.logits, other.logits)
+    assert torch.equal(one.tested.logits, other.tested.logits)
     assert torch.equal(one.kept.head.layers[0][0], other.kept.head.layers[0][0])
     assert other.result.value < 0.7
 
@@ -122,7 +123,7 @@ def test_with_folds_the_first_chooses_the_point_and_all_are_tested(folds):
     assert "with the first test fold only" in result.selected_on
     assert "without those held out" in result.trained_on
     assert "folds' median" in probe.kept.trained_on
-    assert sorted(probe.tested) == list(range(120))
+    assert sorted(probe.tested.rows) == list(range(120))
 
 
 def test_labels_of_the_first_fold_touch_neither_the_point_nor_its_head():
@@ -131,14 +132,14 @@ def test_labels_of_the_first_fold_touch_neither_the_point_nor_its_head():
     labels = np.where(first, (task.labels + 1) % 3, task.labels)
     one, other = run(task), run(dataclasses.replace(task, labels=labels))
     assert one.result.tried == other.result.tried
-    assert torch.equal(one.logits[: first.sum()], other.logits[: first.sum()])
+    assert torch.equal(one.tested.logits[: first.sum()], other.tested.logits[: first.sum()])
 
 
 def test_multi_label_tasks_are_measured_by_map(tmp_path):
     probe = run(two_labels(tone_task()))
     assert probe.result.metric == "mAP"
     assert probe.result.value > 0.95
-    write_probe(probe, SpectrumModel(), tmp_path)
+    write_probe(probe, tmp_path)
     assert ";lowest" in (tmp_path / "predictions.csv").read_text()
 
 

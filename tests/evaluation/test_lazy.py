@@ -43,7 +43,7 @@ def same(one, other):
     ]
     assert one.result.value == pytest.approx(other.result.value, abs=1e-6)
     assert one.result.knn == other.result.knn
-    torch.testing.assert_close(one.logits, other.logits, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(one.tested.logits, other.tested.logits, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -52,23 +52,26 @@ def same(one, other):
     ids=["split", "folds", "two labels"],
 )
 def test_a_linear_probe_from_disk_equals_one_in_memory(on_disk, task):
-    probe = linear_probe(SpectrumModel(), task, device="cpu")
-    same(probe, linear_probe(SpectrumModel(), task, cache=False, device="cpu"))
+    probe = linear_probe(prepare(SpectrumModel(), task, device="cpu"))
+    same(probe, linear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")))
 
 
 def test_a_shallow_network_from_disk_equals_one_in_memory(on_disk, monkeypatch):
     monkeypatch.setattr(mlp, "WIDTH", 16)
     monkeypatch.setattr(mlp, "EPOCHS", 6)
     task = tone_task(60)
-    probe = hear_probe(SpectrumModel(), task, device="cpu")
-    same(probe, hear_probe(SpectrumModel(), task, cache=False, device="cpu"))
+    probe = hear_probe(prepare(SpectrumModel(), task, device="cpu"))
+    same(probe, hear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")))
 
 
 def test_few_labels_from_disk_equal_those_in_memory(on_disk, tmp_path):
     task, few_shot = tone_task(60), FewShot(shots=4)
-    probe = few_shot_probe(SpectrumModel(), task, few_shot, seeds=2, device="cpu")
-    same(probe, few_shot_probe(SpectrumModel(), task, few_shot, seeds=2, cache=False, device="cpu"))
-    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    probe = few_shot_probe(prepare(SpectrumModel(), task, few_shot=few_shot, device="cpu"), seeds=2)
+    same(
+        probe,
+        few_shot_probe(prepare(SpectrumModel(), task, few_shot=few_shot, cache=False, device="cpu"), seeds=2),
+    )
+    write_probe(probe, tmp_path / "out")
     assert (tmp_path / "out" / "results.json").is_file()
 
 
@@ -100,7 +103,7 @@ def test_features_on_disk_take_little_memory(tmp_path, monkeypatch):
     in_use = int(Path("/proc/self/status").read_text().partition("VmData:")[2].split()[0]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (in_use + room, limits[1]))
     try:
-        data = prepare(Wide(), task, 0, cache=True, device="cpu")
+        data = prepare(Wide(), task, cache=True, device="cpu")
         splits = data.splits
         train, valid = torch.from_numpy(splits.train), torch.from_numpy(splits.holdouts[:, :, 0])
         swept = sweep.train(

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from tones import SpectrumModel, tone_files, tone_task
 
 from atst.errors import AtstError, UsageError
+from atst.evaluation.features import prepare
 from atst.evaluation.knn import knn_scores, knn_watch
 from atst.evaluation.linear import linear_probe
 from atst.evaluation.report import write_probe
@@ -17,7 +18,7 @@ from atst.tasks import load_task
 
 
 def run(task, **options):
-    return linear_probe(SpectrumModel(), task, cache=False, device="cpu", **options)
+    return linear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu", **options))
 
 
 @pytest.mark.parametrize(("folds", "valid"), [(0, True), (0, False), (4, True), (2, True)])
@@ -43,7 +44,7 @@ def test_test_labels_do_not_touch_what_is_chosen_or_trained(valid):
     assert one.result.selected[0].learning_rate == other.result.selected[0].learning_rate
     assert one.result.selected[0].epoch == other.result.selected[0].epoch
     assert one.result.selected[0].valid == other.result.selected[0].valid
-    assert torch.equal(one.logits, other.logits)
+    assert torch.equal(one.tested.logits, other.tested.logits)
     assert torch.equal(one.kept.head.layers[0][0], other.kept.head.layers[0][0])
     assert other.result.value < 0.1
 
@@ -53,7 +54,7 @@ def test_labels_of_a_fold_do_not_touch_the_head_tested_on_it():
     first = task.folds == 1
     labels = np.where(first, (task.labels + 1) % 3, task.labels)
     one, other = run(task), run(dataclasses.replace(task, labels=labels))
-    assert torch.equal(one.logits[: first.sum()], other.logits[: first.sum()])
+    assert torch.equal(one.tested.logits[: first.sum()], other.tested.logits[: first.sum()])
     assert one.result.selected[0].learning_rate == other.result.selected[0].learning_rate
 
 
@@ -119,7 +120,7 @@ def test_multi_label_tasks_are_measured_by_map(tmp_path):
     probe = run(dataclasses.replace(task, labels=labels, label_names=names))
     assert probe.result.metric == "mAP"
     assert probe.result.value > 0.95
-    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    write_probe(probe, tmp_path / "out")
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert rows[0].endswith("score lowest")
     assert any(";lowest" in row for row in rows[1:])
@@ -127,8 +128,8 @@ def test_multi_label_tasks_are_measured_by_map(tmp_path):
 
 def test_files_of_a_probe(tmp_path):
     table = tone_files(tmp_path)
-    probe = linear_probe(SpectrumModel(), load_task(table), cache=False, device="cpu")
-    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    probe = linear_probe(prepare(SpectrumModel(), load_task(table), cache=False, device="cpu"))
+    write_probe(probe, tmp_path / "out")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {
         "task",
@@ -162,7 +163,7 @@ def test_classes_of_any_name_are_drawn_and_written(tmp_path, many):
     task = dataclasses.replace(tone_task(), label_names=["b$^$", "a $ b", "caf\udce9"])
     if many:
         task = dataclasses.replace(task, labels=np.eye(3, dtype=np.uint8)[task.labels])
-    write_probe(run(task), SpectrumModel(), tmp_path)
+    write_probe(run(task), tmp_path)
     rows = (tmp_path / "predictions.csv").read_text(encoding="utf-8")
     assert "b$^$" in rows
     assert "caf\\udce9" in rows
@@ -175,11 +176,11 @@ def test_an_interrupted_probe_leaves_no_results(tmp_path, monkeypatch):
 
     probe = run(tone_task())
     for step in ("atst.model.classifier.Classifier.save", "atst.evaluation.report.write_predictions"):
-        write_probe(probe, SpectrumModel(), tmp_path)  # an earlier one
+        write_probe(probe, tmp_path)  # an earlier one
         with monkeypatch.context() as patch:
             patch.setattr(step, interrupted)
             with pytest.raises(KeyboardInterrupt):
-                write_probe(probe, SpectrumModel(), tmp_path)
+                write_probe(probe, tmp_path)
         assert not (tmp_path / "results.json").exists()
         assert not (tmp_path / "report.html").exists()
 
@@ -190,7 +191,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_result(tmp_path, monkeypatch):
 
     monkeypatch.setattr("atst.evaluation.report._map", failing)
     with pytest.raises(ValueError, match="nothing to draw"):
-        write_probe(run(tone_task()), SpectrumModel(), tmp_path)
+        write_probe(run(tone_task()), tmp_path)
     assert json.loads((tmp_path / "results.json").read_text())["value"] == 1
     assert (tmp_path / "predictions.csv").is_file()
     assert (tmp_path / "model" / "head.safetensors").is_file()
@@ -211,8 +212,8 @@ def test_equal_embeddings_are_warned_of_and_drawn_as_one_place(tmp_path, folds, 
         raise AssertionError("there is no map to compute")
 
     monkeypatch.setattr("atst.evaluation.report.TSNE", never)
-    probe = linear_probe(Deaf(), tone_task(60, folds=folds), cache=False, device="cpu")
-    write_probe(probe, Deaf(), tmp_path)
+    probe = linear_probe(prepare(Deaf(), tone_task(60, folds=folds), cache=False, device="cpu"))
+    write_probe(probe, tmp_path)
     warnings = json.loads((tmp_path / "results.json").read_text())["warnings"]
     assert any(warning.startswith("All embeddings are equal") for warning in warnings)
     assert "All embeddings are equal" in (tmp_path / "report.html").read_text()
@@ -222,7 +223,7 @@ def test_equal_embeddings_are_warned_of_and_drawn_as_one_place(tmp_path, folds, 
 def test_unreadable_clips_are_skipped_and_listed(tmp_path):
     table = tone_files(tmp_path, column="fold")
     (tmp_path / "3.wav").write_bytes(b"not audio")
-    result = linear_probe(SpectrumModel(), load_task(table), cache=False, device="cpu").result
+    result = linear_probe(prepare(SpectrumModel(), load_task(table), cache=False, device="cpu")).result
     assert [clip for clip, _ in result.skipped] == ["3.wav"]
     assert result.clips == 39
     assert "1 of 40 clips" in result.warnings[0]
@@ -234,7 +235,7 @@ def test_a_split_without_readable_clips_is_an_error(tmp_path):
     for index in np.flatnonzero(task.splits == "valid"):
         task.path(index).write_bytes(b"not audio")
     with pytest.raises(AtstError, match="split 'valid'") as error:
-        linear_probe(SpectrumModel(), task, cache=False, device="cpu")
+        linear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu"))
     assert error.value.exit_code == 1
 
 

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from tones import SpectrumModel, tone_files, tone_task
 
 import atst
+from atst.evaluation.features import prepare
 from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.report import write_probe
 from atst.evaluation.simple import simple_probe
@@ -33,7 +34,7 @@ class BlurredModel(SpectrumModel):
 
 
 def run(task, model=None, **options):
-    return simple_probe(model or BlurredModel(), task, cache=False, device="cpu", **options)
+    return simple_probe(prepare(model or BlurredModel(), task, cache=False, device="cpu", **options))
 
 
 def features(task):
@@ -102,14 +103,14 @@ def test_validation_clips_train_and_test_clips_do_not():
     for split in ("valid", "test"):
         labels = np.where(task.splits == split, (task.labels + 1) % 3, task.labels)
         relabelled[split] = run(dataclasses.replace(task, labels=labels))
-    assert torch.equal(relabelled["test"].logits, probe.logits)
-    assert not torch.equal(relabelled["valid"].logits, probe.logits)
+    assert torch.equal(relabelled["test"].tested.logits, probe.tested.logits)
+    assert not torch.equal(relabelled["valid"].tested.logits, probe.tested.logits)
     assert relabelled["test"].result.knn["value"] != probe.result.knn["value"]
 
 
 def test_the_seed_decides_only_the_interval():
     one, other = run(tone_task()), run(tone_task(), seed=1)
-    assert torch.equal(one.logits, other.logits)
+    assert torch.equal(one.tested.logits, other.tested.logits)
     assert one.result.value == other.result.value
 
 
@@ -120,7 +121,7 @@ def test_a_class_without_training_clips_is_never_predicted(multi_label):
     task = dataclasses.replace(task, splits=splits)
     task = two_labels(task) if multi_label else task
     probe = run(task)
-    scores = probe.logits.sigmoid() if multi_label else probe.logits.softmax(-1)
+    scores = probe.tested.logits.sigmoid() if multi_label else probe.tested.logits.softmax(-1)
     assert scores[:, 1].max() == 0
     assert "no training clip" in " ".join(probe.result.warnings)
 
@@ -129,13 +130,14 @@ def test_training_clips_of_one_class_predict_that_class():
     task = tone_task()
     splits = np.where(task.labels == 2, task.splits, "test")
     probe = run(dataclasses.replace(task, splits=splits))
-    assert (probe.logits.argmax(1) == 2).all()
+    assert (probe.tested.logits.argmax(1) == 2).all()
 
 
 @pytest.mark.parametrize("folds", [0, 3])
 def test_few_labels_are_drawn_several_times_and_all_of_them_train(folds):
     task = tone_task(folds=folds)
-    probe = few_shot_probe(BlurredModel(), task, FewShot(5), probe=simple_probe, cache=False, seed=3)
+    data = prepare(BlurredModel(), task, few_shot=FewShot(5), cache=False, seed=3)
+    probe = few_shot_probe(data, simple_probe)
     result = probe.result
     assert [one.seed for one in result.seeds] == [3, 4, 5, 6, 7]
     assert result.value == pytest.approx(np.mean([one.value for one in result.seeds]))
@@ -188,7 +190,6 @@ def cells(out):
 
 
 def test_the_report_of_few_labels_can_be_written(tmp_path):
-    few = FewShot(2)
-    probe = few_shot_probe(BlurredModel(), tone_task(folds=3), few, probe=simple_probe, seeds=2, cache=False)
-    write_probe(probe, BlurredModel(), tmp_path / "out", brief=True)
+    data = prepare(BlurredModel(), tone_task(folds=3), few_shot=FewShot(2), cache=False)
+    write_probe(few_shot_probe(data, simple_probe, seeds=2), tmp_path / "out", brief=True)
     assert "2 draws" in (tmp_path / "out" / "report.html").read_text()

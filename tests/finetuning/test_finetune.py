@@ -169,7 +169,7 @@ def test_every_fold_is_tested_by_its_own_training_and_the_kept_model_has_seen_al
     assert [choice.clips for choice in finished.result.selected] == [
         {"train": 12, "valid": 12, "test": 12}
     ] * 3
-    assert sorted(finished.tested) == list(range(36))
+    assert sorted(finished.tested.rows) == list(range(36))
     assert "all labelled clips" in finished.result.kept
     assert "all: epoch" in capsys.readouterr().err
     write_finetuned(finished, tmp_path)

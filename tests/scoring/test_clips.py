@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tones import SpectrumModel, tone_task
 
+from atst.evaluation.features import prepare
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.linear import linear_probe
 from atst.scoring.clips import unseen
@@ -33,14 +34,18 @@ def several(task):
 def test_a_class_without_training_clips_is_warned_of(few_shot, valid):
     task = tone_task(valid=valid)
     options = {"cache": False, "device": "cpu", "few_shot": few_shot}
-    assert ONE in linear_probe(SpectrumModel(), without_training_clips(task), **options).result.warnings
-    warnings = linear_probe(SpectrumModel(), task, **options).result.warnings
+    assert (
+        ONE in linear_probe(prepare(SpectrumModel(), without_training_clips(task), **options)).result.warnings
+    )
+    warnings = linear_probe(prepare(SpectrumModel(), task, **options)).result.warnings
     assert not [text for text in warnings if "no training clip" in text]
 
 
 def test_several_labels_a_clip():
     task = without_training_clips(tone_task())
-    warnings = linear_probe(SpectrumModel(), several(task), cache=False, device="cpu").result.warnings
+    warnings = linear_probe(
+        prepare(SpectrumModel(), several(task), cache=False, device="cpu")
+    ).result.warnings
     assert ONE in warnings
 
 
@@ -48,7 +53,7 @@ def test_hears_protocol(monkeypatch):
     monkeypatch.setattr("atst.evaluation.mlp.WIDTH", 32)
     monkeypatch.setattr("atst.evaluation.mlp.EPOCHS", 30)
     task = without_training_clips(tone_task(48))
-    assert ONE in hear_probe(SpectrumModel(), task, cache=False, device="cpu").result.warnings
+    assert ONE in hear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")).result.warnings
 
 
 def test_folds_are_counted_together_and_held_out_clips_are_trained_on_by_the_probe():
@@ -56,7 +61,7 @@ def test_folds_are_counted_together_and_held_out_clips_are_trained_on_by_the_pro
     folds = np.where(task.labels == 2, 1, task.folds)
     folds[(task.labels == 1) & (folds > 2)] = 2  # in folds 1 and 2 alone; 2 is held out where 1 is tested
     task = dataclasses.replace(task, folds=folds)
-    warnings = linear_probe(SpectrumModel(), task, cache=False, device="cpu").result.warnings
+    warnings = linear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")).result.warnings
     assert [text for text in warnings if "no training clip" in text] == [
         "1 class has test clips but no training clip in some fold, for example 'pitch 2': "
         "it cannot be predicted there."

@@ -10,7 +10,7 @@ from tones import SpectrumModel, tone, tone_task
 from trees import TREES
 
 from atst.errors import AtstError, AudioError, UsageError
-from atst.evaluation.features import extract
+from atst.evaluation.features import extract, prepare
 from atst.evaluation.linear import linear_probe
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.splits import FewShot, make_splits, train_test_splits
@@ -61,7 +61,7 @@ def test_the_official_files_become_a_task_that_can_be_probed(name, tmp_path):
         return  # read by the same function as another one
     if name == "fsdd-by-speaker":
         return  # in the miniature each speaker has tones of its own
-    result = linear_probe(SpectrumModel(), task, cache=False).result
+    result = linear_probe(prepare(SpectrumModel(), task, cache=False)).result
     assert not result.skipped
     # The published grids are for big data; a task of four clips a class can only be shown to learn.
     assert result.value > 0.6, "the tones tell the classes: labels and files belong together"
@@ -271,7 +271,7 @@ def test_a_whole_fold_is_held_out_where_not_all_of_it_is_tested():
     for fold in range(4):
         assert (splits.valid[:, fold] == (task.folds == (fold + 1) % 4 + 1)).all()
         assert (splits.train[:, fold] == ~np.isin(task.folds, [fold + 1, (fold + 1) % 4 + 1])).all()
-    result = linear_probe(SpectrumModel(), task, cache=False).result
+    result = linear_probe(prepare(SpectrumModel(), task, cache=False)).result
     assert [choice.clips["test"] for choice in result.selected] == [4] * 4
 
 

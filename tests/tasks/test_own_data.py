@@ -12,6 +12,7 @@ from trees import tone
 import atst
 from atst import cli
 from atst.errors import AudioError, UsageError
+from atst.evaluation.features import prepare
 from atst.evaluation.linear import linear_probe
 from atst.tasks import load_task
 from atst.tasks.hub import task_from_dataset
@@ -38,7 +39,7 @@ def test_class_folders_are_divided_by_class_and_it_is_said_how(tmp_path):
     assert "No split was given" in task.about
     assert "drawn with seed 0: train 12, valid 4, test 4 clips." in task.about
     assert task.splits.tolist() == load_task(str(tmp_path / "pets")).splits.tolist()
-    assert linear_probe(SpectrumModel(), task, cache=False).result.value == 1.0
+    assert linear_probe(prepare(SpectrumModel(), task, cache=False)).result.value == 1.0
 
 
 def test_class_folders_within_splits_keep_them(tmp_path):
@@ -172,7 +173,7 @@ def test_a_dictionary_of_splits(tmp_path):
     assert [task.splits.tolist().count(part) for part in ("train", "valid", "test")] == [10, 4, 6]
     assert task.label_names == ["low", "high"]
     assert task.names[-1] == "test/5"
-    result = linear_probe(SpectrumModel(), task, cache=False).result
+    result = linear_probe(prepare(SpectrumModel(), task, cache=False)).result
     assert result.value == 1.0
 
 

@@ -12,7 +12,7 @@ from tones import SpectrumModel, tone
 import atst
 from atst import cli
 from atst.errors import UsageError
-from atst.evaluation.features import extract
+from atst.evaluation.features import extract, prepare
 from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.knn import knn_watch
@@ -62,9 +62,10 @@ def test_segments_are_told_apart_everywhere(tmp_path, columns):
     """The same rows on whole files say nothing: each recording has both labels equally often."""
     task = load_task(recordings(tmp_path, columns=columns))
     options = {"cache": False, "device": "cpu"}
-    assert linear_probe(SpectrumModel(), task, **options).result.value == 1.0
+    assert linear_probe(prepare(SpectrumModel(), task, **options)).result.value == 1.0
     assert knn_watch(task)(SpectrumModel()) == 1.0
-    assert few_shot_probe(SpectrumModel(), task, FewShot(shots=8), seeds=2, **options).result.value > 0.9
+    few = prepare(SpectrumModel(), task, few_shot=FewShot(shots=8), **options)
+    assert few_shot_probe(few, seeds=2).result.value > 0.9
     assert not task.warnings
 
 
@@ -72,7 +73,7 @@ def test_segments_by_the_protocol_of_hear_and_fine_tuning(tmp_path, monkeypatch)
     monkeypatch.setattr("atst.evaluation.mlp.EPOCHS", 30)
     table = recordings(tmp_path)
     task = load_task(table)
-    assert hear_probe(SpectrumModel(), task, cache=False, device="cpu").result.value > 0.9
+    assert hear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")).result.value > 0.9
     changes = ["max_epochs=1", "warmup_epochs=0", "batch_size=8", "epoch_steps=1", "workers=0"]
     result = atst.finetune(task, model="random:nano", out=tmp_path / "out", overrides=changes, device="cpu")
     assert result.clips == 48
@@ -97,14 +98,14 @@ def test_the_cache_knows_segments_apart(tmp_path, monkeypatch):
 
 def test_files_and_fingerprint_of_a_probe_on_segments(tmp_path):
     table = recordings(tmp_path)
-    probe = linear_probe(SpectrumModel(), load_task(table), cache=False, device="cpu")
-    write_probe(probe, SpectrumModel(), tmp_path / "out")
+    probe = linear_probe(prepare(SpectrumModel(), load_task(table), cache=False, device="cpu"))
+    write_probe(probe, tmp_path / "out")
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert rows[0] == "path,start,end,split,label,prediction,score,correct"
     assert rows[1].startswith("3.wav,0,1,test,low,low,")
     before = probe.result.task_fingerprint
     table.write_text(table.read_text().replace("0.wav,0,1,", "0.wav,0.5,1,", 1))
-    after = linear_probe(SpectrumModel(), load_task(table), cache=False, device="cpu")
+    after = linear_probe(prepare(SpectrumModel(), load_task(table), cache=False, device="cpu"))
     assert after.result.task_fingerprint != before
 
 
@@ -157,14 +158,14 @@ def test_an_end_just_beyond_the_recording_is_cut_and_counted(tmp_path):
     task = load_task(recordings(tmp_path, ends=0.4))
     assert task.warnings == ("12 segments end up to 0.40 s beyond the recording; cut to its end.",)
     assert task.segment(3) == (3.0, 4.0)
-    result = linear_probe(SpectrumModel(), task, cache=False, device="cpu").result
+    result = linear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")).result
     assert task.warnings[0] in result.warnings
 
 
 def test_a_recording_that_cannot_be_read_is_left_to_the_probe(tmp_path):
     table = recordings(tmp_path)
     (tmp_path / "0.wav").write_bytes(b"not audio")
-    result = linear_probe(SpectrumModel(), load_task(table), cache=False, device="cpu").result
+    result = linear_probe(prepare(SpectrumModel(), load_task(table), cache=False, device="cpu")).result
     assert [clip for clip, _ in result.skipped] == [f"0.wav {n}-{n + 1} s" for n in range(4)]
 
 
@@ -177,7 +178,7 @@ def test_one_segment_in_several_rows_is_one_clip_of_a_multi_label_table(tmp_path
     assert task.metric == "mAP"
     assert task.label_names == ["high", "low", "noise"]
     assert task.labels[:2].tolist() == [[0, 1, 1], [1, 0, 0]]
-    assert linear_probe(SpectrumModel(), task, cache=False, device="cpu").result.metric == "mAP"
+    assert linear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")).result.metric == "mAP"
 
 
 def test_recordings_in_several_splits_are_counted_and_it_is_said_why_that_matters(tmp_path):
@@ -201,7 +202,7 @@ def test_a_table_without_parts_is_divided_by_recording_and_seed(tmp_path):
     assert load_task(table, seed=4).splits.tolist() != task.splits.tolist()
     assert drawn(load_task(table), 3).splits.tolist() == task.splits.tolist()
     assert not task.warnings
-    result = linear_probe(SpectrumModel(), task, cache=False, device="cpu").result
+    result = linear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")).result
     assert result.value == 1.0
 
 

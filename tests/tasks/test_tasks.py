@@ -5,6 +5,7 @@ from tones import SpectrumModel, tone
 
 import atst
 from atst.errors import UsageError
+from atst.evaluation.features import prepare
 from atst.evaluation.linear import linear_probe
 from atst.tasks import DATASETS, load_task, task_names
 from atst.tasks.listing import read_rows
@@ -192,7 +193,7 @@ def test_presence_of_one_class_is_probed_and_fine_tuned(tmp_path):
         rows.append(f"{i}.wav,{'owl' if i % 4 == 0 else ''},{('train', 'test')[i // 4 % 2]}\n")
     (tmp_path / "meta.csv").write_text("path,labels,split\n" + "".join(rows))
     task = load_task(tmp_path)
-    result = linear_probe(SpectrumModel(), task, cache=False, device="cpu").result
+    result = linear_probe(prepare(SpectrumModel(), task, cache=False, device="cpu")).result
     assert (result.metric, result.value) == ("mAP", 1.0)
     assert all(choice.clips["valid"] for choice in result.selected)
     changes = [

@@ -7,17 +7,19 @@ from cyclopts import Parameter
 
 from atst.commands._options import Flag, Quiet
 from atst.errors import UsageError
+from atst.evaluation.features import prepare
 from atst.evaluation.few_shot import SEEDS, few_shot_probe
 from atst.evaluation.hear import hear_probe
 from atst.evaluation.linear import linear_probe
 from atst.evaluation.report import write_probe
-from atst.evaluation.result import ProbeResult, interval_text
+from atst.evaluation.result import ProbeResult
 from atst.evaluation.simple import simple_probe
 from atst.model import load as models
 from atst.output import progress
 from atst.output.progress import say
 from atst.output.skipped import summary, with_partial
 from atst.output.text import print_table, writable
+from atst.scoring.report import interval_text
 from atst.scoring.splits import FewShot
 from atst.sound.channel import channel_number
 from atst.tasks import Task, load_task, published
@@ -106,23 +108,15 @@ def probe(
         labelled = load_task(task, data, seed=seed).heard(channel_number(channel), partial)
         encoder = models.load(model, device=device, seed=seed)
         measured = simple_probe if protocol == "simple" else linear_probe
+        examples = prepare(encoder, labelled, seed=seed, cache=cache, device=device, few_shot=few_shot)
         if protocol == "hear":
-            finished = hear_probe(encoder, labelled, seed=seed, cache=cache, device=device)
+            finished = hear_probe(examples)
         elif few_shot is None:
-            finished = measured(encoder, labelled, seed=seed, cache=cache, device=device)
+            finished = measured(examples)
         else:
-            finished = few_shot_probe(
-                encoder,
-                labelled,
-                few_shot,
-                probe=measured,
-                seeds=seeds or SEEDS,
-                seed=seed,
-                cache=cache,
-                device=device,
-            )
+            finished = few_shot_probe(examples, measured, seeds or SEEDS)
     if out is not None:
-        write_probe(finished, encoder, out)
+        write_probe(finished, out)
     _show(finished.result, None if out is None else Path(out))
     return finished.result
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atst.errors import TrainingError
+from atst.evaluation.features import prepare
 from atst.evaluation.hear import HEAR_SETTINGS, hear_probe
 from atst.evaluation.linear import PAPER_SETTINGS, linear_probe
 from atst.evaluation.plan import Cell, Plan
@@ -20,6 +21,7 @@ from atst.scoring.clips import CLIP_SECONDS, task_fingerprint
 from atst.tasks import Task, load_task, task_names
 
 START, RESULTS = "cell.json", "results.json"
+PROBES = {"paper": linear_probe, "simple": simple_probe, "hear": hear_probe}
 PROBE_SETTINGS: dict[str, dict[str, Any]] = {
     "paper": PAPER_SETTINGS,
     "simple": SIMPLE_SETTINGS,
@@ -74,15 +76,9 @@ class Bench:
 
     def _probe(self, cell: Cell, folder: Path) -> None:
         encoder = models.load(self.plan.models[cell.model], device=self.device, seed=cell.seed)
-        task = self.task(cell.task, cell.seed)
-        if cell.setting.protocol == "hear":
-            probe = hear_probe(encoder, task, seed=cell.seed, cache=self.cache, device=self.device)
-        else:
-            chosen = simple_probe if cell.setting.protocol == "simple" else linear_probe
-            probe = chosen(
-                encoder, task, seed=cell.seed, cache=self.cache, device=self.device, few_shot=cell.few_shot
-            )
-        write_probe(probe, encoder, folder, brief=True)
+        task, device = self.task(cell.task, cell.seed), self.device
+        data = prepare(encoder, task, seed=cell.seed, cache=self.cache, device=device, few_shot=cell.few_shot)
+        write_probe(PROBES[str(cell.setting.protocol)](data), folder, brief=True)
 
     def _wanted(self, cell: Cell) -> dict[str, Any]:
         """What the result must hold."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,18 +37,20 @@ class Features:
 
     values: Embeddings  # (n, D) on the CPU, or on disk if they are large
     rows: NDArray[np.int64]  # (n,) index of each in the task
-    skipped: list[tuple[str, str]]  # (clip, reason) of the unreadable ones
-    partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
+    unreadable: dict[int, str]  # index of a clip: why
+    partial: dict[int, str] = field(default_factory=dict)  # index of one that was cut short: what is missing
 
 
 @dataclass
 class ProbeData:
     """Features and labels of n clips of a task on the device that trains, and the clips' splits."""
 
+    model: Embedder
     task: Task
+    few_shot: FewShot | None  # how many labels may be used; None: all
+    seed: int  # of the splits, and of what is trained on them
     extracted: Features
     splits: Splits
-    seed: int
     features: Embeddings  # (n, D)
     labels: Tensor  # (n,) or (n, C)
 
@@ -65,6 +67,15 @@ class ProbeData:
         """(m, C) of the clips in a mask (n,), on the CPU."""
         return apply(lambda x: head.logits(x).cpu(), select(self.features, self.index(clips)))
 
+    def divided(
+        self,
+        seed: int,
+        divide: Callable[[Task, NDArray[np.int64], int, FewShot | None], Splits] = make_splits,
+    ) -> "ProbeData":
+        """The same features with other splits."""
+        splits = divide(self.task, self.extracted.rows, seed, self.few_shot)
+        return replace(self, seed=seed, splits=splits)
+
     def labels_of(self, clips: NDArray[np.bool_]) -> Tensor:
         """(m,) or (m, C) of the clips in a mask (n,), on the CPU."""
         return self.labels[self.index(clips)].cpu()
@@ -73,22 +84,33 @@ class ProbeData:
 def prepare(
     model: Embedder,
     task: Task,
-    seed: int,
-    cache: bool,
-    device: str,
+    *,
+    seed: int = 0,
+    cache: bool = True,
+    device: str = "auto",
     few_shot: FewShot | None = None,
-    features: Features | None = None,
-    divide: Callable[..., Splits] = make_splits,
 ) -> ProbeData:
-    """What a probe of the task works on; `features`, if they have been extracted already, are used.
+    """What every probe of a task works on.
 
-    `divide` makes the splits.
+    Args:
+        model: what embeds the clips.
+        task: the labelled clips.
+        seed: of held-out and drawn clips, the initial weights, the order of the data and the bootstrap.
+        cache: whether features are kept on disk and read back.
+        device: `auto`, `cpu`, `cuda` or `mps`; where the classifiers are trained.
+        few_shot: the number of labels for training and validation.
+
+    Raises:
+        UsageError: shots of a multi-label task, whose clips belong to no one class.
+        AtstError: no clip of a split or a fold can be read.
     """
+    if few_shot is not None:
+        few_shot.check(task)
     where = devices.resolve(device)
-    features = features or extract(model, task, cache)
-    splits = divide(task, features.rows, seed, few_shot)
-    labels = torch.from_numpy(task.labels[features.rows]).to(where)
-    return ProbeData(task, features, splits, seed, on_device(features.values, where), labels)
+    extracted = extract(model, task, cache)
+    splits = make_splits(task, extracted.rows, seed, few_shot)
+    features, labels = on_device(extracted.values, where), torch.from_numpy(task.labels[extracted.rows])
+    return ProbeData(model, task, few_shot, seed, extracted, splits, features, labels.to(where))
 
 
 def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> Features:
@@ -104,13 +126,13 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
     kept: Store | _Unkept = store(model, **readout) if cache and not task.partial else _Unkept()
     keys: dict[int, str] = {}  # of clips
     unreadable: dict[int, str] = {}  # why clips cannot be read
-    partial: list[tuple[str, str]] = []
+    partial: dict[int, str] = {}
     high: list[float] = []
     clips = read_clips(task, _fresh(task, kept, keys, unreadable), CLIP_SECONDS)
     while shard := list(islice(clips, SHARD)):
-        unreadable |= {clip.index: task.reason(clip.index, clip.error) for clip in shard if clip.error}
+        unreadable |= {clip.index: clip.error for clip in shard if clip.error}
         read = [clip for clip in shard if not clip.error]
-        partial += [(task.title(clip.index), remark) for clip in read for remark in clip.remarks]
+        partial |= {clip.index: "; ".join(clip.remarks) for clip in read if clip.remarks}
         high += [clip.high for clip in read]
         new = {key: clip.waveform for clip in read if (key := keys[clip.index]) not in kept}
         if new:
@@ -119,10 +141,9 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
             vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, **options)
             kept.add(list(new), vectors)
     rows = [index for index in keys if index not in unreadable]
-    skipped = [(task.title(index), unreadable[index]) for index in sorted(unreadable)]
-    _check_left(task, rows, skipped)
+    _check_left(task, rows, unreadable)
     say_high(high)
-    return Features(kept.features([keys[index] for index in rows]), np.array(rows), skipped, partial)
+    return Features(kept.features([keys[index] for index in rows]), np.array(rows), unreadable, partial)
 
 
 def _fresh(
@@ -134,7 +155,7 @@ def _fresh(
         try:
             key = keys[index] = _content(task, index, digests)
         except AudioError as error:
-            unreadable[index] = task.reason(index, error)
+            unreadable[index] = str(error)
             continue
         if key not in kept:
             yield index
@@ -179,14 +200,12 @@ def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
     return hashlib.sha256(f"{digest}{settings}".encode()).hexdigest()[:32] if settings else digest[:32]
 
 
-def _check_left(task: Task, rows: list[int], skipped: list[tuple[str, str]]) -> None:
+def _check_left(task: Task, rows: list[int], unreadable: dict[int, str]) -> None:
     """Every split must still have a clip, and every fold one that is tested."""
-    kind, splits = ("fold", task.folds) if task.splits is None else ("split", task.splits)
-    assert splits is not None, "a task has splits or folds"
     tested = np.ones(len(task), dtype=bool) if task.tested is None else task.tested
-    for name in np.unique(splits):
-        if name not in splits[rows][tested[rows]]:
+    for name in np.unique(task.parts):
+        if name not in task.parts[rows][tested[rows]]:
             raise AtstError(
-                f"task {task.name}: no clip of {kind} '{name}' can be read. "
-                f"{len(skipped)} of {len(task)} clips failed, the first: {': '.join(skipped[0])}"
+                f"task {task.name}: no clip of {task.by} '{name}' can be read. "
+                f"{len(unreadable)} of {len(task)} clips failed, the first: {unreadable[min(unreadable)]}"
             )

@@ -5,42 +5,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from atst.evaluation.features import extract
+from atst.evaluation.features import ProbeData
 from atst.evaluation.linear import linear_probe
 from atst.evaluation.result import Probe, SeedResult
-from atst.model.embedder import Embedder
 from atst.scoring.metrics import mean_interval
-from atst.scoring.splits import FewShot
-from atst.tasks import Task
 
 SEEDS = 5
 
 
 def few_shot_probe(
-    model: Embedder,
-    task: Task,
-    few_shot: FewShot,
-    *,
-    probe: Callable[..., Probe] = linear_probe,
-    seeds: int = SEEDS,
-    seed: int = 0,
-    cache: bool = True,
-    device: str = "auto",
+    data: ProbeData, probe: Callable[[ProbeData], Probe] = linear_probe, seeds: int = SEEDS
 ) -> Probe:
     """A probe with few labels, drawn `seeds` times; the mean, and a 95% interval over the draws.
 
-    Seeds count up from `seed`; each draws the training clips, what is held out of them, the initial weights
-    and the order. The interval is Student's t of the mean, so it tells how far the draws matter, not the test
-    clips. With one seed it is the bootstrap over test clips. What the returned probe holds beside its
-    result (logits, curves, head) is that of the first seed. Raises `UsageError` for shots of a multi-label
-    task, whose clips belong to no one class.
+    Seeds count up from that of `data`; each draws the training clips, what is held out of them, the initial
+    weights and the order. The interval is Student's t of the mean, so it tells how far the draws matter, not
+    the test clips. With one seed it is the bootstrap over test clips. What the returned probe holds beside
+    its result (logits, curves, head) is that of the first seed.
     """
-    few_shot.check(task)
-    features = extract(model, task, cache)
-    probes = [
-        probe(model, task, seed=seed + more, device=device, few_shot=few_shot, features=features)
-        for more in range(seeds)
-    ]
+    probes = [probe(data.divided(data.seed + more) if more else data) for more in range(seeds)]
     first = probes[0]
     runs = [
         SeedResult(each.result.seed, each.result.value, each.result.knn["value"], each.result.selected)

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 
 from atst.evaluation import mlp
-from atst.evaluation.features import ProbeData, prepare
+from atst.evaluation.features import ProbeData
 from atst.evaluation.mlp import Point, Search, Trained
-from atst.evaluation.result import Heads, Kept, Probe, Selection, Tried, measure
-from atst.model.embedder import Embedder
+from atst.evaluation.result import Heads, Kept, Probe, Tried, measure
 from atst.output.progress import track
 from atst.scoring.clips import unseen
+from atst.scoring.result import Selection
 from atst.scoring.splits import Splits
-from atst.tasks import Task
 
 DRAWN = 8  # of the 16 points of the grid
 HEAR_SETTINGS = {
@@ -26,30 +25,20 @@ HEAR_SETTINGS = {
 }
 
 
-def hear_probe(
-    model: Embedder, task: Task, *, seed: int = 0, cache: bool = True, device: str = "auto"
-) -> Probe:
+def hear_probe(data: ProbeData) -> Probe:
     """Train shallow networks on frozen features and measure the best on the test clips.
 
     8 points of the grid of layers, learning rate and initialisation, drawn at random, are trained with early
     stopping (`mlp.train`); the best on the validation clips is tested, not trained on those again. With folds
     the point is selected on the first fold only, and trained for each of the others. The test clips of a fold
     are used once, after that; those of the fold after the first have been validation clips of the selection.
-
-    Args:
-        model, task, cache, device: as in `linear_probe`.
-        seed: of the drawn points, the initial weights, order, dropout, held-out clips and the bootstrap.
-
-    Raises:
-        TrainingError: there is only one training clip.
+    The data's seed draws the points too. Raises `TrainingError` if there is only one training clip.
     """
-    data = prepare(model, task, seed, cache, device)
     search, splits = _search(data), data.splits
     point, tested = search.folds[0].point, [trained.head for trained in search.folds]
     trained_on = "training clips, without those held out" if splits.held_out else "all training clips"
     kept = Kept(tested[0], trained_on, [tested[:1]])
     return measure(
-        model,
         data,
         search,
         [
@@ -57,6 +46,7 @@ def hear_probe(
                 fold=splits.folds[i] if splits.folds else None,
                 learning_rate=point.learning_rate,
                 epoch=trained.epoch,
+                epochs=len(trained.train_loss),
                 valid=round(trained.metric, 6),
                 hidden=point.hidden,
                 init=point.init,
@@ -66,7 +56,7 @@ def hear_probe(
         [Heads([head], head) for head in tested],
         _refit(data, search) if splits.folds else kept,
         HEAR_SETTINGS,
-        unseen(task, data.extracted.rows, splits.train, splits.test),
+        unseen(data.task, data.extracted.rows, splits.train, splits.test),
         protocol="hear",
         classifier=f"MLP {point.hidden} x {mlp.WIDTH}",
         selected_on=_selected_on(splits),

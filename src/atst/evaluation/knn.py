@@ -14,7 +14,7 @@ from atst.scoring.clips import CLIP_SECONDS
 from atst.scoring.metrics import score
 from atst.sound.audio import SAMPLE_RATE
 from atst.tasks import Task
-from atst.tasks.division import first_label, grouped_folds
+from atst.tasks.division import grouped_folds
 from atst.tasks.reading import read_clips
 
 NEIGHBOURS = 10
@@ -103,11 +103,10 @@ def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.
         first = task.folds == task.folds.min()
         valid = first if task.tested is None else first & ~task.tested
         return {"train": np.flatnonzero(~first), "valid": np.flatnonzero(valid)}
-    assert task.splits is not None, "a task has splits or folds"
-    train, valid = (np.flatnonzero(task.splits == split) for split in ("train", "valid"))
+    train, valid = (np.flatnonzero(task.parts == split) for split in ("train", "valid"))
     if len(valid) == 0 and task.groups is not None:
         seed = int(rng.integers(2**31))
-        folds = grouped_folds(first_label(task.labels[train]), task.groups[train], seed)
+        folds = grouped_folds(task.first_labels[train], task.groups[train], seed)
         if folds is not None:
             return {"train": train[folds > 0], "valid": train[folds == 0]}
     if len(valid) == 0:

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from atst.evaluation import sweep
-from atst.evaluation.features import Features, ProbeData, prepare
-from atst.evaluation.result import Heads, Kept, Probe, Selection, measure
+from atst.evaluation.features import ProbeData
+from atst.evaluation.result import Heads, Kept, Probe, measure
 from atst.evaluation.sweep import Sweep
 from atst.model.classifier import Head
-from atst.model.embedder import Embedder
 from atst.scoring.clips import scarce, unseen
+from atst.scoring.result import Selection
 from atst.scoring.splits import FewShot, Splits, drawn_clips
 from atst.tasks import Task
 
@@ -20,36 +20,18 @@ LEARNING_RATES = tuple(float(f"{rate:.2g}") for rate in np.logspace(-5, 0, 12)) 
 PAPER_SETTINGS = {"epochs": sweep.EPOCHS, "batch": sweep.BATCH}
 
 
-def linear_probe(
-    model: Embedder,
-    task: Task,
-    *,
-    seed: int = 0,
-    cache: bool = True,
-    device: str = "auto",
-    few_shot: FewShot | None = None,
-    features: Features | None = None,
-) -> Probe:
+def linear_probe(data: ProbeData) -> Probe:
     """Train linear classifiers on frozen features and measure them on the test clips.
 
     BatchNorm without affine and a linear layer, SGD with momentum 0.9, 100 epochs, batch 1024, cosine to 0.
     Learning rate and epoch are the best on validation clips; the test clips are used once, after that. Where
     the validation clips were held out of the training clips, the classifier that is tested is trained again
     on all of them, with the selected learning rate and number of epochs. A temperature is fitted on the
-    validation clips.
-
-    Args:
-        model: what embeds the clips.
-        task: the labelled clips.
-        seed: of the initial weights, the order of the data, held-out clips and the bootstrap.
-        cache: whether features are kept on disk and read back.
-        device: `auto`, `cpu`, `cuda` or `mps`; where the classifiers are trained.
-        few_shot: the number of labels for training and validation; the seed draws them. With only one of
-            each class there are no validation clips: the middle learning rate is used, for all epochs.
-        features: those of the task's clips, if they have been extracted already.
+    validation clips. With only one label of each class there are no validation clips: the middle learning
+    rate is used, for all epochs.
     """
-    data = prepare(model, task, seed, cache, device, few_shot, features)
-    splits, grid = data.splits, list(task.learning_rates or LEARNING_RATES)
+    splits, few_shot = data.splits, data.few_shot
+    grid = list(data.task.learning_rates or LEARNING_RATES)
     if splits.valid.any():
         train = splits.train_and_valid[:, :, None] & ~splits.holdouts
         swept = _train(data, train, [grid] * splits.count, valid=splits.holdouts)
@@ -62,19 +44,19 @@ def linear_probe(
     if splits.folds is not None and few_shot is None:
         kept = _refit(data, swept, grid, selected)
     else:  # with few labels the kept head has seen no more of them: it is that of the first fold
-        trained_on = drawn_clips(few_shot, splits, seed) if few_shot else "all training clips"
+        trained_on = drawn_clips(few_shot, splits, data.seed) if few_shot else "all training clips"
         kept = Kept(heads[0].tested, trained_on, [heads[0].validated])
-    few = [] if few_shot is None else scarce(task, data.extracted.rows, splits.train_and_valid, few_shot)
-    unknown = unseen(task, data.extracted.rows, splits.train_and_valid, splits.test)
+    warnings = _edges(data.task, [rate for rate, _ in best], grid)
+    warnings += scarce(data.task, data.extracted.rows, splits.train_and_valid, few_shot)
+    warnings += unseen(data.task, data.extracted.rows, splits.train_and_valid, splits.test)
     return measure(
-        model,
         data,
         swept,
         selected,
         heads,
         kept,
         PAPER_SETTINGS,
-        _edges(task, [rate for rate, _ in best], grid) + few + unknown,
+        warnings,
         protocol="paper",
         selected_on=_selected_on(splits, few_shot),
         learning_rates=grid,
@@ -120,6 +102,7 @@ def _selection(
         fold=splits.folds[fold] if splits.folds else None,
         learning_rate=grid[rate],
         epoch=epoch,
+        epochs=sweep.EPOCHS,
         valid=round(valid, 6) if splits.valid.any() else None,
     )
 

@@ -1,7 +1,5 @@
 """What a probe leaves in its `--out` folder, and the report in it."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib
@@ -16,15 +14,11 @@ from torch import Tensor
 
 from atst.evaluation.lazy import all_equal
 from atst.evaluation.mlp import EVERY, Search, Trained
-from atst.evaluation.result import Probe, ProbeResult, interval_text
+from atst.evaluation.result import Probe, ProbeResult
 from atst.evaluation.sweep import Sweep
-from atst.model.embedder import Embedder
-from atst.output.atomic import new_file
-from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
-from atst.output.skipped import with_partial, write_errors
-from atst.scoring.per_class import chance, class_parts, drawn, write_predictions
-from atst.tasks.division import first_label
-from atst.tasks.task import SPLITS
+from atst.output.html import Alert, Plot, Section, Table, write_report
+from atst.scoring.per_class import class_parts, drawn
+from atst.scoring.report import headline, interval_text, last_sections, selected_table, text
 
 MAP_CLIPS = 3000  # most clips in the map: t-SNE takes longer than it tells beyond
 COLOURS = 20  # classes with a colour of their own in the map
@@ -50,58 +44,44 @@ SEARCH = (
 )
 
 
-def write_probe(probe: Probe, model: Embedder, folder: str | Path, *, brief: bool = False) -> None:
+def write_probe(probe: Probe, folder: str | Path, *, brief: bool = False) -> None:
     """Write `model/`, `predictions.csv`, `results.json` and last `report.html`; each whole or not at all.
 
     `brief` leaves out `model/`, and the report's map of the embeddings, which takes longer than a probe.
     A picture that cannot be drawn costs no result. Numbers and report of an earlier probe go first, so that
     none stand beside the model of this one when it is interrupted.
     """
-    folder, result, task = Path(folder), probe.result, probe.data.task
+    folder, result = Path(folder), probe.result
     for name in ("report.html", "results.json"):
         (folder / name).unlink(missing_ok=True)
     if not brief:
-        classifier = result.as_classifier(model, probe.kept.head, task)
+        classifier = result.as_classifier(probe.data.model, probe.kept.head, probe.data.task)
         classifier.save(folder / "model", result.task, probe.kept.trained_on)
-    write_predictions(task, probe.tested, probe.calibrated, folder / "predictions.csv")
-    with new_file(folder / "results.json") as temporary:  # whoever finds it takes all numbers to be there
-        temporary.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    write_errors(folder, with_partial(result.skipped, result.partial))
+    probe.tested.write(result, folder)
     _report(probe, folder / "report.html", brief)
 
 
 def _report(probe: Probe, path: Path, brief: bool) -> None:
-    result, task = probe.result, probe.data.task
+    result, tested = probe.result, probe.tested
     values = probe.data.features.shape[1]
     settings = {
         "features": f"{values} values: {result.layers} blocks, pooling {result.pooling}",
         "classifier": f"{result.classifier}; kept: trained on {probe.kept.trained_on}",
     }
+    knn = result.knn
+    nearest = f" Nearest neighbours (k = {knn['k']}, {knn['distance']}): {knn['value']:.3f}"
+    nearest += f" ({interval_text(knn['ci'])})."
     header = ["seed", result.metric, "nearest neighbours"]
-    draws = [[run.seed, _text(run.value), _text(run.knn)] for run in result.seeds]
+    draws = [[run.seed, text(run.value), text(run.knn)] for run in result.seeds]
     sections = [
-        Section("", [_headline(probe), *map(Alert, result.warnings)]),
+        Section("", [headline(result, tested, nearest), *map(Alert, result.warnings)]),
         *([Section("Draws of training clips", [DRAWS, Table(header, draws)])] if result.seeds else []),
         *_selection(probe),
-        Section("Classes", class_parts(task, probe.tested, probe.logits)),
+        Section("Classes", class_parts(tested.task, tested.rows, tested.logits)),
         *([] if brief else [Section("Map of the embeddings", [_map(probe)])]),
-        *result.last_sections(task, settings),
+        *last_sections(result, tested.task, settings),
     ]
     write_report(path, f"{TITLES[result.protocol]}: {result.model} on {result.task}", sections)
-
-
-def _headline(probe: Probe) -> Headline:
-    result, knn = probe.result, probe.result.knn
-    over = f"Mean over {len(result.selected)} folds" if probe.data.splits.folds else "On the test split"
-    over += f" and {len(result.seeds)} draws" if len(result.seeds) > 1 else ""
-    return Headline(
-        f"{result.metric} {result.value:.3f}",
-        f"{over}; trained on {result.trained_on}; {len(probe.tested)} test clips. "
-        f"95% interval over {result.ci_over}: {interval_text(result.ci)}. "
-        f"Nearest neighbours (k = {knn['k']}, {knn['distance']}): {knn['value']:.3f} "
-        f"({interval_text(knn['ci'])}). "
-        f"Chance is about {chance(probe.data.task, probe.tested):.3f}.",
-    )
 
 
 def _selection(probe: Probe) -> list[Section]:
@@ -110,7 +90,7 @@ def _selection(probe: Probe) -> list[Section]:
     if probe.learning is None:
         header = ["fold", result.metric, "nearest neighbours", "training clips", "test clips"]
         rows = [
-            [_text(s.fold), _text(s.value), _text(knn), s.clips["train"], s.clips["test"]]
+            [text(s.fold), text(s.value), text(knn), s.clips["train"], s.clips["test"]]
             for s, knn in zip(result.selected, result.knn["folds"], strict=True)
         ]
         return [Section("Folds" if probe.data.splits.folds else "Clips", [Table(header, rows)])]
@@ -118,33 +98,19 @@ def _selection(probe: Probe) -> list[Section]:
     searched = grid if result.tried else "Learning rate"
     selection = f"{searched} and epoch were selected on: {result.selected_on}."
     return [
-        Section("What validation selected", [selection, _selected(result), *_tried(result)]),
+        Section("What validation selected", [selection, selected_table(result), *_tried(result)]),
         Section("Learning", [_learning(probe.learning, result)]),
     ]
-
-
-def _selected(result: ProbeResult) -> Table:
-    header = ["fold", "learning rate", "epoch", "validation", "test"]
-    header += [f"{split} clips" for split in SPLITS]
-    rows = [
-        [_text(s.fold), f"{s.learning_rate:g}", s.epoch, _text(s.valid), _text(s.value), *s.clips.values()]
-        for s in result.selected
-    ]
-    return Table(header, rows)
 
 
 def _tried(result: ProbeResult) -> list[Table]:
     """The points of the grid, best first; none where only learning rates were swept."""
     header = ["hidden layers", "learning rate", "initialisation", "epoch", "validation"]
     rows = [
-        [t.hidden, f"{t.learning_rate:g}", t.init, t.epoch, _text(t.valid if t.valid >= 0 else None)]
+        [t.hidden, f"{t.learning_rate:g}", t.init, t.epoch, text(t.valid if t.valid >= 0 else None)]
         for t in sorted(result.tried, key=lambda tried: -tried.valid)
     ]
     return [Table(header, rows)] if rows else []
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _learning(learning: Sweep | Search, result: ProbeResult) -> Plot:
@@ -213,7 +179,7 @@ def _lines(axes: Axes, x: NDArray, lines: NDArray, colour: str) -> None:
 def _map(probe: Probe) -> Plot:
     task = probe.data.task
     names = [*task.label_names, "none"]
-    labels = first_label(task.labels[probe.data.extracted.rows])
+    labels = task.first_labels[probe.data.extracted.rows]
     names = names if (labels == len(names) - 1).any() else names[:-1]
     shown = np.arange(len(labels))
     if len(shown) > MAP_CLIPS:

@@ -1,13 +1,11 @@
 """What a probe gives: the trained heads tested, and the numbers as `results.json` holds them."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from atst.evaluation.features import POOLING, ProbeData
@@ -17,26 +15,10 @@ from atst.evaluation.mlp import Search
 from atst.evaluation.sweep import Sweep
 from atst.model.classifier import Head
 from atst.model.device import described
-from atst.model.embedder import Embedder
-from atst.scoring.calibration import expected_calibration_error, fit_temperature
-from atst.scoring.clips import CLIP_SECONDS, left_out, task_fingerprint
-from atst.scoring.metrics import BOOTSTRAP, bootstrap_interval, bootstrap_values, score
-from atst.scoring.result import Result, computed
-
-
-@dataclass
-class Selection:
-    """What validation selected for one classifier, and how that did on its test clips."""
-
-    fold: int | None
-    learning_rate: float  # of a linear head for a batch of 256; 0 if it was not trained by steps
-    epoch: int  # 0 likewise
-    valid: float | None  # the metric on the validation clips; None if there were none
-    value: float = math.nan  # the metric on the test clips
-    temperature: float = 1.0  # fitted on the validation clips; 1 if there were none
-    clips: dict[str, int] = field(default_factory=dict)  # in train, valid and test
-    hidden: int = 0  # layers before the linear one
-    init: str = ""  # of their weights
+from atst.scoring.calibration import fit_temperature
+from atst.scoring.clips import CLIP_SECONDS, left_out
+from atst.scoring.metrics import over_folds
+from atst.scoring.result import Result, Selection, Tested, computed, origins
 
 
 @dataclass
@@ -65,11 +47,9 @@ class ProbeResult(Result):
     """The result of a probe."""
 
     learning_rates: list[float]  # swept
-    selected: list[Selection]  # one for each fold
     knn: dict[str, Any]
     classifier: str = "linear"  # or what else was trained on the features
     tried: list[Tried] = field(default_factory=list)  # where more than learning rates were searched
-    ci_over: str = "test clips"  # what the interval is over
     seeds: list[SeedResult] = field(default_factory=list)  # with few labels; `selected` is of the first
 
     @property
@@ -82,12 +62,6 @@ def protocol_description(result: dict[str, Any], name: str) -> str:
     """How a result, as `results.json` holds it, was measured; `name` of the protocol comes first."""
     description = f"{name}: {result['layers']} blocks, {result['pooling']} pooling"
     return description if result["protocol"] == "paper" else f"{description}, {result['classifier']}"
-
-
-def interval_text(ci: Sequence[float]) -> str:
-    """An interval as tables show it."""
-    low, high = ci
-    return f"{low:.3f} to {high:.3f}"
 
 
 @dataclass
@@ -115,13 +89,10 @@ class Probe:
     data: ProbeData
     learning: Sweep | Search | None  # None: nothing was selected
     kept: Kept
-    tested: NDArray[np.int64]  # (m,) index in the task of each tested clip, fold by fold
-    logits: Tensor  # (m, C) of them
-    calibrated: Tensor  # (m, C) divided by the temperature of their fold
+    tested: Tested
 
 
 def measure(
-    model: Embedder,
     data: ProbeData,
     learning: Sweep | Search | None,
     selected: Sequence[Selection],
@@ -135,7 +106,6 @@ def measure(
     """Test the heads, once each; calibrate them; compare with nearest neighbours.
 
     Args:
-        model: what the features are of.
         data: features, labels and splits.
         learning: how the heads were trained; None where nothing was selected.
         selected, heads: one for each fold.
@@ -145,50 +115,35 @@ def measure(
         knn: of nearest neighbours; None: those of the plain features.
         about: further fields of the `ProbeResult`.
     """
-    task, splits, metric = data.task, data.splits, data.task.metric
-    logits = [data.logits(fold.tested, test) for fold, test in zip(heads, splits.test.T, strict=True)]
-    labels = [data.labels_of(test) for test in splits.test.T]
+    task, splits, extracted = data.task, data.splits, data.extracted
     for fold, selection in enumerate(selected):
-        selection.value = float(score(metric, logits[fold], labels[fold]))
         selection.temperature = _temperature(data, [heads[fold].validated], [fold])
         selection.clips = {
             "train": int(splits.train[:, fold].sum()),
             "valid": int(splits.holdouts[:, fold, : len(heads[fold].validated)].sum()),
             "test": int(splits.test[:, fold].sum()),
         }
-    calibrated = torch.cat([each / one.temperature for each, one in zip(logits, selected, strict=True)])
-    draws = [bootstrap_values(metric, logits[i], labels[i], data.seed + i) for i in range(splits.count)]
-    value = float(np.mean([selection.value for selection in selected]))
-    everything, truth = torch.cat(logits), torch.cat(labels)
+    logits = [data.logits(fold.tested, test) for fold, test in zip(heads, splits.test.T, strict=True)]
+    tested = Tested(
+        task,
+        np.concatenate([extracted.rows[test] for test in splits.test.T]),
+        torch.cat(logits),
+        torch.cat([each / one.temperature for each, one in zip(logits, selected, strict=True)]),
+        [len(each) for each in logits],
+    )
     result = ProbeResult(
-        task=task.name,
-        model=model.name,
-        pooling=POOLING,
-        layers=model.depth,
-        metric=metric,
-        value=value,
-        ci=bootstrap_interval(metric, draws, value),
-        ci_over=BOOTSTRAP[metric],
-        seed=data.seed,
-        selected=list(selected),
-        knn=knn or _knn(data),
-        clips=len(data.labels),
-        skipped=data.extracted.skipped,
-        partial=data.extracted.partial,
-        warnings=left_out(task, len(data.extracted.skipped)) + _all_equal(data) + warnings,
-        fingerprint=model.fingerprint,
-        task_fingerprint=task_fingerprint(task),
-        settings={"clip_seconds": CLIP_SECONDS, **settings},
-        calibration={
-            "temperature": _temperature(data, kept.validated, range(len(kept.validated))),
-            "expected_calibration_error_before": expected_calibration_error(everything, truth),
-            "expected_calibration_error_after": expected_calibration_error(calibrated, truth),
-        },
+        **origins(task, data.model, extracted.unreadable, extracted.partial),
+        **tested.numbers(selected, data.seed),
         **computed(described(data.labels.device), "float32"),
+        pooling=POOLING,
+        layers=data.model.depth,
+        knn=knn or _knn(data),
+        warnings=left_out(task, len(extracted.unreadable)) + _all_equal(data) + warnings,
+        settings={"clip_seconds": CLIP_SECONDS, **settings},
+        calibration=tested.calibration(_temperature(data, kept.validated, range(len(kept.validated)))),
         **about,
     )
-    tested = np.concatenate([data.extracted.rows[test] for test in splits.test.T])
-    return Probe(result, data, learning, kept, tested, everything, calibrated)
+    return Probe(result, data, learning, kept, tested)
 
 
 def _all_equal(data: ProbeData) -> list[str]:
@@ -222,10 +177,6 @@ def _knn(data: ProbeData) -> dict[str, Any]:
 
 def nearest_neighbours(data: ProbeData, scores: Sequence[Tensor], distance: str) -> dict[str, Any]:
     """The metric of each fold's votes (m, C), the mean and its 95% interval, as in `results.json`."""
-    metric = data.task.metric
     labels = [data.labels_of(test) for test in data.splits.test.T]
-    values = [float(score(metric, *fold)) for fold in zip(scores, labels, strict=True)]
-    draws = [bootstrap_values(metric, scores[i], labels[i], data.seed + i) for i in range(len(scores))]
-    value = float(np.mean(values))
-    ci = bootstrap_interval(metric, draws, value)
+    values, value, ci = over_folds(data.task.metric, scores, labels, data.seed)
     return {"value": value, "ci": ci, "folds": values, "k": NEIGHBOURS, "distance": distance}

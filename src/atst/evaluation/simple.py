@@ -9,16 +9,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from atst.evaluation.features import Features, ProbeData, prepare
+from atst.evaluation.features import ProbeData
 from atst.evaluation.knn import NEIGHBOURS, knn_scores
 from atst.evaluation.lazy import select
-from atst.evaluation.result import Heads, Kept, Probe, Selection, measure, nearest_neighbours
+from atst.evaluation.result import Heads, Kept, Probe, measure, nearest_neighbours
 from atst.model.classifier import Head
-from atst.model.embedder import Embedder
 from atst.output.progress import track
 from atst.scoring.clips import scarce, unseen
-from atst.scoring.splits import FewShot, drawn_clips, train_test_splits
-from atst.tasks import Task
+from atst.scoring.result import Selection
+from atst.scoring.splits import drawn_clips, train_test_splits
 
 C = 0.01  # inverse strength of the L2 penalty, as scikit-learn has it
 ITERATIONS = 1000  # of L-BFGS at most; a few dozen are enough
@@ -26,50 +25,34 @@ ABSENT = -1e4  # logit of a class without training clips
 SIMPLE_SETTINGS = {"C": C, "iterations at most": ITERATIONS, "neighbours": NEIGHBOURS, "standardised": True}
 
 
-def simple_probe(
-    model: Embedder,
-    task: Task,
-    *,
-    seed: int = 0,
-    cache: bool = True,
-    device: str = "auto",
-    few_shot: FewShot | None = None,
-    features: Features | None = None,
-) -> Probe:
+def simple_probe(data: ProbeData) -> Probe:
     """Fit logistic regression and nearest neighbours to standardised features, and test both.
 
     Each value has the mean 0 and the standard deviation 1 over the training clips. Logistic regression has an
     L2 penalty of C = 0.01, one against the rest where clips have several labels; the 10 nearest neighbours by
-    cosine vote, once each. Nothing is selected, so the clips of a validation split are training clips. All
-    features of a task are in memory.
-
-    Args:
-        model, task, cache, features: as in `linear_probe`.
-        seed: of the drawn clips and the bootstrap; nothing else depends on chance.
-        device: not used: scikit-learn computes on the CPU.
-        few_shot: the number of labels; all of them are trained on. The seed draws them.
+    cosine vote, once each. Nothing is selected, so the clips of a validation split are training clips, and so
+    are all of few drawn ones. All features of a task are in memory, and scikit-learn computes on the CPU.
     """
-    data = prepare(model, task, seed, cache, "cpu", few_shot, features, train_test_splits)
-    splits = data.splits
+    data = data.divided(data.seed, train_test_splits)
+    task, splits, few_shot = data.task, data.splits, data.few_shot
     heads = [fit(data, train) for train in track(splits.train.T, f"logistic regression of {task.name}")]
     votes = [neighbours(data, *clips) for clips in zip(splits.train.T, splits.test.T, strict=True)]
     kept, trained_on = heads[0], "all training clips"
     if few_shot is not None:
-        trained_on = drawn_clips(few_shot, splits, seed)
+        trained_on = drawn_clips(few_shot, splits, data.seed)
     elif splits.folds is not None:
         kept = fit(data, np.ones(len(data.labels), dtype=bool))
         trained_on = "all labelled clips, test folds included: the metric was measured on other heads"
     folds: list[int] | list[None] = splits.folds or [None]
-    few = [] if few_shot is None else scarce(task, data.extracted.rows, splits.train, few_shot)
+    warnings = scarce(task, data.extracted.rows, splits.train, few_shot)
     return measure(
-        model,
         data,
         None,
-        [Selection(fold, learning_rate=0, epoch=0, valid=None) for fold in folds],
+        [Selection(fold, learning_rate=0, epoch=0, epochs=0, valid=None) for fold in folds],
         [Heads([head], head) for head in heads],
         Kept(kept, trained_on, [[head] for head in heads]),
         SIMPLE_SETTINGS,
-        few + unseen(task, data.extracted.rows, splits.train, splits.test),
+        warnings + unseen(task, data.extracted.rows, splits.train, splits.test),
         knn=nearest_neighbours(data, votes, "cosine of the standardised features"),
         protocol="simple",
         classifier=f"logistic regression, C = {C:g}",
@@ -81,7 +64,7 @@ def simple_probe(
 
 def fit(data: ProbeData, train: NDArray[np.bool_]) -> Head:
     """Logistic regression on the clips in a mask (n,); the standardisation is part of the head."""
-    x, labels = select(data.features, data.index(train))[:].numpy(), data.labels_of(train).numpy()
+    x, labels = select(data.features, data.index(train))[:].cpu().numpy(), data.labels_of(train).numpy()
     scaler = StandardScaler().fit(x)
     weight, bias = logistic_regression(scaler.transform(x), labels, data.classes)
     weight = weight / scaler.scale_
@@ -93,7 +76,7 @@ def neighbours(data: ProbeData, train: NDArray[np.bool_], test: NDArray[np.bool_
 
     The first of several classes with as many votes wins, as in scikit-learn.
     """
-    x = [select(data.features, data.index(clips))[:].numpy() for clips in (train, test)]
+    x = [select(data.features, data.index(clips))[:].cpu().numpy() for clips in (train, test)]
     scaler = StandardScaler().fit(x[0])
     known, asked = (torch.from_numpy(scaler.transform(part)) for part in x)
     return knn_scores(known, data.labels_of(train), asked, data.classes, ties=0)

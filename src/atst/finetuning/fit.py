@@ -1,6 +1,5 @@
 """One training of a fine-tuning: checkpoints, epochs, resumption, and the test at its end."""
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
 from atst.errors import AtstError
@@ -45,9 +43,14 @@ class Job:
     devices: int = 1
     few_shot: FewShot | None = None  # how many labels may be used, drawn by the recipe's seed
 
+    @property
+    def labels_used(self) -> str:
+        """A description of the training clips."""
+        return "all training clips" if self.few_shot is None else self.few_shot.description
+
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """The clips of one training. `epochs` ends it early on the same schedule; None: as the recipe says."""
 
     name: str  # of its folder
@@ -69,31 +72,6 @@ class Outcome:
     test_rows: list[int]
     test: Tensor  # logits (t, C)
     unreadable: dict[int, str] = field(default_factory=dict)  # index of a clip: why
-
-    def save(self, folder: Path) -> None:
-        """Write it to the folder of its training, outcome.json last."""
-        logits = {"valid": self.valid.contiguous(), "test": self.test.contiguous()}
-        with new_file(folder / "logits.safetensors") as path:
-            path.write_bytes(as_safetensors(logits))
-        text = {
-            "history": asdict(self.history),
-            "epoch": self.epoch,
-            "valid_rows": self.valid_rows,
-            "test_rows": self.test_rows,
-            "unreadable": list(self.unreadable.items()),
-        }
-        with new_file(folder / "outcome.json") as path:
-            path.write_text(json.dumps(text))
-
-
-def load_outcome(folder: Path) -> Outcome | None:
-    """The outcome in the folder of a training, if it is finished."""
-    if not (folder / "outcome.json").is_file():
-        return None
-    text = json.loads((folder / "outcome.json").read_text())
-    logits = load_file(folder / "logits.safetensors")
-    text["history"], text["unreadable"] = History(**text["history"]), dict(text["unreadable"])
-    return Outcome(valid=logits["valid"], test=logits["test"], **text)
 
 
 @dataclass(frozen=True)
@@ -119,50 +97,53 @@ def sizes(recipe: Recipe, clips: int, devices: int) -> Sizes:
     return Sizes(micro, accumulate, steps, devices)
 
 
-def fit(job: Job, part: Part, resume: bool) -> Outcome | None:
-    """Train on a part, keep the last or best epoch, test it once; None if it was stopped.
+def fit(job: Job, split: Split, resume: bool) -> Outcome | None:
+    """Train on a split, keep the last or best epoch, test it once; None if it was stopped.
 
-    A finished part is read back. Of several processes only the first tests. The network that was kept is
-    `network.safetensors` in the part's folder. Raises `AtstError`, and keeps the checkpoint, when no test
+    A finished training is read back. Of several processes only the first tests. The network that was kept is
+    `network.safetensors` in the training's folder. Raises `AtstError`, and keeps the checkpoint, when no test
     clip can be read.
     """
-    folder = job.folder / "training" / part.name
-    if (done := load_outcome(folder)) is not None:
+    folder = job.folder / "training" / split.name
+    if (folder / "outcome.pt").is_file():
+        stored = torch.load(folder / "outcome.pt", weights_only=True)
+        done = Outcome(**stored | {"history": History(**stored["history"])})
         job.clips.unreadable |= done.unreadable
         return done
     folder.mkdir(parents=True, exist_ok=True)
     network = Network(job.model, len(job.task.label_names), job.recipe)
-    history = _train(job, part, network, folder, resume)
+    history = _train(job, split, network, folder, resume)
     if history is None:
         return None
-    epoch = history.best_epoch if job.recipe.select == "best" and len(part.valid) else len(history.rows)
+    epoch = history.best_epoch if job.recipe.select == "best" and len(split.valid) else len(history.rows)
     nothing = torch.zeros(0, len(job.task.label_names))
     if not is_first_process():
         return Outcome(history, epoch, [], nothing, [], nothing)
     if epoch != len(history.rows):
         network.load_state_dict(load_file(folder / "best.safetensors"))
     network.to(job.device)
-    valid, valid_rows = predict(network, job.clips, part.valid.tolist())
-    test, test_rows = predict(network, job.clips, part.test.tolist())
-    if len(part.test) and not test_rows:  # nothing is saved, so that a resumed one tests again
-        first = job.clips.unreadable[int(part.test[0])]
+    valid, valid_rows = predict(network, job.clips, split.valid.tolist())
+    test, test_rows = predict(network, job.clips, split.test.tolist())
+    if len(split.test) and not test_rows:  # nothing is saved, so that a resumed one tests again
+        first = job.clips.unreadable[int(split.test[0])]
         raise AtstError(
             f"task {job.task.name}: no test clip can be read, the first: {first}; repair the files, and the "
             "same command with --resume tests what was trained."
         )
     outcome = Outcome(history, epoch, valid_rows, valid, test_rows, test, dict(job.clips.unreadable))
     network.save(folder / "network.safetensors")
-    outcome.save(folder)
+    with new_file(folder / "outcome.pt") as path:
+        torch.save(asdict(outcome), path)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     (folder / "best.safetensors").unlink(missing_ok=True)
     return outcome
 
 
-def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -> History | None:
+def _train(job: Job, split: Split, network: Network, folder: Path, resume: bool) -> History | None:
     """Train `network`, or continue from its newest checkpoint; None if a signal stopped it."""
-    size = sizes(job.recipe, len(part.train), job.devices)
-    total = size.steps_per_epoch * (part.epochs or job.recipe.max_epochs)
-    module = _module(job, part, network, size)
+    size = sizes(job.recipe, len(split.train), job.devices)
+    total = size.steps_per_epoch * (split.epochs or job.recipe.max_epochs)
+    module = _module(job, split, network, size)
     checkpoint, history, done = None, History(), 0
     if resume:
         checkpoint, state = checkpoints.to_resume(folder, conditions(job.device, job.devices))
@@ -174,8 +155,8 @@ def _train(job: Job, part: Part, network: Network, folder: Path, resume: bool) -
         return history
     saver = _saver(job, history, folder, size)
     steps = size.steps_per_epoch
-    epochs = Epochs(job.task, job.clips, part.valid, job.recipe, steps, total, folder, history, saver, done)
-    stream = data.Stream(job.clips, job.task.labels, part.train, job.recipe, steps * size.batch)
+    epochs = Epochs(job.task, job.clips, split.valid, job.recipe, steps, total, folder, history, saver, done)
+    stream = data.Stream(job.clips, job.task.labels, split.train, job.recipe, steps * size.batch)
 
     def batches(rank: int) -> Batches:
         start = BatchPositions(size.micro, done * size.accumulate, rank, job.devices)
@@ -210,12 +191,12 @@ def _saver(job: Job, history: History, folder: Path, size: Sizes) -> checkpoints
     return checkpoints.Checkpoints(save, size.steps_per_epoch, job.recipe.checkpoint_minutes)
 
 
-def _module(job: Job, part: Part, network: Network, size: Sizes) -> FinetuningModule:
+def _module(job: Job, split: Split, network: Network, size: Sizes) -> FinetuningModule:
     recipe = job.recipe
     peak = schedules.scaled_learning_rate(recipe.learning_rate, size.batch)
     steps = size.steps_per_epoch
     rates = schedules.learning_rate(peak, recipe.max_epochs * steps, recipe.warmup_epochs * steps)
     weights = None
     if recipe.class_weights:
-        weights = balancing_weights(torch.from_numpy(job.task.class_counts(part.train)).float())
+        weights = balancing_weights(torch.from_numpy(job.task.class_counts(split.train)).float())
     return FinetuningModule(network, recipe, rates, job.task.multi_label or recipe.loss == "bce", weights)

@@ -1,19 +1,16 @@
 """The files that a fine-tuning writes to its `--out` folder, and its report."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from atst.finetuning.result import FinetuneResult, Selection
-from atst.finetuning.run import Finetuned
+from atst.finetuning.result import Finetuned, FinetuneResult
 from atst.model.classifier import Head
-from atst.output.atomic import new_file
-from atst.output.html import Alert, Headline, Plot, Section, Table, write_report
-from atst.output.skipped import with_partial, write_errors
-from atst.scoring.metrics import BOOTSTRAP
-from atst.scoring.per_class import chance, class_parts, write_predictions
+from atst.output.html import Alert, Plot, Section, write_report
+from atst.scoring.per_class import class_parts
+from atst.scoring.report import headline, last_sections, selected_table
+from atst.scoring.result import Selection
 
 CURVES = (
     "Training loss, and the metric on validation clips where there are any, by epoch; dots: the epoch kept."
@@ -21,12 +18,16 @@ CURVES = (
 
 
 def write_finetuned(finetuned: Finetuned, folder: Path) -> None:
-    """Write `predictions.csv`, `model/`, `results.json` then `report.html`; remove what resuming needed."""
-    write_predictions(finetuned.task, finetuned.tested, finetuned.logits, folder / "predictions.csv")
-    write_classifier(finetuned, folder / "model")
-    with new_file(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps(asdict(finetuned.result), indent=2) + "\n")
-    write_errors(folder, with_partial(finetuned.result.skipped, finetuned.result.partial))
+    """Write `model/`, `predictions.csv`, `results.json` then `report.html`; remove what resuming needed."""
+    result, network, tested = finetuned.result, finetuned.network, finetuned.tested
+    network.model.config.training = {
+        **network.model.config.training,
+        "fine-tuned on": result.task,
+        "fine-tuned from": result.model,
+    }
+    classifier = result.as_classifier(network.model, Head([network.folded()]), tested.task)
+    classifier.save(folder / "model", result.task, result.kept)
+    tested.write(result, folder)
     _report(finetuned, folder / "report.html")  # a picture that cannot be drawn costs no result
     for path in (folder / "training").glob("*/*.safetensors"):
         path.unlink()
@@ -37,74 +38,25 @@ def read_result(folder: Path) -> FinetuneResult | None:
     if not (folder / "results.json").is_file() or not (folder / "report.html").is_file():
         return None
     values = json.loads((folder / "results.json").read_text())
-    values["selected"] = [Selection(**choice) for choice in values["selected"]]
+    values["selected"] = [Selection(**selection) for selection in values["selected"]]
     return FinetuneResult(**values)
 
 
-def write_classifier(finetuned: Finetuned, folder: Path) -> None:
-    """Write what `load_classifier` reads."""
-    result, network = finetuned.result, finetuned.network
-    network.model.config.training = {
-        **network.model.config.training,
-        "fine-tuned on": result.task,
-        "fine-tuned from": result.model,
-    }
-    classifier = result.as_classifier(network.model, Head([network.folded()]), finetuned.task)
-    classifier.save(folder, result.task, result.kept)
-
-
 def _report(finetuned: Finetuned, path: Path) -> None:
-    result = finetuned.result
+    result, tested = finetuned.result, finetuned.tested
     settings = {
         "protocol": f"{result.protocol} (generation: {result.generation})",
-        "labels": result.trained_on,
         "features": f"last block, pooling {result.pooling}",
         "classifier": f"kept: trained on {result.kept}",
     }
+    selection = f"Selected on: {result.selected_on}."
     sections = [
-        Section("", [_headline(finetuned), *[Alert(text) for text in result.warnings]]),
-        Section("Epochs", [f"Selected on: {result.selected_on}.", _choices(result), _curves(finetuned)]),
-        Section("Classes", class_parts(finetuned.task, finetuned.tested, finetuned.logits)),
-        *result.last_sections(finetuned.task, settings),
+        Section("", [headline(result, tested), *map(Alert, result.warnings)]),
+        Section("Epochs", [selection, selected_table(result), _curves(finetuned)]),
+        Section("Classes", class_parts(tested.task, tested.rows, tested.logits)),
+        *last_sections(result, tested.task, settings),
     ]
     write_report(path, f"Fine-tuning: {result.model} on {result.task}", sections)
-
-
-def _headline(finetuned: Finetuned) -> Headline:
-    result, calibration = finetuned.result, finetuned.result.calibration
-    low, high = result.ci
-    folds = [choice.fold for choice in result.selected]
-    over = f"Mean over {len(folds)} folds" if len(folds) > 1 else "On the test split"
-    if len(folds) == 1 and folds[0] is not None:
-        over = f"Fold {folds[0]} alone"
-    note = (
-        f"{over}; 95% bootstrap interval over {len(finetuned.tested)} {BOOTSTRAP[finetuned.task.metric]}: "
-        f"{low:.3f} to {high:.3f}. "
-        f"Chance is about {chance(finetuned.task, finetuned.tested):.3f}. Expected calibration error "
-        f"{calibration['expected_calibration_error_before']:.3f}"
-    )
-    if calibration["fitted_on_clips"]:
-        note += (
-            f", with a temperature of {calibration['temperature']:.3g} fitted on validation clips "
-            f"{calibration['expected_calibration_error_after']:.3f}"
-        )
-    return Headline(f"{result.metric} {result.value:.3f}", f"{note}.")
-
-
-def _choices(result: FinetuneResult) -> Table:
-    header = ["fold", "epoch", "of", "validation", "test", "train clips", "valid clips", "test clips"]
-    rows = [
-        [
-            "-" if choice.fold is None else choice.fold,
-            choice.epoch,
-            choice.epochs,
-            "-" if choice.valid is None else f"{choice.valid:.3f}",
-            f"{choice.value:.3f}",
-            *choice.clips.values(),
-        ]
-        for choice in result.selected
-    ]
-    return Table(header, rows)
 
 
 def _curves(finetuned: Finetuned) -> Plot:

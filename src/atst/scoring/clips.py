@@ -15,9 +15,7 @@ CLIP_SECONDS = 12.0  # of longer clips the middle is used, as the paper's evalua
 
 def task_fingerprint(task: Task) -> str:
     """A hash of the task's clips, labels and parts."""
-    parts = task.splits if task.splits is not None else task.folds
-    assert parts is not None, "a task has splits or folds"
-    described = [task.names, task.label_names, parts.tolist()]
+    described = [task.names, task.label_names, task.parts.tolist()]
     described += [] if task.segments is None else [task.segments.tolist()]
     described += [] if task.tested is None else [task.tested.tolist()]
     digest = hashlib.sha256(json.dumps(described).encode())
@@ -55,12 +53,14 @@ def unseen(
     return [f"{len(names)} {have} test clips but no training clip{fold}, {example}"]
 
 
-def scarce(task: Task, rows: NDArray[np.int64], train: NDArray[np.bool_], few_shot: FewShot) -> list[str]:
+def scarce(
+    task: Task, rows: NDArray[np.int64], train: NDArray[np.bool_], few_shot: FewShot | None
+) -> list[str]:
     """A warning if a class has fewer training clips than were asked for.
 
     `train` (n, F) are the drawn ones of the clips `rows` (n,), for each classifier.
     """
-    if few_shot.shots is None:
+    if few_shot is None or few_shot.shots is None:
         return []
     counts = np.stack([task.class_counts(rows[drawn]) for drawn in train.T])
     lacking = int((counts < few_shot.shots).any(0).sum())

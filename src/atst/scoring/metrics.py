@@ -1,5 +1,6 @@
 """Metrics of predictions, and their confidence intervals."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -64,6 +65,17 @@ def _weighted(order: Tensor, hit: Tensor, last: Tensor, weights: Tensor) -> Tens
     positive = hit.double() * weight
     precision = (positive.cumsum(-1) / weight.cumsum(-1).clamp_min(1e-300)).gather(-1, last)
     return (precision * positive).sum(-1) / positive.sum(-1)
+
+
+def over_folds(
+    metric: Literal["accuracy", "mAP"], logits: Sequence[Tensor], labels: Sequence[Tensor], seed: int
+) -> tuple[list[float], float, tuple[float, float]]:
+    """The metric on each fold's clips, the mean, and its 95% bootstrap interval over clips."""
+    folds = list(zip(logits, labels, strict=True))
+    values = [float(score(metric, *fold)) for fold in folds]
+    value = float(np.mean(values))
+    draws = [bootstrap_values(metric, *fold, seed + i) for i, fold in enumerate(folds)]
+    return values, value, bootstrap_interval(metric, draws, value)
 
 
 def bootstrap_values(

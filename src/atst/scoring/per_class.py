@@ -50,11 +50,9 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
     many = task.multi_label
     scores = (logits.sigmoid() if many else logits.softmax(-1)).numpy()  # (n, C)
     header = ["path"] if task.segments is None else ["path", "start", "end"]
-    header += ["fold" if task.folds is not None else "split", "label", "prediction"]
+    header += [task.by, "label", "prediction"]
     labels = [writable(name) for name in task.label_names]
     header += [f"score {name}" for name in labels] if many else ["score", "correct"]
-    parts = task.folds if task.folds is not None else task.splits
-    assert parts is not None, "a task has splits or folds"
     with new_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
@@ -66,7 +64,7 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
             )
             clip = [writable(task.names[row])]
             clip += [] if task.segments is None else _times(task.segment(row))
-            writer.writerow([*clip, parts[row], label, guess, *rest])
+            writer.writerow([*clip, task.parts[row], label, guess, *rest])
 
 
 def drawn(name: str) -> str:

@@ -1,40 +1,51 @@
-"""What every `results.json` holds, and what classifiers and reports take of it."""
+"""What every `results.json` holds of a probe or a fine-tuning, and what a classifier takes of it."""
 
+import json
+import math
 import platform
 import shlex
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy
+import numpy as np
 import sklearn
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from atst import __version__
 from atst.model.classifier import Classifier, Head
 from atst.model.embedder import Embedder
-from atst.output.html import Section, Table
+from atst.output.atomic import new_file
+from atst.output.skipped import with_partial, write_errors
+from atst.scoring.calibration import expected_calibration_error
+from atst.scoring.clips import task_fingerprint
+from atst.scoring.metrics import BOOTSTRAP, over_folds
+from atst.scoring.per_class import write_predictions
 from atst.tasks import Task
 
 
+@dataclass
+class Selection:
+    """What validation selected for one classifier, and how that did on its test clips."""
+
+    fold: int | None
+    learning_rate: float  # for 256 clips a step
+    epoch: int  # that is kept, from 1
+    epochs: int  # that were trained
+    valid: float | None  # the metric on the validation clips; None if there were none
+    clips: dict[str, int] = field(default_factory=dict)  # in train, valid and test
+    value: float = math.nan  # the metric on the test clips
+    temperature: float = 1.0  # of a probe, fitted on the validation clips; 1 if there were none
+    hidden: int = 0  # layers before the linear one
+    init: str = ""  # of their weights
+
+
 @dataclass(kw_only=True)
-class Computed:
-    """The fields that all results share."""
-
-    device: str  # number, kind and name
-    precision: str  # of the training; tests are in float32
-    versions: dict[str, str]
-    command: str = ""  # of the process that measured
-
-    @property
-    def computed_on(self) -> str:
-        """Device, precision and versions, for reports."""
-        return ", ".join([self.device, self.precision, *(" ".join(pair) for pair in self.versions.items())])
-
-
-@dataclass(kw_only=True)
-class Result(Computed):
+class Result:
     """The numbers of a probe or a fine-tuning; metrics are in 0..1."""
 
     task: str
@@ -45,17 +56,23 @@ class Result(Computed):
     metric: str
     value: float  # on the test clips; with folds the mean over them
     ci: tuple[float, float]  # 95% interval
+    ci_over: str  # what the interval is over
     seed: int
+    selected: list[Selection]  # one for each fold
     selected_on: str  # description of the validation clips
     calibration: dict[str, float]  # temperature; expected calibration error of test clips before and after it
     trained_on: str = "all training clips"  # or the number of labels
     clips: int
     skipped: list[tuple[str, str]]  # (clip, reason)
+    partial: list[tuple[str, str]]  # (clip, what is missing) of those cut short
     warnings: list[str]
     fingerprint: str  # of the model
     task_fingerprint: str
     settings: dict[str, Any]
-    partial: list[tuple[str, str]] = field(default_factory=list)  # (clip, what is missing) of those cut short
+    device: str  # number, kind and name
+    precision: str  # of the training; tests are in float32
+    versions: dict[str, str]
+    command: str  # of the process that measured
 
     def as_classifier(self, encoder: Embedder, head: Head, task: Task) -> Classifier:
         """The classifier of the head that is kept."""
@@ -64,29 +81,69 @@ class Result(Computed):
         temperature = self.calibration["temperature"]
         return Classifier(encoder, head, task.label_names, task.multi_label, features, temperature)
 
-    def last_sections(self, task: Task, rows: dict[str, str]) -> list[Section]:
-        """Of the report: the settings, with `rows` of the protocol's own, and what was skipped."""
-        settings = {
-            "task": f"{self.task}. {task.about}".strip(". "),
-            "model": f"{self.model} ({self.fingerprint})",
-            **rows,
-            "seed": str(self.seed),
-            "computed on": self.computed_on,
-            **{key: f"{value:.4g}" for key, value in self.calibration.items()},
-            **{key: str(value) for key, value in self.settings.items()},
+
+@dataclass
+class Tested:
+    """The test clips of all folds, one fold after the other, and the classifiers' answers."""
+
+    task: Task
+    rows: NDArray[np.int64]  # (m,) indices in the task
+    logits: Tensor  # (m, C)
+    calibrated: Tensor  # (m, C) divided by the temperature
+    counts: list[int]  # of clips in each fold
+
+    def numbers(self, selected: Sequence[Selection], seed: int) -> dict[str, Any]:
+        """The fields of a `Result` that come from the test clips; sets each selection's `value`."""
+        metric, truth = self.task.metric, torch.from_numpy(self.task.labels[self.rows])
+        values, value, ci = over_folds(metric, self.logits.split(self.counts), truth.split(self.counts), seed)
+        for selection, of_fold in zip(selected, values, strict=True):
+            selection.value = of_fold
+        return {
+            "metric": metric,
+            "value": value,
+            "ci": ci,
+            "ci_over": BOOTSTRAP[metric],
+            "seed": seed,
+            "selected": list(selected),
         }
-        table = Table(["", ""], [[key.replace("_", " "), value] for key, value in settings.items()])
-        skipped = Section("Skipped clips", [Table(["clip", "reason"], self.skipped)])
-        return [Section("Settings", [table]), *([skipped] if self.skipped else [])]
+
+    def calibration(self, temperature: float) -> dict[str, float]:
+        """The error of the scores before and after calibration, and the temperature that is kept."""
+        truth = torch.from_numpy(self.task.labels[self.rows])
+        return {
+            "temperature": temperature,
+            "expected_calibration_error_before": expected_calibration_error(self.logits, truth),
+            "expected_calibration_error_after": expected_calibration_error(self.calibrated, truth),
+        }
+
+    def write(self, result: Result, folder: Path) -> None:
+        """Write `predictions.csv`, then `results.json` and `errors.csv`."""
+        write_predictions(self.task, self.rows, self.calibrated, folder / "predictions.csv")
+        with new_file(folder / "results.json") as temporary:  # whoever finds it takes all numbers to be there
+            temporary.write_text(json.dumps(asdict(result), indent=2) + "\n")
+        write_errors(folder, with_partial(result.skipped, result.partial))
+
+
+def origins(task: Task, model: Embedder, skipped: dict[int, str], partial: dict[int, str]) -> dict[str, Any]:
+    """The fields of a `Result` that say what was measured: model and task, without unreadable clips."""
+    return {
+        "task": task.name,
+        "model": model.name,
+        "fingerprint": model.fingerprint,
+        "task_fingerprint": task_fingerprint(task),
+        "clips": len(task) - len(skipped),
+        "skipped": [(task.title(index), task.reason(index, skipped[index])) for index in sorted(skipped)],
+        "partial": [(task.title(index), partial[index]) for index in sorted(partial)],
+    }
 
 
 def computed(device: str, precision: str) -> dict[str, Any]:
-    """The values of `Computed` in this process."""
+    """The fields of a `Result` that say how this process computes."""
     versions = {
         "atst": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "scikit-learn": sklearn.__version__,
     }
     return {"device": device, "precision": precision, "versions": versions, "command": command()}

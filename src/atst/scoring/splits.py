@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from atst.errors import UsageError
 from atst.tasks import Task
-from atst.tasks.division import HOLD_OUT_FRACTION, HOLDOUTS, first_label, grouped_folds
+from atst.tasks.division import HOLD_OUT_FRACTION, HOLDOUTS, grouped_folds
+from atst.tasks.task import SPLITS
 
 MIN_VALID_CLIPS = 300  # with fewer, the hold-out is repeated with other training clips
 WHOLE_FOLDS = 3  # folds from which on a whole one can be held out
@@ -45,14 +46,14 @@ class FewShot:
                 f"--shots counts clips of one class; {task.name} is multi-label: give --fraction."
             )
 
-    def draw(self, labels: NDArray, pool: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-        """The clips (n,) that are drawn from those of `pool` (n,), class by class."""
-        rng = np.random.default_rng(seed)
-        drawn = np.zeros(len(pool), dtype=bool)
-        classes = first_label(labels)
-        for label in np.unique(classes[pool]):
-            clips = rng.permutation(np.flatnonzero(pool & (classes == label)))
-            drawn[clips[: self.shots or max(1, round((self.fraction or 0) * len(clips)))]] = True
+    def draw(self, classes: NDArray[np.int64], pool: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+        """The clips (n, F) that are drawn from those of `pool` (n, F), class by class; for each fold anew."""
+        drawn = np.zeros_like(pool)
+        for fold, chosen in zip(pool.T, drawn.T, strict=True):
+            rng = np.random.default_rng(seed)
+            for label in np.unique(classes[fold]):
+                clips = rng.permutation(np.flatnonzero(fold & (classes == label)))
+                chosen[clips[: self.shots or max(1, round((self.fraction or 0) * len(clips)))]] = True
         return drawn
 
 
@@ -96,18 +97,18 @@ def make_splits(task: Task, rows: NDArray[np.int64], seed: int, few_shot: FewSho
     hold-out can be repeated: `holdouts` holds the next fold or fifth, until there are `MIN_VALID_CLIPS` or
     every clip has been held out once.
     """
-    labels, groups = task.labels[rows], None if task.groups is None else task.groups[rows]
+    classes, groups = task.first_labels[rows], None if task.groups is None else task.groups[rows]
     train, valid, test, folds = _given(task, rows)
     if few_shot is None and valid.any():
         return Splits(train, valid, test, None, None, valid[:, :, None])
     if few_shot is not None:
-        drawn = _drawn(few_shot, labels, train, seed)
-        return _few_shot_splits(labels, groups, drawn, test, folds, seed, few_shot.description)
+        drawn = few_shot.draw(classes, train, seed)
+        return _few_shot_splits(classes, groups, drawn, test, folds, seed, few_shot.description)
     if folds is not None and len(folds) >= WHOLE_FOLDS:
         holdouts = np.stack([np.roll(~train, -shift, axis=1) for shift in range(1, len(folds))], axis=2)
         return _held_out(train, holdouts, test, folds, "the fold after the test fold")
     fifth = "the training clips of each class" if groups is None else "the training recordings"
-    return _held_out(train, _fifths(labels, train, seed, groups), test, folds, f"a fifth of {fifth}")
+    return _held_out(train, _fifths(classes, train, seed, groups), test, folds, f"a fifth of {fifth}")
 
 
 def train_test_splits(
@@ -120,7 +121,7 @@ def train_test_splits(
     train, valid, test, folds = _given(task, rows)
     train = train | valid
     if few_shot is not None:
-        train = _drawn(few_shot, task.labels[rows], train, seed)
+        train = few_shot.draw(task.first_labels[rows], train, seed)
     nothing = np.zeros_like(train)
     return Splits(train, nothing, test, folds, None, nothing[:, :, None])
 
@@ -138,23 +139,18 @@ def _given(
 
     Clips of a fold that are not tested with it are in neither.
     """
+    parts = task.parts[rows]
     if task.folds is None:
-        assert task.splits is not None, "a task has splits or folds"
-        train, valid, test = ((task.splits[rows] == name)[:, None] for name in ("train", "valid", "test"))
+        train, valid, test = ((parts == name)[:, None] for name in SPLITS)
         return train, valid, test, None
-    folds = np.unique(task.folds[rows]).tolist()
-    of_fold = np.stack([task.folds[rows] == fold for fold in folds], axis=1)
+    folds = np.unique(parts).tolist()
+    of_fold = np.stack([parts == fold for fold in folds], axis=1)
     test = of_fold if task.tested is None else of_fold & task.tested[rows, None]
     return ~of_fold, np.zeros_like(test), test, folds
 
 
-def _drawn(few_shot: FewShot, labels: NDArray, train: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-    """Those of the training clips (n, F) that are drawn, for each fold anew."""
-    return np.stack([few_shot.draw(labels, column, seed) for column in train.T], axis=1)
-
-
 def _few_shot_splits(
-    labels: NDArray,
+    classes: NDArray[np.int64],
     groups: NDArray[np.int64] | None,
     drawn: NDArray[np.bool_],
     test: NDArray[np.bool_],
@@ -163,12 +159,12 @@ def _few_shot_splits(
     description: str,
 ) -> Splits:
     """A fifth of the drawn clips (n, F) is held out, none if every class has only one."""
-    if not all(np.bincount(first_label(labels[column])).max() > 1 for column in drawn.T):
+    if not all(np.bincount(classes[column]).max() > 1 for column in drawn.T):
         nothing = np.zeros_like(drawn)
         return Splits(drawn, nothing, test, folds, None, nothing[:, :, None])
-    holdouts = _fifths(labels, drawn, seed, groups)
-    if groups is not None and not _all_classes_stay(labels, drawn, holdouts):
-        holdouts = _fifths(labels, drawn, seed, None)  # the few clips are of too few recordings
+    holdouts = _fifths(classes, drawn, seed, groups)
+    if groups is not None and not _all_classes_stay(classes, drawn, holdouts):
+        holdouts = _fifths(classes, drawn, seed, None)  # the few clips are of too few recordings
     return _held_out(drawn, holdouts, test, folds, f"a fifth of the {description} that were drawn")
 
 
@@ -186,9 +182,10 @@ def _held_out(
     return Splits(train & ~valid, valid, test, folds, description, holdouts[:, :, :count])
 
 
-def _all_classes_stay(labels: NDArray, train: NDArray[np.bool_], holdouts: NDArray[np.bool_]) -> bool:
+def _all_classes_stay(
+    classes: NDArray[np.int64], train: NDArray[np.bool_], holdouts: NDArray[np.bool_]
+) -> bool:
     """Whether the training clips (n, F) without those of any hold-out (n, F, K) still have every class."""
-    classes = first_label(labels)
     return all(
         set(classes[column & ~held_out]) == set(classes[column])
         for column, fifths in zip(train.T, holdouts.transpose(1, 2, 0), strict=True)
@@ -197,14 +194,13 @@ def _all_classes_stay(labels: NDArray, train: NDArray[np.bool_], holdouts: NDArr
 
 
 def _fifths(
-    labels: NDArray, train: NDArray[np.bool_], seed: int, groups: NDArray[np.int64] | None
+    classes: NDArray[np.int64], train: NDArray[np.bool_], seed: int, groups: NDArray[np.int64] | None
 ) -> NDArray[np.bool_]:
     """Random fifths (n, F, K) of the training clips (n, F), class by class; one clip at least always stays.
 
     With `groups` (n,) they are of whole groups, unless all training clips are of one.
     """
     holdouts = np.zeros((*train.shape, HOLDOUTS), dtype=bool)
-    classes = first_label(labels)
     for column, fifths in zip(train.T, holdouts.transpose(1, 0, 2), strict=True):
         numbers = None if groups is None else grouped_folds(classes[column], groups[column], seed)
         if numbers is not None:

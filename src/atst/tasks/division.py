@@ -25,16 +25,8 @@ def drawn(task: Task, seed: int) -> Task:
     given = task.drawn is None and (task.splits is not None or task.folds is not None)
     if given or task.drawn == seed:
         return task
-    classes = first_label(task.labels)
-    parts = _by_class(task, classes, seed) if task.groups is None else _by_group(task, classes, seed)
+    parts = _by_class(task, seed) if task.groups is None else _by_group(task, seed)
     return replace(task, splits=parts, drawn=seed, division=_description(task, parts, seed))
-
-
-def first_label(labels: NDArray) -> NDArray[np.int64]:
-    """(n,) classes of (n,) or multi-hot (n, C) labels; C if there is none."""
-    if labels.ndim == 1:
-        return labels
-    return np.where(labels.any(1), labels.argmax(1), labels.shape[1])
 
 
 def grouped_folds(
@@ -56,11 +48,11 @@ def grouped_folds(
     return numbers
 
 
-def _by_class(task: Task, classes: NDArray[np.int64], seed: int) -> NDArray[np.str_]:
-    parts = np.full(len(classes), "train", dtype="<U5")
+def _by_class(task: Task, seed: int) -> NDArray[np.str_]:
+    parts = np.full(len(task), "train", dtype="<U5")
     rng = np.random.default_rng(seed)
-    for label in np.unique(classes):
-        clips = rng.permutation(np.flatnonzero(classes == label))
+    for label in np.unique(task.first_labels):
+        clips = rng.permutation(np.flatnonzero(task.first_labels == label))
         if len(clips) < NEEDED and not task.multi_label:
             raise UsageError(
                 f"{task.name}: class '{task.label_names[label]}' has {len(clips)} clips; without a column "
@@ -72,9 +64,9 @@ def _by_class(task: Task, classes: NDArray[np.int64], seed: int) -> NDArray[np.s
     return parts
 
 
-def _by_group(task: Task, classes: NDArray[np.int64], seed: int) -> NDArray[np.str_]:
+def _by_group(task: Task, seed: int) -> NDArray[np.str_]:
     assert task.groups is not None, "there are groups"
-    numbers = grouped_folds(classes, task.groups, seed)
+    numbers = grouped_folds(task.first_labels, task.groups, seed)
     present = np.unique(task.groups).size if numbers is None else np.unique(numbers).size
     if numbers is None or present < NEEDED:
         raise UsageError(

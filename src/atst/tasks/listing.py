@@ -176,17 +176,14 @@ def _folds(where: object, parts: list[str]) -> NDArray[np.int64]:
 
 
 def _check_parts(where: object, task: Task) -> None:
-    splits, folds = task.splits, task.folds
-    if folds is not None and len(np.unique(folds)) < 2:
+    splits = task.splits
+    if task.folds is not None and len(np.unique(task.folds)) < 2:
         raise UsageError(f"{where} has only one fold; cross-validation needs two or more.")
     if splits is not None and (strange := sorted(set(splits.tolist()) - set(SPLITS))):
         raise UsageError(f"{where}: unknown split '{strange[0]}'. Valid: {', '.join(SPLITS)}.")
     for needed in ("train", "test"):
         if splits is not None and needed not in splits:
             raise UsageError(f"{where} has no clip whose split is '{needed}'.")
-    parts = splits if splits is not None else folds
-    assert parts is not None, "a task has splits or folds"
-    for part in np.unique(parts) if task.multi_label else []:
-        if not task.class_counts(np.flatnonzero(parts == part)).any():
-            kind = "split" if splits is not None else "fold"
-            raise UsageError(f"{where}: no clip of {kind} '{part}' has a label, so there is no mAP.")
+    for part in np.unique(task.parts) if task.multi_label else []:
+        if not task.class_counts(np.flatnonzero(task.parts == part)).any():
+            raise UsageError(f"{where}: no clip of {task.by} '{part}' has a label, so there is no mAP.")

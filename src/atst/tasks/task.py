@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -61,6 +62,25 @@ class Task:
     def metric(self) -> Metric:
         """The metric of predictions."""
         return "mAP" if self.multi_label else "accuracy"
+
+    @property
+    def by(self) -> Literal["split", "fold"]:
+        """What `parts` are."""
+        return "split" if self.folds is None else "fold"
+
+    @property
+    def parts(self) -> NDArray:
+        """The split, or the fold, of each clip (n,)."""
+        parts = self.splits if self.folds is None else self.folds
+        assert parts is not None, "a task has splits or folds"
+        return parts
+
+    @cached_property
+    def first_labels(self) -> NDArray[np.int64]:
+        """The class of each clip (n,); of several the first, C if there is none."""
+        if not self.multi_label:
+            return self.labels
+        return np.where(self.labels.any(1), self.labels.argmax(1), self.labels.shape[1])
 
     def class_counts(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of clips among `rows` that have each class: (C,)."""
