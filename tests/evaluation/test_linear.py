@@ -175,7 +175,7 @@ def test_an_interrupted_probe_leaves_no_results(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     probe = run(tone_task())
-    for step in ("atst.model.classifier.Classifier.save", "atst.evaluation.report.write_predictions"):
+    for step in ("atst.model.classifier.Classifier.save", "atst.scoring.result.write_predictions"):
         write_probe(probe, tmp_path)  # an earlier one
         with monkeypatch.context() as patch:
             patch.setattr(step, interrupted)
