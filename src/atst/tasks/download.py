@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ BLOCK = 1 << 20  # bytes
 TIMEOUT = 60  # s without an answer
 
 
-def download(archives: tuple[Archive, ...], folder: str | Path) -> list[str]:
+def download(archives: Sequence[Archive], folder: str | Path) -> list[str]:
     """Bring the files of `archives` into `folder`, and unpack those that are archives.
 
     Files that are there already are not fetched again; interrupted downloads continue. Returns remarks for
@@ -44,7 +45,7 @@ def download(archives: tuple[Archive, ...], folder: str | Path) -> list[str]:
     return remarks
 
 
-def unfinished(archives: tuple[Archive, ...], folder: str | Path) -> bool:
+def unfinished(archives: Sequence[Archive], folder: str | Path) -> bool:
     """Whether an archive was fetched but not unpacked completely."""
     paths = [Path(folder) / ARCHIVES / one.name for one in archives if _kind(one.name) in ("tar", "zip")]
     return any(path.exists() and not _mark(path).exists() for path in paths)

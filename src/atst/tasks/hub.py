@@ -43,7 +43,7 @@ def task_from_dataset(
     columns = [audio, label] if fold is None else [audio, label, fold]
     clips: list[Callable[[], NDArray[np.float32]]] = []
     unsplit = fold is None and len(splits) == 1
-    listing = Listing([], [], [], "draw" if unsplit else "split" if fold is None else "fold")
+    listing = Listing(by="draw" if unsplit else "split" if fold is None else "fold")
     for split, rows in splits.items():
         for column in columns:
             if column not in rows.column_names:

@@ -26,9 +26,11 @@ SHOWN = 5  # files that a message names
 class Listing:
     """Clips with their labels, one entry each."""
 
-    files: list[str]  # relative to the data set's folder; the clip's id where no file was found
-    labels: list[Sequence[str]]
-    parts: list[str]  # "train", "valid" and "test", or the numbers of folds
+    files: list[str] = field(
+        default_factory=list
+    )  # relative to the data set's folder; the clip's id where no file was found
+    labels: list[Sequence[str]] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)  # "train", "valid" and "test", or the numbers of folds
     by: Literal["split", "fold", "draw"] = "split"  # "draw": splits are still to be drawn
     classes: list[str] | None = None  # in the official order; None: as they occur, sorted
     multi_label: bool = False
@@ -37,6 +39,12 @@ class Listing:
     tested: list[bool] | None = None  # with folds; None: all clips
     lines: list[int] | None = None  # of the table
     warnings: list[str] = field(default_factory=list)
+
+    def add(self, file: str, labels: Sequence[str], part: str) -> None:
+        """Add a clip."""
+        self.files.append(file)
+        self.labels.append(labels)
+        self.parts.append(part)
 
     def kept(self, there: Sequence[bool]) -> "Listing":
         """Only the clips that are `there`."""

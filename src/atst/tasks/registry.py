@@ -5,14 +5,9 @@ from pathlib import Path
 
 from atst.errors import UsageError
 from atst.tasks.listing import SHOWN, Listing, audio_under, build_task, class_names, with_files
-from atst.tasks.music import MUSIC
-from atst.tasks.sounds import SOUNDS
-from atst.tasks.spec import DatasetSpec
-from atst.tasks.speech import SPEECH
+from atst.tasks.spec import DATASETS, DatasetSpec
 from atst.tasks.tables import check_segments, read_table, read_task
 from atst.tasks.task import Task
-
-DATASETS: dict[str, DatasetSpec] = {**SOUNDS, **SPEECH, **MUSIC}
 
 
 def load_registered(name: str, data: str | Path | None, option: str = "--data", seed: int = 0) -> Task:

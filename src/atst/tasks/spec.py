@@ -1,10 +1,14 @@
 """The description of a registered data set: where its files are, and what to expect of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import yaml
+
+from atst.tasks import layouts
 from atst.tasks.listing import Listing
 
 
@@ -43,15 +47,14 @@ class DatasetSpec:
     # The official layout. `read` gets the folder and the audio files below it.
     read: Callable[[Path, set[str]], Listing] | None = None
     page: str = ""  # documents the layout
-    # Metadata files and folders that must exist; of a tuple, one of them.
-    needs: tuple[str | tuple[str, ...], ...] = ()
-    audio: tuple[str, ...] = ("",)  # folders with audio
+    # Metadata files and folders that must exist; of a list, one of them.
+    needs: Sequence[str | Sequence[str]] = ()
+    audio: Sequence[str] = ("",)  # folders with audio
     spare: str = ""  # what audio files without a label are, where some are expected
     vanishing: bool = False  # whether some of the listed clips can no longer be downloaded
-    archives: tuple[Archive, ...] = ()
-    learning_rates: tuple[float, ...] | None = (
-        None  # the authors' grid, for a batch of 256, where they have the task
-    )
+    archives: Sequence[Archive] = ()
+    # The authors' grid, for a batch of 256, where they have the task.
+    learning_rates: Sequence[float] | None = None
     # A prepared table, relative to the data set's folder, is used instead of the official layout.
     table: str = "meta.csv"
 
@@ -69,5 +72,25 @@ class DatasetSpec:
         return [one for need in self._needs for one in need if (folder / one).exists()]
 
     @property
-    def _needs(self) -> list[tuple[str, ...]]:
-        return [(need,) if isinstance(need, str) else need for need in self.needs]
+    def _needs(self) -> list[Sequence[str]]:
+        return [[need] if isinstance(need, str) else need for need in self.needs]
+
+
+def _spec(
+    clips: dict[Any, int],
+    read: str = "",
+    options: dict[str, Any] | None = None,
+    archives: Sequence[str] = (),
+    **rest: Any,
+) -> DatasetSpec:
+    """An entry of `datasets.yaml`."""
+    return DatasetSpec(
+        clips={str(part): count for part, count in clips.items()},
+        read=partial(getattr(layouts, read), **options or {}) if read else None,
+        archives=[Archive(*archive.split()) for archive in archives],
+        **rest,
+    )
+
+
+_ENTRIES = yaml.safe_load(Path(__file__).with_name("datasets.yaml").read_text(encoding="utf-8"))
+DATASETS: dict[str, DatasetSpec] = {name: _spec(**entry) for name, entry in _ENTRIES.items()}

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ LEAK = "results are then too good: a classifier may recognise the recording, pla
 def read_task(
     path: Path,
     name: str | None = None,
-    learning_rates: tuple[float, ...] | None = None,
+    learning_rates: Sequence[float] | None = None,
     source: str = "",
     seed: int = 0,
 ) -> Task:

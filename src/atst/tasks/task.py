@@ -1,7 +1,7 @@
 """What a labelled data set is to the rest of the library."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,9 +39,7 @@ class Task:
     segments: NDArray[np.float64] | None = None  # (n, 2) start and end in s, (0, inf) for a whole file
     groups: NDArray[np.int64] | None = None  # (n,) the recording of each clip, which stays in one split
     waveform: Callable[[int], NDArray[np.float32]] | None = None  # the clip made on the fly, 16 kHz mono
-    learning_rates: tuple[float, ...] | None = (
-        None  # learning rates to sweep, for a batch of 256; None: the default
-    )
+    learning_rates: Sequence[float] | None = None  # to sweep, for a batch of 256; None: the default
     source: str = ""
     missing: tuple[str, ...] = ()  # clips that have labels but no file, left out
     warnings: tuple[str, ...] = ()  # to be reported with every result
