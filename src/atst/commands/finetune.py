@@ -109,7 +109,7 @@ def finetune(
         runs.check_fold(labelled, fold)
         few_shot = FewShot.from_options(shots, fraction)
         if few_shot is not None:
-            few_shot.check(labelled)
+            few_shot.check(labelled.name, labelled.multi_label)
         before = _stored(folder) if resume else None
         chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
         recipe = _recipe(labelled.name, chosen, [*overrides, *shorthand(workers=workers, seed=seed)], before)

@@ -84,7 +84,7 @@ class Bench:
         """What the result must hold."""
         task, source = self.task(cell.task, cell.seed), self.plan.models[cell.model]
         if cell.few_shot is not None:
-            cell.few_shot.check(task)
+            cell.few_shot.check(task.name, task.multi_label)
         if cell.setting.finetunes:
             expected = self.finetuning.expected(cell, task)
         else:

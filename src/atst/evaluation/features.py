@@ -105,7 +105,7 @@ def prepare(
         AtstError: no clip of a split or a fold can be read.
     """
     if few_shot is not None:
-        few_shot.check(task)
+        few_shot.check(task.name, task.multi_label)
     where = devices.resolve(device)
     extracted = extract(model, task, cache)
     splits = make_splits(task, extracted.rows, seed, few_shot)
@@ -128,7 +128,8 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
     unreadable: dict[int, str] = {}  # why clips cannot be read
     partial: dict[int, str] = {}
     high: list[float] = []
-    clips = read_clips(task, _fresh(task, kept, keys, unreadable), CLIP_SECONDS)
+    wanted = _fresh(task, kept, keys, unreadable)
+    clips = read_clips(task, wanted, CLIP_SECONDS)
     while shard := list(islice(clips, SHARD)):
         unreadable |= {clip.index: clip.error for clip in shard if clip.error}
         read = [clip for clip in shard if not clip.error]
@@ -141,7 +142,10 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
             vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, **options)
             kept.add(list(new), vectors)
     rows = [index for index in keys if index not in unreadable]
-    _check_left(task, rows, unreadable)
+    left = rows if task.tested is None else [row for row in rows if task.tested[row]]
+    for part in np.setdiff1d(task.parts, task.parts[left]):
+        first = f"{len(unreadable)} of {len(task)} clips failed, the first: {unreadable[min(unreadable)]}"
+        raise AtstError(f"task {task.name}: no clip of {task.by} '{part}' can be read. {first}")
     say_high(high)
     return Features(kept.features([keys[index] for index in rows]), np.array(rows), unreadable, partial)
 
@@ -198,14 +202,3 @@ def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
         digests[path] = digest
         settings += f" {segment[0]:.6f} {segment[1]:.6f}"
     return hashlib.sha256(f"{digest}{settings}".encode()).hexdigest()[:32] if settings else digest[:32]
-
-
-def _check_left(task: Task, rows: list[int], unreadable: dict[int, str]) -> None:
-    """Every split must still have a clip, and every fold one that is tested."""
-    tested = np.ones(len(task), dtype=bool) if task.tested is None else task.tested
-    for name in np.unique(task.parts):
-        if name not in task.parts[rows][tested[rows]]:
-            raise AtstError(
-                f"task {task.name}: no clip of {task.by} '{name}' can be read. "
-                f"{len(unreadable)} of {len(task)} clips failed, the first: {unreadable[min(unreadable)]}"
-            )

@@ -39,12 +39,10 @@ class FewShot:
             return f"{self.shots} training clip{'s' if self.shots > 1 else ''} of each class"
         return f"{self.fraction:.3g} of the training clips of each class"
 
-    def check(self, task: Task) -> None:
+    def check(self, name: str, multi_label: bool) -> None:
         """Raises `UsageError` for shots of a multi-label task, whose clips belong to no one class."""
-        if self.shots is not None and task.multi_label:
-            raise UsageError(
-                f"--shots counts clips of one class; {task.name} is multi-label: give --fraction."
-            )
+        if self.shots is not None and multi_label:
+            raise UsageError(f"--shots counts clips of one class; {name} is multi-label: give --fraction.")
 
     def draw(self, classes: NDArray[np.int64], pool: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
         """The clips (n, F) that are drawn from those of `pool` (n, F), class by class; for each fold anew."""

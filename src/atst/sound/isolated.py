@@ -58,6 +58,11 @@ class Reply:
     high: float  # share of the energy above 8 kHz, so far
 
 
+def ask(request: Request) -> Iterator[Reply]:
+    """The replies of this thread's decoding process. Raises `AudioError` while they are taken."""
+    return _decoder().ask(request)
+
+
 def read(
     path: str | os.PathLike[str],
     start: float = 0.0,
@@ -73,7 +78,7 @@ def waveform(
     request: Request, remarks: list[str] | None = None, high: list[float] | None = None
 ) -> np.ndarray:
     """What is asked for, in this thread's decoding process; `high` gets its share of energy above 8 kHz."""
-    (reply,) = _decoder().ask(request)
+    (reply,) = ask(request)
     if remarks is not None:
         remarks += reply.remarks
     if high is not None:

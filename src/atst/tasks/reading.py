@@ -1,7 +1,7 @@
 """Many clips of a task, read in order; those of files are decoded ahead by several processes."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atst.errors import AudioError
-from atst.sound.isolated import Request
+from atst.sound import isolated
+from atst.sound.isolated import Reply, Request
 from atst.sound.pool import Pool
+from atst.sound.stretch import middle
 from atst.tasks.task import Task
 
 FEW = 64  # clips that are read before it pays to start further processes
@@ -28,41 +30,41 @@ class Clip:
 
 
 def read_clips(task: Task, indices: Iterable[int], seconds: float | None = None) -> Iterator[Clip]:
-    """These clips as `Task.read` reads them, which see.
+    """These clips; of longer ones the middle `seconds`.
 
     Of the indices a bounded number is taken ahead of the clips, so that memory is bounded too.
     """
-    indices = iter(indices)
-    for index in indices if task.folder is None else islice(indices, FEW):
-        yield _read(task, index, seconds)
-    if (first := next(indices, None)) is not None:
-        yield from _decoded(task, chain([first], indices), seconds)
-
-
-def _read(task: Task, index: int, seconds: float | None) -> Clip:
-    clip, high = Clip(index), [0.0]
-    try:
-        clip.waveform = task.read(index, seconds, clip.remarks, high)
-    except AudioError as error:
-        clip.error = str(error)
-    clip.high = high[-1]
-    return clip
-
-
-def _decoded(task: Task, indices: Iterable[int], seconds: float | None) -> Iterator[Clip]:
+    if task.folder is None:
+        assert task.waveform is not None, "a task has files or generates its waveforms"
+        yield from (_clip(index, _made(task.waveform, index, seconds)) for index in indices)
+        return
     asked: deque[int] = deque()
 
-    def requests() -> Iterator[Request]:
+    def asking() -> Iterator[Request]:
         for index in indices:
             asked.append(index)
             yield task.request(index, seconds)
 
-    with Pool() as pool:
-        for _, replies in pool.each(requests()):
-            clip = Clip(asked.popleft())
-            try:
-                for reply in replies:
-                    clip.waveform, clip.remarks, clip.high = reply.waveform, reply.remarks, reply.high
-            except AudioError as error:
-                clip.error = str(error)
-            yield clip
+    requests = asking()
+    for request in islice(requests, FEW):
+        yield _clip(asked.popleft(), isolated.ask(request))
+    if (first := next(requests, None)) is not None:
+        with Pool() as pool:
+            for _, replies in pool.each(chain([first], requests)):
+                yield _clip(asked.popleft(), replies)
+
+
+def _made(
+    waveform: Callable[[int], NDArray[np.float32]], index: int, seconds: float | None
+) -> Iterator[Reply]:
+    yield Reply(middle(waveform(index), seconds), None, [], 0.0)
+
+
+def _clip(index: int, replies: Iterable[Reply]) -> Clip:
+    clip = Clip(index)
+    try:
+        for reply in replies:
+            clip.waveform, clip.remarks, clip.high = reply.waveform, reply.remarks, reply.high
+    except AudioError as error:
+        clip.error = str(error)
+    return clip

@@ -142,7 +142,8 @@ class Task:
         Raises `AudioError` for an unreadable file. With `partial`, a file that was cut short is read as far
         as it goes, which is added to `remarks`; `high` gets the share of the energy above 8 kHz.
         """
-        if self.folder is None:
-            assert self.waveform is not None, "a task has files or generates its waveforms"
-            return middle(self.waveform(index), seconds)
-        return isolated.waveform(self.request(index, seconds), remarks, high)
+        if self.folder is not None:
+            request = self.request(index, seconds)
+            return isolated.waveform(request, remarks, high)
+        assert self.waveform is not None, "a task has files or generates its waveforms"
+        return middle(self.waveform(index), seconds)
