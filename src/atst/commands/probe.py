@@ -106,6 +106,8 @@ def probe(
         )
     with progress.quiet(quiet):
         labelled = load_task(task, data, seed=seed).heard(channel_number(channel), partial)
+        if few_shot is not None:
+            few_shot.check(labelled.name, labelled.multi_label)
         encoder = models.load(model, device=device, seed=seed)
         measured = simple_probe if protocol == "simple" else linear_probe
         examples = prepare(encoder, labelled, seed=seed, cache=cache, device=device, few_shot=few_shot)

@@ -101,11 +101,8 @@ def prepare(
         few_shot: the number of labels for training and validation.
 
     Raises:
-        UsageError: shots of a multi-label task, whose clips belong to no one class.
         AtstError: no clip of a split or a fold can be read.
     """
-    if few_shot is not None:
-        few_shot.check(task.name, task.multi_label)
     where = devices.resolve(device)
     extracted = extract(model, task, cache)
     splits = make_splits(task, extracted.rows, seed, few_shot)

@@ -100,13 +100,23 @@ def make_splits(task: Task, rows: NDArray[np.int64], seed: int, few_shot: FewSho
     if few_shot is None and valid.any():
         return Splits(train, valid, test, None, None, valid[:, :, None])
     if few_shot is not None:
-        drawn = few_shot.draw(classes, train, seed)
-        return _few_shot_splits(classes, groups, drawn, test, folds, seed, few_shot.description)
-    if folds is not None and len(folds) >= WHOLE_FOLDS:
+        train = few_shot.draw(classes, train, seed)
+        if min(np.bincount(classes[column]).max() for column in train.T) == 1:  # nothing can be held out
+            nothing = np.zeros_like(train)
+            return Splits(train, nothing, test, folds, None, nothing[:, :, None])
+    if few_shot is None and folds is not None and len(folds) >= WHOLE_FOLDS:
+        description = "the fold after the test fold"
         holdouts = np.stack([np.roll(~train, -shift, axis=1) for shift in range(1, len(folds))], axis=2)
-        return _held_out(train, holdouts, test, folds, "the fold after the test fold")
-    fifth = "the training clips of each class" if groups is None else "the training recordings"
-    return _held_out(train, _fifths(classes, train, seed, groups), test, folds, f"a fifth of {fifth}")
+    else:
+        divided = "the training clips of each class" if groups is None else "the training recordings"
+        if few_shot is not None:
+            divided = f"the {few_shot.description} that were drawn"
+        description = f"a fifth of {divided}"
+        holdouts = _fifths(classes, train, seed, groups, all_classes=few_shot is not None)
+    clips = holdouts.sum(0).min(0).cumsum()  # (K,) clips held out so far
+    count = 1 + int(np.searchsorted(clips, min(MIN_VALID_CLIPS, clips[-1])))
+    valid = holdouts[:, :, 0]
+    return Splits(train & ~valid, valid, test, folds, description, holdouts[:, :, :count])
 
 
 def train_test_splits(
@@ -147,61 +157,25 @@ def _given(
     return ~of_fold, np.zeros_like(test), test, folds
 
 
-def _few_shot_splits(
-    classes: NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
-    drawn: NDArray[np.bool_],
-    test: NDArray[np.bool_],
-    folds: list[int] | None,
-    seed: int,
-    description: str,
-) -> Splits:
-    """A fifth of the drawn clips (n, F) is held out, none if every class has only one."""
-    if not all(np.bincount(classes[column]).max() > 1 for column in drawn.T):
-        nothing = np.zeros_like(drawn)
-        return Splits(drawn, nothing, test, folds, None, nothing[:, :, None])
-    holdouts = _fifths(classes, drawn, seed, groups)
-    if groups is not None and not _all_classes_stay(classes, drawn, holdouts):
-        holdouts = _fifths(classes, drawn, seed, None)  # the few clips are of too few recordings
-    return _held_out(drawn, holdouts, test, folds, f"a fifth of the {description} that were drawn")
-
-
-def _held_out(
-    train: NDArray[np.bool_],
-    holdouts: NDArray[np.bool_],
-    test: NDArray[np.bool_],
-    folds: list[int] | None,
-    description: str,
-) -> Splits:
-    """Splits of the training clips (n, F), of which all `holdouts` (n, F, K) could be held out."""
-    clips = holdouts.sum(0).min(0).cumsum()  # (K,) clips held out so far
-    count = 1 + int(np.searchsorted(clips, min(MIN_VALID_CLIPS, clips[-1])))
-    valid = holdouts[:, :, 0]
-    return Splits(train & ~valid, valid, test, folds, description, holdouts[:, :, :count])
-
-
-def _all_classes_stay(
-    classes: NDArray[np.int64], train: NDArray[np.bool_], holdouts: NDArray[np.bool_]
-) -> bool:
-    """Whether the training clips (n, F) without those of any hold-out (n, F, K) still have every class."""
-    return all(
-        set(classes[column & ~held_out]) == set(classes[column])
-        for column, fifths in zip(train.T, holdouts.transpose(1, 2, 0), strict=True)
-        for held_out in fifths
-    )
-
-
 def _fifths(
-    classes: NDArray[np.int64], train: NDArray[np.bool_], seed: int, groups: NDArray[np.int64] | None
+    classes: NDArray[np.int64],
+    train: NDArray[np.bool_],
+    seed: int,
+    groups: NDArray[np.int64] | None,
+    all_classes: bool,
 ) -> NDArray[np.bool_]:
     """Random fifths (n, F, K) of the training clips (n, F), class by class; one clip at least always stays.
 
-    With `groups` (n,) they are of whole groups, unless all training clips are of one.
+    With `groups` (n,) they are of whole groups, unless all training clips are of one, or, with
+    `all_classes`, a class would have no clip left.
     """
     holdouts = np.zeros((*train.shape, HOLDOUTS), dtype=bool)
     for column, fifths in zip(train.T, holdouts.transpose(1, 0, 2), strict=True):
-        numbers = None if groups is None else grouped_folds(classes[column], groups[column], seed)
-        if numbers is not None:
+        there = classes[column]
+        numbers = None if groups is None else grouped_folds(there, groups[column], seed)
+        if numbers is not None and not (
+            all_classes and any(set(there[numbers != fold]) != set(there) for fold in range(HOLDOUTS))
+        ):
             fifths[np.flatnonzero(column), numbers] = True
             continue
         rng = np.random.default_rng(seed)
