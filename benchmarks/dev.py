@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from atst.evaluation.features import extract, prepare
+from atst.evaluation.features import prepare
 from atst.evaluation.few_shot import SEEDS
 from atst.evaluation.simple import fit, neighbours
 from atst.model import load as models
@@ -108,12 +108,9 @@ def measure(
     readout = {} if name in BASELINES else given | dict(pair.split("=", 1) for pair in own)
     right, values = {}, 0
     for title, task in tasks.items():
-        features = extract(model, task, **readout)
-        values = features.values.shape[1]
-        drawn = [
-            _right(prepare(model, task, draw, True, "cpu", few_shot, features, train_test_splits))
-            for draw in range(draws)
-        ]
+        data = prepare(model, task, device="cpu", few_shot=few_shot, **readout)
+        values = data.features.shape[1]
+        drawn = [_right(data.divided(draw, train_test_splits)) for draw in range(draws)]
         right[title] = [np.mean(fold, axis=0) for fold in zip(*drawn, strict=True)]
     label = " ".join([name, *(f"{key}={value}" for key, value in readout.items())])
     return Measured(label, values, right)

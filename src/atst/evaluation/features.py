@@ -89,6 +89,7 @@ def prepare(
     cache: bool = True,
     device: str = "auto",
     few_shot: FewShot | None = None,
+    **readout: Any,
 ) -> ProbeData:
     """What every probe of a task works on.
 
@@ -99,12 +100,13 @@ def prepare(
         cache: whether features are kept on disk and read back.
         device: `auto`, `cpu`, `cuda` or `mps`; where the classifiers are trained.
         few_shot: the number of labels for training and validation.
+        readout: options of the model's `embed` that differ from all blocks' tokens, pooled as published.
 
     Raises:
         AtstError: no clip of a split or a fold can be read.
     """
     where = devices.resolve(device)
-    extracted = extract(model, task, cache)
+    extracted = extract(model, task, cache, **readout)
     splits = make_splits(task, extracted.rows, seed, few_shot)
     features, labels = on_device(extracted.values, where), torch.from_numpy(task.labels[extracted.rows])
     return ProbeData(model, task, few_shot, seed, extracted, splits, features, labels.to(where))

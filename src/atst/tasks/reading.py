@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from atst.errors import AudioError
 from atst.sound import isolated
+from atst.sound.audio import middle
 from atst.sound.isolated import Reply, Request
 from atst.sound.pool import Pool
-from atst.sound.stretch import middle
 from atst.tasks.task import Task
 
 FEW = 64  # clips that are read before it pays to start further processes
