@@ -53,7 +53,12 @@ def check(result, protocol, task, out):
     assert result.metric == ("mAP" if task.startswith(("audioset", "fsd50k")) else "accuracy")
     assert 0 <= result.value <= 1
     classifier = atst.load_classifier(out)
-    assert classifier.features == {"layers": 1, "pooling": "published", "clip_seconds": 12.0}
+    assert classifier.features == {
+        "layers": 1,
+        "pooling": "published",
+        "levels": "blocks",
+        "clip_seconds": 12.0,
+    }
     noise = np.random.default_rng(0).normal(0, 0.1, 14 * 16000)
     soundfile.write(out / "long.wav", noise, 16000)
     atst.predict([out / "long.wav"], model=out, out=out / "long.jsonl")

@@ -105,3 +105,39 @@ def test_read_outs_have_the_sizes_that_they_say():
         patches.embed(sound, sample_rate=16000, levels="stem")
     with pytest.raises(UsageError, match="stem-lst"):
         model.embed(sound, sample_rate=16000, levels="stem-lst")
+
+
+def test_whitening_shrinks_what_all_sounds_share_and_is_the_models_own_from_then_on(tmp_path):
+    model = random_model()
+    rng = np.random.default_rng(0)
+    logmels = [torch.from_numpy(rng.standard_normal((64, 40)).astype(np.float32)) + i / 10 for i in range(60)]
+    plain = model.embed_logmels(logmels, levels="stem-last")
+    before = model.fingerprint
+    model.whiten(iter(logmels))
+    white = model.embed_logmels(logmels, levels="stem-last")
+    assert white.shape == plain.shape
+    np.testing.assert_array_equal(
+        model.embed_logmels(logmels, levels="stem-last", pooling="statistics"), plain
+    )
+
+    def largest_share(vectors):
+        variances = np.linalg.svd((vectors - vectors.mean(0)) / (vectors.std(0) + 1e-6))[1] ** 2
+        return variances[0] / variances.sum()
+
+    assert largest_share(white) < 0.5 * largest_share(plain)
+    assert model.fingerprint != before
+    model.save(tmp_path / "m")
+    loaded = atst.load(tmp_path / "m")
+    assert loaded.fingerprint == model.fingerprint
+    np.testing.assert_array_equal(loaded.embed_logmels(logmels), model.embed_logmels(logmels))
+    with pytest.raises(UsageError, match="not fitted for levels 'stem' and 2 blocks"):
+        loaded.embed_logmels(logmels, levels="stem", pooling="whitened")
+
+
+def test_a_read_out_can_be_made_the_models_own(tmp_path):
+    model = random_model().read_as(levels="stem-last", pooling="statistics")
+    assert model.embedding_size == 1536
+    model.save(tmp_path / "m")
+    assert atst.load(tmp_path / "m").embedding_size == 1536
+    with pytest.raises(UsageError, match="layers"):
+        model.read_as(layers=9)

@@ -16,7 +16,7 @@ def test_parts_merge_to_the_whole(lengths, seed):
         row[: len(piece)] = piece
     valid = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     owners = torch.zeros(len(lengths), dtype=torch.long)
-    merged = Moments.of(parts, valid).merge(owners, 1).pooled("statistics")[0]
+    merged = Moments.of(parts, valid).merge(owners, 1).pooled()[0]
     expected = torch.cat([whole.mean(0), whole.std(0, correction=0), whole.amax(0)])
     torch.testing.assert_close(merged, expected, atol=1e-3, rtol=1e-4)
 

@@ -22,7 +22,6 @@ from atst.model.embedder import Embedder
 from atst.model.encoder import PATCH_FRAMES
 from atst.model.frontend import FRAMES_PER_SECOND
 from atst.model.load import load
-from atst.model.readout import ReadOut
 from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
@@ -50,8 +49,9 @@ def embed(
     out: Path | str | None = None,
     attention: Path | str | None = None,
     frames: Flag = False,
-    layers: int = 1,
-    pooling: Literal["mean", "published"] = "mean",
+    layers: int | None = None,
+    pooling: Literal["mean", "published", "statistics", "whitened"] | None = None,
+    levels: Literal["blocks", "stem", "stem-last", "all"] | None = None,
     channel: int | str = "mean",
     partial: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -65,8 +65,9 @@ def embed(
         atst embed sounds/ --model runs/mine --out sounds.parquet
 
     A recording of more than 60 s gives one row for each window of 60 s. The columns are `path`, `start`,
-    `end` (seconds), `partial` and `embedding`: the CLS token, then the mean token, of each of the last
-    `layers` blocks, CLS tokens first. A recording that cannot be read to its end is left out and listed in
+    `end` (seconds), `partial` and `embedding`: of an encoder of patches the CLS token, then the mean token,
+    of each of the last `layers` blocks, CLS tokens first; of a convolutional one, statistics over time of all
+    levels. A recording that cannot be read to its end is left out and listed in
     OUT.errors.csv; the exit code is then 1, and the file is complete for the rest. An existing file is
     replaced at the end.
 
@@ -79,9 +80,13 @@ def embed(
         attention: A page to write, FILE.html: the spectrogram of each recording (its first minute; of 50
             recordings at most), and what in it the heads of the last block attend to.
         frames: Write one row for each patch of 40 ms instead.
-        layers: Number of blocks, counted from the last, whose tokens make up an embedding.
-        pooling: How the chunks of a long clip are averaged: each over its own patches (`mean`), or as the
-            paper's code does (`published`).
+        layers: Number of blocks, counted from the last, whose tokens make up an embedding. By default the
+            model's own: the last, or all of a convolutional encoder.
+        pooling: How tokens become an embedding. CLS and mean tokens, averaged over the chunks of a long clip,
+            each over its own patches (`mean`) or as the paper's code does (`published`); mean, standard
+            deviation and maximum over time (`statistics`), or these after partial whitening (`whitened`). By
+            default the model's own.
+        levels: What is read: `blocks`, `stem`, the last level of the stem (`stem-last`), or `all`.
         channel: `mean` of all channels, or the number of one, from 0.
         partial: Embed recordings that were cut short as far as they go; the column `partial` marks them.
         device: Where to compute.
@@ -111,21 +116,23 @@ def embed(
             return
         if frames and not isinstance(encoder, AudioModel):
             raise UsageError(f"--frames: {encoder.name} has no frame embeddings, only one vector a clip.")
+        readout: dict[str, Any] = {}
         if isinstance(encoder, AudioModel):
-            ReadOut.of(encoder.encoder, layers, pooling)  # now, not after the first recordings
+            asked = ("statistics", levels or encoder.frame_levels) if frames else (pooling, levels)
+            readout = encoder.readout(layers, *asked).options()  # now, not after the first recordings
         about: dict[str, Any] = {
             "atst": __version__,
             "model": encoder.name,
             "fingerprint": encoder.fingerprint,
         }
-        about |= {"frames": frames, "layers": layers, "pooling": None if frames else pooling}
+        about |= {"frames": frames, **readout} | ({"pooling": None} if frames else {})
         readings: list[Reading] = []
         windows = read_all(pool, found.recordings, minutes, readings, **how)
         windows = watch(windows, "embedding", Amount(found.recordings, readings))
         if frames and isinstance(encoder, AudioModel):
-            rows = _frame_rows(windows, encoder, layers, out.parent)
+            rows = _frame_rows(windows, encoder, readout, out.parent)
         else:
-            rows = _clip_rows(windows, encoder, batch_size, {"layers": layers, "pooling": pooling})
+            rows = _clip_rows(windows, encoder, batch_size, readout)
 
         def empty() -> AudioError:
             return nothing_read(len(found), found.skipped + unreadable(readings))
@@ -156,13 +163,16 @@ def _clip_rows(
             yield _Rows(window.reading, np.array([window.start]), np.array([window.end]), vector[None])
 
 
-def _frame_rows(windows: Iterable[Window], model: AudioModel, layers: int, folder: Path) -> Iterator[_Rows]:
+def _frame_rows(
+    windows: Iterable[Window], model: AudioModel, readout: dict[str, Any], folder: Path
+) -> Iterator[_Rows]:
     """One row a patch; `start` and `end` lie 20 ms before and after its centre.
 
     Those of a long recording wait for its end in temporary files in `folder`.
     """
     for window in windows:
-        centres, tokens = model.embed_frames(window.waveform, sample_rate=audio.SAMPLE_RATE, layers=layers)
+        levels = {"layers": readout["layers"], "levels": readout["levels"]}
+        centres, tokens = model.embed_frames(window.waveform, sample_rate=audio.SAMPLE_RATE, **levels)
         starts = np.maximum(centres - PATCH_SECONDS / 2, 0.0) + window.start  # (P,)
         if window.start - window.reading.recording.start >= IN_MEMORY:
             tokens = _on_disk(tokens, folder)

@@ -15,6 +15,7 @@ from atst.evaluation.report import write_probe
 from atst.evaluation.result import ProbeResult
 from atst.evaluation.simple import simple_probe
 from atst.model import load as models
+from atst.model.audio_model import AudioModel
 from atst.output import progress
 from atst.output.progress import say
 from atst.output.skipped import summary, with_partial
@@ -33,6 +34,8 @@ def probe(
     data: Path | str | None = None,
     out: Path | str | None = None,
     protocol: Literal["paper", "simple", "hear"] = "paper",
+    pooling: Literal["mean", "published", "statistics", "whitened"] | None = None,
+    levels: Literal["blocks", "stem", "stem-last", "all"] | None = None,
     shots: int | None = None,
     fraction: float | None = None,
     seeds: int | None = None,
@@ -46,10 +49,9 @@ def probe(
     """Measure how well a linear classifier, or a shallow network, does on a model's frozen features.
 
     Learning rate and epoch are selected on validation clips, never on test clips (`--protocol simple` selects
-    nothing). Where the task has no
-    validation split, training clips are held out, repeatedly until 300 of them were. The metric comes with a
-    95% bootstrap interval over test clips. With `--shots` or `--fraction` only some labels are used, in
-    several draws, and the interval is over the draws.
+    nothing). Where the task has no validation split, training clips are held out, repeatedly until 300 of
+    them were. The metric comes with a 95% bootstrap interval over test clips. With `--shots` or `--fraction`
+    only some labels are used, in several draws, and the interval is over the draws.
 
     Example: `atst probe esc10 --data data/esc10 --model runs/mine --out probes/mine`
 
@@ -68,11 +70,14 @@ def probe(
     out
         Folder for results.json, predictions.csv, report.html and model/ (the encoder with the classifier).
     protocol
-        What is trained on all blocks' CLS and mean tokens. `paper`: BatchNorm and a linear layer, SGD for 100
+        What is trained on the features. `paper`: BatchNorm and a linear layer, SGD for 100
         epochs. `simple`: logistic regression with C = 0.01, and 10 nearest neighbours by cosine, both on
         standardised features; takes seconds, and as nothing is selected, validation clips train too.
         `hear`: networks of 1 or 2 hidden layers of 1024, Adam with early stopping, at 8 random points of
         HEAR's grid; the best on validation clips (with folds, of the first) is tested. Much slower.
+    pooling, levels
+        How the features are read, as in `atst embed`. Default: all blocks' CLS and mean tokens, pooled as
+        published; of a convolutional encoder its own read-out.
     shots
         Training clips of each class, drawn at random; no other labels are used. The paper's protocol holds
         out a fifth of 2 or more (at least one) to select learning rate and epoch; with 1 the middle learning
@@ -109,6 +114,10 @@ def probe(
         if few_shot is not None:
             few_shot.check(labelled.name, labelled.multi_label)
         encoder = models.load(model, device=device, seed=seed)
+        if pooling is not None or levels is not None:
+            if not isinstance(encoder, AudioModel):
+                raise UsageError(f"--pooling, --levels: {encoder.name} has but one read-out.")
+            encoder.read_as(pooling=pooling, levels=levels)
         measured = simple_probe if protocol == "simple" else linear_probe
         examples = prepare(encoder, labelled, seed=seed, cache=cache, device=device, few_shot=few_shot)
         if protocol == "hear":

@@ -15,6 +15,7 @@ from torch import Tensor
 from atst.errors import AtstError, AudioError
 from atst.evaluation.lazy import Embeddings, Store, apply, on_device, select
 from atst.model import device as devices
+from atst.model.audio_model import AudioModel
 from atst.model.classifier import Head
 from atst.model.embedder import Embedder
 from atst.output.cache import cache_folder
@@ -28,7 +29,7 @@ from atst.tasks.reading import read_clips
 
 POOLING = "published"
 SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more
-VERSION = 1  # of the meaning of features; a higher one makes old caches unused
+VERSION = 2  # of the meaning of features; a higher one makes old caches unused
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Features:
     values: Embeddings  # (n, D) on the CPU, or on disk if they are large
     rows: NDArray[np.int64]  # (n,) index of each in the task
     unreadable: dict[int, str]  # index of a clip: why
+    readout: dict[str, Any]  # options of `embed` that made them
     partial: dict[int, str] = field(default_factory=dict)  # index of one that was cut short: what is missing
 
 
@@ -112,16 +114,28 @@ def prepare(
     return ProbeData(model, task, few_shot, seed, extracted, splits, features, labels.to(where))
 
 
-def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> Features:
-    """Embed the middle 12 s of every clip: all blocks' CLS and mean tokens, pooled as published.
+def probe_readout(model: Embedder, **asked: Any) -> dict[str, Any]:
+    """Options of `embed` for a probe: all blocks' CLS and mean tokens, pooled as published.
 
-    `readout` are options of the model's `embed` that say otherwise.
+    A model without CLS has its own read-out. `asked` says otherwise, where it is not None.
+    """
+    asked = {key: value for key, value in asked.items() if value is not None}
+    if not isinstance(model, AudioModel):
+        return {"layers": model.depth, "pooling": POOLING}
+    if model.encoder.has_cls:
+        asked = {"layers": model.depth, "pooling": POOLING} | model.config.readout | asked
+    return model.readout(**asked).options()
+
+
+def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> Features:
+    """Embed the middle 12 s of every clip, as `probe_readout` says of `readout`.
 
     Clips that cannot be read are skipped and listed. With `cache`, what was computed before for the same
     audio, model and settings is read back, and features of more than 1 GiB stay on disk. Raises
     `AtstError` if no clip of a split or a fold is left.
     """
     # What is missing of a recording is only known when it is read, which the cache would prevent.
+    readout = probe_readout(model, **readout)
     kept: Store | _Unkept = store(model, **readout) if cache and not task.partial else _Unkept()
     keys: dict[int, str] = {}  # of clips
     unreadable: dict[int, str] = {}  # why clips cannot be read
@@ -137,8 +151,7 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
         new = {key: clip.waveform for clip in read if (key := keys[clip.index]) not in kept}
         if new:
             sounds = list(new.values())
-            options: dict[str, Any] = {"layers": model.depth, "pooling": POOLING} | readout
-            vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, **options)
+            vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, **readout)
             kept.add(list(new), vectors)
     rows = [index for index in keys if index not in unreadable]
     left = rows if task.tested is None else [row for row in rows if task.tested[row]]
@@ -146,7 +159,8 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
         first = f"{len(unreadable)} of {len(task)} clips failed, the first: {unreadable[min(unreadable)]}"
         raise AtstError(f"task {task.name}: no clip of {task.by} '{part}' can be read. {first}")
     say_high(high)
-    return Features(kept.features([keys[index] for index in rows]), np.array(rows), unreadable, partial)
+    values = kept.features([keys[index] for index in rows])
+    return Features(values, np.array(rows), unreadable, readout, partial)
 
 
 def _fresh(
@@ -176,7 +190,7 @@ class _Unkept(dict[str, NDArray[np.float32]]):
 
 def store(model: Embedder, **readout: Any) -> Store:
     """Where that model's features are kept: a folder for each model and settings."""
-    settings = f"{VERSION} {model.fingerprint} {model.depth} {POOLING} {CLIP_SECONDS}"
+    settings = f"{VERSION} {model.fingerprint} {CLIP_SECONDS}"
     settings += "".join(f" {key}={value}" for key, value in sorted(readout.items()))
     name = hashlib.sha256(settings.encode()).hexdigest()[:24]
     return Store(cache_folder() / "features" / name)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atst.evaluation.features import POOLING, ProbeData
+from atst.evaluation.features import ProbeData
 from atst.evaluation.knn import NEIGHBOURS, knn_scores
 from atst.evaluation.lazy import all_equal, select
 from atst.evaluation.mlp import Search
@@ -135,8 +135,7 @@ def measure(
         **origins(task, data.model, extracted.unreadable, extracted.partial),
         **tested.numbers(selected, data.seed),
         **computed(described(data.labels.device), "float32"),
-        pooling=POOLING,
-        layers=data.model.depth,
+        **extracted.readout,
         knn=knn or _knn(data),
         warnings=left_out(task, len(extracted.unreadable)) + _all_equal(data) + warnings,
         settings={"clip_seconds": CLIP_SECONDS, **settings},

@@ -1,4 +1,4 @@
-"""The network that is fine-tuned: encoder, CLS and mean tokens of the last block, BatchNorm, linear layer."""
+"""The network that is fine-tuned: encoder, its read-out, BatchNorm, linear layer."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -15,6 +15,7 @@ from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
 from atst.model.classifier import folded, initial_weight
 from atst.model.encoder import Encoder
+from atst.model.readout import ReadOut
 from atst.output.atomic import new_file
 from atst.training.batchnorm import BatchNorm
 
@@ -28,24 +29,26 @@ class Network(nn.Module):
 
     def __init__(self, model: AudioModel, classes: int, recipe: Recipe) -> None:
         super().__init__()
-        self.pooling = recipe.pooling
         self.model = deepcopy(model)
         self.model.config = replace(
             model.config, segment_seconds=recipe.segment_seconds or model.config.segment_seconds
         )
         self.model.encoder.set_drop_path(recipe.drop_path)
-        self.norm = BatchNorm(2 * model.width, affine=False)
-        self.linear = nn.Linear(2 * model.width, classes)
+        self.model.whitening = nn.ModuleDict()  # of another encoder, soon; the head has its own BatchNorm
+        self.read = readout(self.model, recipe)
+        width = self.read.size(model.encoder)
+        self.norm = BatchNorm(width, affine=False)
+        self.linear = nn.Linear(width, classes)
         with torch.no_grad():
-            self.linear.weight.copy_(initial_weight(2 * model.width, classes, recipe.seed).T)
+            self.linear.weight.copy_(initial_weight(width, classes, recipe.seed).T)
             self.linear.bias.zero_()
 
     def forward(self, logmels: Sequence[Tensor]) -> Tensor:
         return self.linear(self.norm(self.features(logmels))).float()
 
     def features(self, logmels: Sequence[Tensor]) -> Tensor:
-        """The head's input: CLS and mean tokens of the last block (B, 2 * D)."""
-        return self.model.pool_logmels(logmels, pooling=self.pooling, batch_size=max(2, len(logmels)))
+        """The head's input (B, F): CLS and mean tokens of the last block, or statistics over time."""
+        return self.model.pool_logmels(logmels, batch_size=max(2, len(logmels)), **self.read.options())
 
     def parameter_groups(self, decay: float, freeze: int = 0) -> list[dict[str, Any]]:
         """Parameters to train, a group for each multiple (`scale`) of the learning rate.
@@ -72,11 +75,16 @@ class Network(nn.Module):
             temporary.write_bytes(as_safetensors(weights))
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight (C, 2 * D) and bias (C,) of the head in eval mode on plain features, on the CPU."""
+        """Weight (C, F) and bias (C,) of the head in eval mode on plain features, on the CPU."""
         assert self.norm.running_mean is not None
         assert self.norm.running_var is not None
         linear = (self.linear.weight.detach().cpu(), self.linear.bias.detach().cpu())
         return folded(self.norm.running_mean.cpu(), self.norm.running_var.cpu(), *linear, self.norm.eps)
+
+
+def readout(model: AudioModel, recipe: Recipe) -> ReadOut:
+    """What the head gets: the recipe's pooling of the last block; statistics where there is no CLS token."""
+    return model.readout(pooling=recipe.pooling if model.encoder.has_cls else "statistics")
 
 
 def layer_scales(encoder: Encoder, decay: float) -> dict[str, float]:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from atst.errors import UsageError
 from atst.model.folder import LONGEST_SEGMENT, SHORTEST_SEGMENT
-from atst.model.readout import POOLINGS
 from atst.training import recipe as settings
 from atst.training.precision import PRECISIONS
 
 CHOICES = {
-    "pooling": POOLINGS,
+    "pooling": ("mean", "published", "statistics"),
     "loss": ("bce", "cross_entropy"),
     "precision": PRECISIONS,
     "select": ("last", "best"),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from atst.finetuning.fit import Job, Outcome, Split
-from atst.finetuning.network import Network
+from atst.finetuning.network import Network, readout
 from atst.finetuning.recipe import GENERATIONS
 from atst.model.device import described
 from atst.scoring.calibration import fit_temperature
@@ -70,8 +70,7 @@ def measure(
         **computed(described(job.device, job.devices), recipe.precision),
         protocol=protocol,
         generation=GENERATIONS[protocol],
-        pooling=recipe.pooling,
-        layers=1,
+        **readout(job.model, recipe).options(),
         selected_on=selected_on,
         calibration=tested.calibration(temperature),
         trained_on=job.labels_used,

@@ -22,7 +22,13 @@ from atst.library.statistics import Statistics, statistics
 
 Features = NDArray[np.float32]
 ENDINGS = (".parquet", ".npz")
-SAME = ("fingerprint", "layers", "pooling", "frames")  # what the files of a folder must have in common
+SAME = (
+    "fingerprint",
+    "layers",
+    "pooling",
+    "levels",
+    "frames",
+)  # of all files of a folder
 
 
 @dataclass(frozen=True)

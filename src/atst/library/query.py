@@ -61,11 +61,11 @@ class QueryModel:
                 isolated.read(place, stretch[0], stretch[1] - stretch[0]),
                 {"sample_rate": SAMPLE_RATE},
             )
-        layers = int(about.get("layers") or 1)
+        readout = {key: about[key] for key in ("layers", "pooling", "levels") if about.get(key) is not None}
         if about.get("frames"):
-            vector: Features = model.embed_frames(sound, layers=layers, **rate)[1].mean(0)  # type: ignore[attr-defined]
+            vector: Features = model.embed_frames(sound, **readout, **rate)[1].mean(0)  # type: ignore[attr-defined]
         else:
-            vector = model.embed(sound, layers=layers, pooling=about.get("pooling") or "mean", **rate)
+            vector = model.embed(sound, **readout, **rate)
         if vector.shape != (self.library.width,):
             raise ModelError(
                 f"{self.library.path}: its rows have {self.library.width} features, and {model.name} makes "

@@ -1,10 +1,11 @@
 """A trained encoder with its front end: embed files and arrays, save, load."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,12 +17,15 @@ from atst.model import folder as model_folder
 from atst.model.attention import Maps, cls_attention
 from atst.model.conv_encoder import STEMS
 from atst.model.encoder import PATCH_FRAMES
-from atst.model.folder import ModelConfig
+from atst.model.folder import WHITENING, ModelConfig
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
 from atst.model.moments import Moments
 from atst.model.readout import ReadOut
+from atst.model.whitening import Whitening
 from atst.sound.clips import as_clips, windows
 from atst.sound.windows import WINDOW_SECONDS, Waveform
+
+WHITENED = ("all", "stem-last")  # levels that a training fits whitening for
 
 
 class AudioModel(nn.Module):
@@ -33,6 +37,7 @@ class AudioModel(nn.Module):
         self.name = name
         self.frontend = FrontEnd()
         self.encoder: Any = STEMS[config.stem](config.size)
+        self.whitening = nn.ModuleDict()  # by levels
         self.eval()
 
     @property
@@ -48,7 +53,35 @@ class AudioModel(nn.Module):
     @property
     def embedding_size(self) -> int:
         """Values of a clip's embedding by the model's own read-out."""
-        return ReadOut.of(self.encoder).size(self.encoder)
+        return self.readout().size(self.encoder)
+
+    def readout(
+        self, layers: int | None = None, pooling: str | None = None, levels: str | None = None
+    ) -> ReadOut:
+        """How `embed` reads the encoder with these options. Raises `UsageError` for one it does not have."""
+        own = self.config.readout
+        return ReadOut.of(
+            self.encoder,
+            own.get("layers") if layers is None else layers,
+            pooling or own.get("pooling"),
+            levels or own.get("levels"),
+            set(self.whitening),
+        )
+
+    def read_as(
+        self, layers: int | None = None, pooling: str | None = None, levels: str | None = None
+    ) -> Self:
+        """Make this the model's own read-out, which `embed` and `save` use from now on; the model itself."""
+        asked = {"layers": layers, "pooling": pooling, "levels": levels}
+        given = {key: value for key, value in asked.items() if value is not None}
+        self.readout(layers, pooling, levels)  # raises what is wrong with it
+        self.config = replace(self.config, readout=self.config.readout | given)
+        return self
+
+    @property
+    def frame_levels(self) -> str:
+        """Which levels `embed_frames` gives by default."""
+        return "blocks" if self.encoder.has_cls else "stem-last"
 
     @property
     def fingerprint(self) -> str:
@@ -57,6 +90,8 @@ class AudioModel(nn.Module):
         for key, tensor in sorted(self.encoder.state_dict().items()):
             digest.update(key.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        for key, tensor in sorted(self.whitening.state_dict().items()):
+            digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def forward(self, waveforms: Tensor, **readout: Any) -> Tensor:
@@ -92,13 +127,14 @@ class AudioModel(nn.Module):
 
         `pooling="statistics"`, the convolutional encoders' own, gives mean, standard deviation and maximum
         over all tokens of the clip, of the `levels`: `blocks` (the last `layers`), `stem`, `stem-last` (the
-        last convolution), or `all` (stem and blocks).
+        last convolution), or `all` (stem and blocks). A trained one has `pooling="whitened"` as its own,
+        for `all` and `stem-last`: statistics with the directions shrunk that all sounds share.
 
         Raises `UsageError` for a read-out that the model does not have, and `AudioError` for what cannot be
         read, also where its decoder crashes: files are decoded in a process of their own, which takes 0.4 s
         to start, once.
         """
-        read = ReadOut.of(self.encoder, layers, pooling, levels)
+        read = self.readout(layers, pooling, levels)
         single, clips = as_clips(sound)
         pieces: list[Any] = []
         owners: list[int] = []
@@ -120,7 +156,7 @@ class AudioModel(nn.Module):
             result = _weighted_mean(torch.cat(pieces).cpu().numpy(), np.array(owners), np.array(seconds))
         else:
             whose = torch.tensor(owners, device=pieces[0].count.device)
-            result = Moments.join(pieces).merge(whose, len(clips)).pooled(read.pooling).cpu().numpy()
+            result = self._vectors(Moments.join(pieces).merge(whose, len(clips)), read).cpu().numpy()
         return result[0] if single else result
 
     @torch.no_grad()
@@ -138,8 +174,7 @@ class AudioModel(nn.Module):
         Patches see their own chunk of `segment_seconds` only. A convolutional encoder gives the tokens of
         its last convolution unless `levels` says otherwise.
         """
-        levels = levels or ("blocks" if self.encoder.has_cls else "stem-last")
-        read = ReadOut.of(self.encoder, layers, "statistics", levels)
+        read = self.readout(layers, "statistics", levels or self.frame_levels)
         single, clips = as_clips(sound)
         if not single:
             raise UsageError("embed_frames takes one clip; call it once for each.")
@@ -181,9 +216,24 @@ class AudioModel(nn.Module):
         levels: str | None = None,
     ) -> Tensor:
         """`embed_logmels` as a tensor `(len(logmels), D)` that gradients flow through."""
-        read = ReadOut.of(self.encoder, layers, pooling, levels)
+        read = self.readout(layers, pooling, levels)
         pieces = self._pieces(logmels, read, batch_size)
-        return pieces.pooled(read.pooling) if isinstance(pieces, Moments) else pieces
+        return self._vectors(pieces, read) if isinstance(pieces, Moments) else pieces
+
+    @torch.no_grad()
+    def whiten(self, logmels: Iterable[Tensor], batch_size: int = 32) -> None:
+        """Fit partial whitening to the log-mels of unlabelled clips; it becomes the model's own read-out."""
+        vectors: dict[str, list[Tensor]] = {levels: [] for levels in WHITENED}
+        clips = iter(logmels)
+        while batch := list(islice(clips, batch_size)):
+            for levels, parts in vectors.items():
+                parts.append(self.pool_logmels(batch, None, "statistics", batch_size, levels))
+        for levels, parts in vectors.items():
+            self.whitening[levels] = Whitening.fit(torch.cat(parts))
+
+    def _vectors(self, moments: Moments, read: ReadOut) -> Tensor:
+        vectors = moments.pooled(read.has_statistics)
+        return self.whitening[read.levels](vectors) if read.pooling == "whitened" else vectors
 
     def _pieces(self, logmels: Sequence[Tensor], read: ReadOut, batch_size: int) -> Tensor | Moments:
         """What is merged over the windows of a clip: CLS and mean tokens, or the moments of all tokens."""
@@ -206,9 +256,21 @@ class AudioModel(nn.Module):
         total = vectors.new_zeros(len(logmels), vectors.shape[1]).index_add(0, owners, vectors)
         return total / torch.bincount(owners, minlength=len(logmels))[:, None]
 
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take the tensors of a model folder. Raises `RuntimeError` where they do not fit."""
+        whitening = {
+            key.removeprefix(WHITENING): value for key, value in tensors.items() if key.startswith(WHITENING)
+        }
+        for levels in WHITENED:
+            directions = whitening.get(f"{levels}.directions")
+            if directions is not None and directions.ndim == 2:
+                self.whitening[levels] = Whitening(directions.shape[1], len(directions))
+        self.whitening.load_state_dict(whitening)
+        self.encoder.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(WHITENING)})
+
     def save(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and a model card; an existing model is replaced."""
-        model_folder.write(folder, self.config, self.encoder.state_dict())
+        model_folder.write(folder, self.config, self.encoder.state_dict(), self.whitening.state_dict())
 
     def _logmel(self, waveform: Waveform) -> Tensor:
         where = self.frontend.window.device

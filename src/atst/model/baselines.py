@@ -35,8 +35,8 @@ class _Baseline:
         sound: Any,
         *,
         sample_rate: int | None = None,
-        layers: int = 1,
-        pooling: str = "mean",
+        layers: int | None = None,
+        pooling: str | None = None,
         batch_size: int = 1,
     ) -> NDArray[np.float32]:
         """Features (D,) of a path or an (N,) array, (B, D) of a list or a (B, N) array.

@@ -27,6 +27,7 @@ from atst.sound.clips import windows
 from atst.sound.windows import minutes
 
 HEAD, LABELS = "head.safetensors", "labels.json"
+READOUT = ("layers", "pooling", "levels")  # options of `embed`
 INIT_STD = 0.01  # of the linear layer that a probe and a fine-tuning start from
 
 
@@ -76,6 +77,11 @@ class Classifier:
         """Longer clips were cut to their middle part of this many seconds in training; None: not cut."""
         return self.features.get("clip_seconds")
 
+    @property
+    def readout(self) -> dict[str, Any]:
+        """Options of the encoder's `embed`."""
+        return {key: self.features[key] for key in READOUT if key in self.features}
+
     def predict(self, sound: Any, *, sample_rate: int | None = None) -> Any:
         """Label to score, best first, of a path or an (N,) array with `sample_rate`; of a list, a list.
 
@@ -96,9 +102,8 @@ class Classifier:
         vectors = self.encoder.embed(
             list(waveforms),
             sample_rate=SAMPLE_RATE,
-            layers=self.features["layers"],
-            pooling=self.features["pooling"],
             batch_size=batch_size,
+            **self.readout,
         )
         return self.judge(vectors)
 
@@ -150,12 +155,12 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
             temperature=float(about.get("temperature", 1.0)),
             name=name if hub.is_id(name) else str(folder),
         )
-        layers = int(classifier.features["layers"])
+        int(classifier.features["layers"])
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"{folder}: its classifier cannot be loaded: {type(error).__name__} {error}"
         ) from None
-    _check_shapes(classifier, layers)
+    _check_shapes(classifier)
     return classifier
 
 
@@ -182,11 +187,13 @@ def folded(
     return scaled.float(), (bias.double() - scaled @ mean.double()).float()
 
 
-def _check_shapes(classifier: Classifier, layers: int) -> None:
+def _check_shapes(classifier: Classifier) -> None:
     """Raise `ModelError` where the head's layers do not fit the encoder, each other or the labels."""
     chain = classifier.head.layers
     encoder = classifier.encoder
-    width = 2 * layers * encoder.width if isinstance(encoder, AudioModel) else chain[0][0].shape[-1:].numel()
+    width = chain[0][0].shape[-1:].numel()
+    if isinstance(encoder, AudioModel):
+        width = encoder.readout(**classifier.readout).size(encoder.encoder)
     for i, (weight, bias) in enumerate(chain):
         last = i == len(chain) - 1
         outputs = len(classifier.labels) if last else bias.numel()

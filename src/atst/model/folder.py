@@ -19,6 +19,7 @@ from atst.output.atomic import new_folder
 from atst.sound.windows import WINDOW_SECONDS
 
 FORMAT_VERSION = 1
+WHITENING = "whitening."  # what its tensors' names begin with
 SHORTEST_SEGMENT = (PATCH_FRAMES - 1) / FRAMES_PER_SECOND
 LONGEST_SEGMENT = (MAX_PATCHES * PATCH_FRAMES + PATCH_FRAMES - 2) / FRAMES_PER_SECOND
 
@@ -32,6 +33,7 @@ class ModelConfig:
     training: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     stem: str = "patches"
+    readout: dict[str, Any] = field(default_factory=dict)  # options of `embed`, where not the encoder's own
 
     def __post_init__(self) -> None:
         if not isinstance(self.stem, str) or self.stem not in STEMS:
@@ -52,11 +54,14 @@ class ModelConfig:
         return int(self.segment_seconds * FRAMES_PER_SECOND + 1)
 
 
-def write(folder: str | Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
+def write(
+    folder: str | Path, config: ModelConfig, weights: dict[str, Tensor], whitening: dict[str, Tensor]
+) -> None:
     """Write a model folder, whole or not at all; an existing one is replaced."""
     with new_folder(folder) as temporary:
         (temporary / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
-        plain = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+        tensors = weights | {WHITENING + key: value for key, value in whitening.items()}
+        plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         # save_file() would make a file that only its owner may read
         (temporary / "model.safetensors").write_bytes(as_safetensors(plain))
         (temporary / "README.md").write_text(_model_card(config))

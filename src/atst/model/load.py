@@ -57,7 +57,7 @@ def _load_folder(folder: Path) -> AudioModel:
     config, weights = folder_files.read(folder)
     model = AudioModel(config, name=str(folder))
     try:
-        model.encoder.load_state_dict(weights)
+        model.load_tensors(weights)
     except RuntimeError as error:
         raise ModelError(
             f"{folder}: model.safetensors does not fit config.json: {folder_files.one_line(error)}"

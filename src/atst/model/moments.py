@@ -52,8 +52,6 @@ class Moments:
         """Standard deviation over time `(N, F)`, with a finite gradient where it is 0."""
         return (self.squares / self.count + 1e-8).sqrt()
 
-    def pooled(self, pooling: str) -> Tensor:
-        """Means, standard deviations and maxima `(N, 3 * F)` for `statistics`, else the means alone."""
-        return (
-            torch.cat([self.mean, self.std(), self.maximum], dim=1) if pooling == "statistics" else self.mean
-        )
+    def pooled(self, statistics: bool = True) -> Tensor:
+        """Means, standard deviations and maxima `(N, 3 * F)`, or the means alone."""
+        return torch.cat([self.mean, self.std(), self.maximum], dim=1) if statistics else self.mean

@@ -1,6 +1,7 @@
 """Which levels of an encoder are read, and how their tokens over time become one vector a clip."""
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -9,13 +10,16 @@ from torch import Tensor
 from atst.errors import UsageError, unknown
 from atst.model.moments import STATISTICS
 
-POOLINGS = ("mean", "published", "statistics")
+POOLINGS = ("mean", "published", "statistics", "whitened")
 LEVELS = ("blocks", "stem", "stem-last", "all")
 
 
 @dataclass(frozen=True)
 class ReadOut:
-    """`layers` counts blocks, from the last; `levels` says what is read besides or instead of blocks."""
+    """`layers` counts blocks, from the last; `levels` says what is read besides or instead of blocks.
+
+    Its fields are options of a model's `embed`.
+    """
 
     pooling: str
     layers: int
@@ -23,15 +27,29 @@ class ReadOut:
 
     @classmethod
     def of(
-        cls, encoder: Any, layers: int | None = None, pooling: str | None = None, levels: str | None = None
+        cls,
+        encoder: Any,
+        layers: int | None = None,
+        pooling: str | None = None,
+        levels: str | None = None,
+        whitened: Container[str] = (),
     ) -> "ReadOut":
         """The read-out that was asked for; the encoder's own where nothing was.
 
         An encoder of patches gives CLS and mean token of the last block; a convolutional one, statistics of
-        the stem and of every block. Raises `UsageError` for what the encoder does not have.
+        the stem and of every block, whitened if that was fitted for these levels. Raises `UsageError` for
+        what the encoder does not have.
         """
         own = cls("mean", 1, "blocks") if encoder.has_cls else cls("statistics", encoder.depth, "all")
         read = cls(pooling or own.pooling, own.layers if layers is None else layers, levels or own.levels)
+        fitted = read.levels in whitened and read.layers == encoder.depth
+        if pooling is None and not encoder.has_cls and fitted:
+            return replace(read, pooling="whitened")
+        if read.pooling == "whitened" and not fitted:
+            raise UsageError(
+                f"pooling 'whitened' was not fitted for levels '{read.levels}' and {read.layers} blocks of "
+                "this model; give pooling 'statistics'."
+            )
         if read.pooling not in POOLINGS:
             raise unknown("pooling", read.pooling, POOLINGS)
         if read.levels not in LEVELS:
@@ -41,18 +59,27 @@ class ReadOut:
                 f"layers (--layers) must be 1 to {encoder.depth} for a '{encoder.size}' encoder, "
                 f"not {read.layers}."
             )
-        if encoder.has_cls and read.pooling != "statistics" and read.levels != "blocks":
+        if encoder.has_cls and read.pooling in ("mean", "published") and read.levels != "blocks":
             raise UsageError(f"levels '{read.levels}' of this encoder need pooling 'statistics'.")
         return read
 
     def has_cls(self, encoder: Any) -> bool:
         """Whether a clip's vector is CLS tokens and mean tokens, averaged over its chunks."""
-        return bool(encoder.has_cls) and self.pooling != "statistics"
+        return bool(encoder.has_cls) and self.pooling in ("mean", "published")
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether it is more than means over time."""
+        return self.pooling in ("statistics", "whitened")
+
+    def options(self) -> dict[str, Any]:
+        """Of `embed`, to get it."""
+        return asdict(self)
 
     def size(self, encoder: Any) -> int:
         """Values of a clip's vector."""
         return self.frame_size(encoder) * (
-            2 if self.has_cls(encoder) else len(STATISTICS) if self.pooling == "statistics" else 1
+            2 if self.has_cls(encoder) else len(STATISTICS) if self.has_statistics else 1
         )
 
     def frame_size(self, encoder: Any) -> int:

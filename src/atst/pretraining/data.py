@@ -5,11 +5,13 @@ all devices and workers share. So the stream is the same whatever loads it, and 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from atst.corpus import Corpus
@@ -97,6 +99,15 @@ def logmel_moments(corpus: Corpus, recipe: Recipe) -> tuple[float, float]:
     dataset = PairDataset(corpus, recipe, logmel=True)
     logmels = torch.stack([dataset[position]["views"] for position in range(STANDARDISED_BY)])
     return float(logmels.mean()), float(logmels.std())
+
+
+def whole_clips(corpus: Corpus, recipe: Recipe, most: int) -> Iterator[Tensor]:
+    """Log-mels (64, T) of different clips of the stream, whole; those that cannot be read are left out."""
+    order, frontend = ClipOrder(corpus.seconds, recipe.sampling, recipe.seed), FrontEnd()
+    for index in dict.fromkeys(order[position] for position in range(most)):
+        with suppress(AudioError):
+            waveform = corpus.read(index, 0.0, float(corpus.seconds[index]), [])
+            yield frontend(torch.from_numpy(waveform)[None])[0]
 
 
 class ClipOrder:

@@ -14,6 +14,7 @@ from atst.corpus import Corpus
 from atst.errors import ModelError, TrainingError, UsageError
 from atst.model import folder as model_folder
 from atst.model.audio_model import AudioModel, ModelConfig
+from atst.model.whitening import CLIPS
 from atst.output import atomic
 from atst.output.atomic import new_file
 from atst.output.skipped import PARTLY
@@ -177,7 +178,13 @@ class _Banks(lightning.Callback):
 
 
 def _export(job: Job, model: AudioModel) -> None:
-    """Write the model, and last the report: a run that has one was saved whole."""
+    """Write the model, and last the report: a run that has one was saved whole.
+
+    What the statistics of a convolutional encoder have in common is measured once, at the end.
+    """
+    recipe = job.recipe
+    if not model.encoder.has_cls and model.config.training["steps"] >= recipe.max_steps:
+        model.whiten(data.whole_clips(job.corpus, recipe, min(CLIPS, len(job.corpus))))
     model.save(job.folder / "model")
     write_run_report(job.folder, job.recipe, job.corpus, job.devices)
 

@@ -73,11 +73,14 @@ class Result:
     precision: str  # of the training; tests are in float32
     versions: dict[str, str]
     command: str  # of the process that measured
+    levels: str | None = None  # of the encoder, that were read; None: the last `layers` blocks
 
     def as_classifier(self, encoder: Embedder, head: Head, task: Task) -> Classifier:
         """The classifier of the head that is kept."""
         clip_seconds = self.settings["clip_seconds"]
         features = {"layers": self.layers, "pooling": self.pooling, "clip_seconds": clip_seconds}
+        if self.levels is not None:
+            features["levels"] = self.levels
         temperature = self.calibration["temperature"]
         return Classifier(encoder, head, task.label_names, task.multi_label, features, temperature)
 
