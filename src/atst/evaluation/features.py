@@ -134,8 +134,8 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
     audio, model and settings is read back, and features of more than 1 GiB stay on disk. Raises
     `AtstError` if no clip of a split or a fold is left.
     """
-    # What is missing of a recording is only known when it is read, which the cache would prevent.
     readout = probe_readout(model, **readout)
+    # What is missing of a recording is only known when it is read, which the cache would prevent.
     kept: Store | _Unkept = store(model, **readout) if cache and not task.partial else _Unkept()
     keys: dict[int, str] = {}  # of clips
     unreadable: dict[int, str] = {}  # why clips cannot be read
