@@ -1,5 +1,6 @@
 """Sizes in headers: true, a little wrong, placeholders, and of files that were cut short."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import soundfile
 from kinds import KINDS, sweep, write
 
 from atst.errors import AudioError
-from atst.sound import audio
+from atst.sound import audio, isolated
 from atst.sound.audio import SAMPLE_RATE
 
 SECONDS = 20.0
@@ -133,6 +134,17 @@ def test_half_a_file_is_truncated(tmp_path, name):
     with pytest.raises(AudioError, match=r"truncated, its samples end at (1.9|2.0)"):
         audio.read(path)
     assert len(audio.read(path, partial=True)) == pytest.approx(2 * SAMPLE_RATE, abs=1500)
+
+
+def test_a_file_larger_than_the_memory_that_a_decoder_may_take(tmp_path):
+    path = write(tmp_path / "a.w64", KINDS["W64-PCM_16"], RATE, sweep(RATE, 3.0))
+    expected, content = audio.read(path, 0.0, 1.0), bytearray(path.read_bytes())
+    at = content.index(b"data\xf3\xac\xd3\x11") + 16
+    struct.pack_into("<q", content, at, 24 + (5 << 30))
+    struct.pack_into("<q", content, 16, at + 8 + (5 << 30))
+    path.write_bytes(content)
+    os.truncate(path, at + 8 + (5 << 30))  # takes no room
+    np.testing.assert_allclose(isolated.read(path, 0.0, 1.0), expected, atol=1e-4)
 
 
 def test_g722_in_wav_with_a_placeholder(tmp_path):

@@ -9,10 +9,9 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from mmap import mmap
 
 from atst.sound.source import SHORT
-from atst.sound.view import View, mapped
+from atst.sound.view import View
 
 # Names of chunks that are found after the samples.
 TRAILERS = re.compile(
@@ -55,8 +54,8 @@ class Samples:
 
 def samples(path: str) -> Samples | None:
     """Where the samples of this file are; None where that is not one of these formats' headers."""
-    with mapped(path) as data:
-        found = _parse(data[: 1 << 16])
+    with View(path) as data:  # not mapped: the file may be larger than the memory that may be addressed
+        found = _parse(data[0 : 1 << 16])
         if found is None or found.bytes_per_second <= 0:
             return None
         begin, claimed, left = found.begin, found.claimed, len(data) - found.begin
@@ -101,7 +100,7 @@ def _parse(head: bytes) -> Samples | None:
 
 
 def _chunks(
-    data: bytes | mmap, at: int, form: str, name: int = 4, included: int = 0, even: int = 1
+    data: bytes | View, at: int, form: str, name: int = 4, included: int = 0, even: int = 1
 ) -> Iterator[tuple[bytes, int, int]]:
     """The name of each chunk, where its content begins and its size; the last one's may be impossible.
 
@@ -110,7 +109,7 @@ def _chunks(
     """
     width = name + struct.calcsize(form)
     while at + width <= len(data):
-        size = struct.unpack_from(form, data, at + name)[0] - included
+        size = struct.unpack(form, data[at + name : at + width])[0] - included
         yield data[at : at + 4], at + width, size
         if size < 0:
             return
@@ -157,7 +156,7 @@ def _caf(head: bytes) -> Samples | None:
     return None
 
 
-def _chunks_to_the_end(data: mmap, at: int, code: str) -> bool:
+def _chunks_to_the_end(data: View, at: int, code: str) -> bool:
     """Whether what stands at `at` is a row of chunks that ends with the file."""
     for name, begin, size in _chunks(data, at, code[0] + "I", even=2):
         if not name.isascii() or not name.decode().isprintable():
@@ -166,16 +165,17 @@ def _chunks_to_the_end(data: mmap, at: int, code: str) -> bool:
     return len(data) <= at <= len(data) + 1
 
 
-def _before_trailing_chunks(data: mmap, begin: int, code: str) -> int:
+def _before_trailing_chunks(data: View, begin: int, code: str) -> int:
     """Where the samples end that begin at `begin`, or the file."""
-    for found in TRAILERS.finditer(data, max(begin, len(data) - TAIL)):
-        at = found.start()
+    first = max(begin, len(data) - TAIL)
+    for found in TRAILERS.finditer(data[first : len(data)]):
+        at = first + found.start()
         if (at - begin) % 2 == 0 and _chunks_to_the_end(data, at, code):
             return at
     return len(data)
 
 
-def _zeros(data: mmap, begin: int, end: int) -> int:
+def _zeros(data: View, begin: int, end: int) -> int:
     """How many bytes before `end` are zero."""
     at = end
     while at > begin:

@@ -51,6 +51,13 @@ class View(io.RawIOBase):
             return bytes(changed)
         return content
 
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, span: slice) -> bytes:
+        self.seek(span.start)
+        return self.read(max(0, span.stop - span.start))
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """As `read`, into a buffer."""
         content = self.read(len(buffer))
