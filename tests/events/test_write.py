@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from atst.events.collect import collect
 from atst.events.event import Event, Options
 from atst.events.recordings import Recordings
-from atst.events.write import OWN, own_row, plain, relative, write_own, write_tables
+from atst.events.write import OWN, own_row, plain, relative, write_tables
+from atst.output.atomic import write_csv
 
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\t\r\n\0"), min_size=1)
 LABELS = TEXTS.map(str.strip).filter(bool)
@@ -63,7 +64,7 @@ def test_a_table_reads_back_the_same(audio, tmp_path_factory, program, drawn, co
     events = made(audio, drawn, confident)
     folder = tmp_path_factory.mktemp("out")
     if program == "own":
-        write_own(
+        write_csv(
             folder / "meta.csv", OWN, [own_row(e, relative(e.path, folder / "meta.csv")) for e in events]
         )
         sources = [folder / "meta.csv"]

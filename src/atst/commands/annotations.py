@@ -14,7 +14,8 @@ from atst.events.splits import split_recordings
 from atst.events.summary import refusals, summary, window_summary, write_errors
 from atst.events.text import read_text, split_lines
 from atst.events.windows import label_windows
-from atst.events.write import OWN, own_row, plain, relative, write_own, write_tables
+from atst.events.write import OWN, own_row, plain, relative, write_tables
+from atst.output.atomic import write_csv
 from atst.output.text import writable
 from atst.sound.windows import check_hop
 
@@ -110,7 +111,7 @@ def annotations(
             header, rows = _with_split(header, rows, seed)
         lines += remarks
         if target is not None:
-            write_own(target, header, rows)
+            write_csv(target, header, rows)
             lines.append(f"{target}: {len(rows)} rows")
     print(writable("\n".join(lines)))
     if target is not None:

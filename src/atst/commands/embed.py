@@ -25,7 +25,8 @@ from atst.model.load import load
 from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
-from atst.output.table import Writer, check_out, parquet, path_text, write_table
+from atst.output.table import Writer, check_out, parquet, write_table
+from atst.output.text import path_text
 from atst.sound import audio
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number

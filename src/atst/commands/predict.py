@@ -21,16 +21,8 @@ from atst.model.classifier import Classifier, load_classifier
 from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
-from atst.output.table import (
-    Writer,
-    check_out,
-    csv_file,
-    csv_lines,
-    jsonl_file,
-    parquet,
-    path_text,
-    write_table,
-)
+from atst.output.table import Writer, check_out, csv_file, csv_lines, jsonl_file, parquet, write_table
+from atst.output.text import path_text
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
 from atst.sound.find import find_audio

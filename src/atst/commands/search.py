@@ -19,8 +19,8 @@ from atst.library.search import Hit, missing_of
 from atst.library.search import search as search_one
 from atst.output import progress
 from atst.output.progress import say
-from atst.output.table import check_out, csv_file, jsonl_file, path_text, write_table
-from atst.output.text import print_table, writable
+from atst.output.table import check_out, csv_file, jsonl_file, write_table
+from atst.output.text import path_text, print_table, writable
 
 WRITERS: Any = {".csv": csv_file, ".jsonl": jsonl_file, ".html": None}
 MOST_EXACT = 1_000_000  # rows that are searched without an index

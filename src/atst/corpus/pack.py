@@ -15,7 +15,7 @@ from atst import __version__
 from atst.corpus.shards import ShardWriter
 from atst.errors import AudioError
 from atst.output.skipped import PARTLY, Skipped
-from atst.output.table import path_text
+from atst.output.text import path_text
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.find import Recording
 from atst.sound.isolated import Reply, Request

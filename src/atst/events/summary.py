@@ -6,8 +6,9 @@ from pathlib import Path
 from atst.events.collect import Annotations
 from atst.events.event import Refused
 from atst.events.windows import Windows
-from atst.events.write import write_own
-from atst.output.table import path_text
+from atst.output.atomic import write_csv
+from atst.output.skipped import errors_file
+from atst.output.text import path_text
 
 SHOWN = 5  # files that a line names
 WORDS = {  # of what is counted
@@ -56,17 +57,11 @@ def write_errors(read: Annotations, out: Path) -> None:
         [path_text(p), one.line or "", one.reason, str(one)] for p, one in read.refused
     ]
     rows += [[name, "", "not read", reason] for name, reason in read.unsearched]
-    for event in read.doubtful:
-        row = [
-            path_text(event.source),
-            event.line,
-            "no label or too little confidence",
-            f"at {event.start:g} s",
-        ]
-        rows.append(row)
-    path = out / "errors.csv" if out.is_dir() else out.with_name(f"{out.name}.errors.csv")
+    left_out = "no label or too little confidence"
+    rows += [[path_text(e.source), e.line, left_out, f"at {e.start:g} s"] for e in read.doubtful]
+    path = errors_file(out)
     if rows:
-        write_own(path, ("path", "line", "reason", "text"), rows)
+        write_csv(path, ("path", "line", "reason", "text"), rows)
     else:
         path.unlink(missing_ok=True)
 

@@ -1,6 +1,5 @@
 """Events written as tables that Raven and Audacity open, and as the library's own."""
 
-import csv
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 from atst.errors import UsageError
 from atst.events.event import Event, by_recording
 from atst.output.atomic import new_file
-from atst.output.table import path_text
+from atst.output.text import path_text
 
 RAVEN = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
 OWN = ("path", "start", "end", "label", "low", "high", "channel", "confidence", "source", "line")
@@ -64,14 +63,6 @@ def plain(value: float | None) -> str:
 def one_line(label: str) -> str:
     """The label without tabs and line ends, which would end the cell."""
     return re.sub(r"[\t\r\n]+", " ", label)
-
-
-def write_own(out: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file whole or not at all."""
-    with new_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def own_row(event: Event, name: str) -> list[object]:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from atst.output.table import path_text
+from atst.output.text import path_text
 
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # stands for a byte of a name that is not valid UTF-8
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from atst.errors import AtstError, ModelError, UsageError
 from atst.library.similarity import directions
-from atst.output.table import path_text
+from atst.output.text import path_text
 
 if TYPE_CHECKING:
     from atst.library.library import Features, Library

@@ -20,7 +20,6 @@ from rich.progress import Progress as Bar
 
 LINE_SECONDS = 10.0  # between two plain lines: a log of an hour stays readable
 FIRST_SECONDS = 5.0  # to the first line: so the time left is known soon
-SEARCH_SECONDS = 2.0  # shorter searches show nothing
 
 _shown: ContextVar[bool] = ContextVar("shown", default=True)
 
@@ -52,10 +51,13 @@ class Progress:
     text: str
 
 
-def track(iterable: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+def track(
+    iterable: Iterable[Item], description: str, total: int | None = None, *, after: float = 0.0
+) -> Iterator[Item]:
     """The items of `iterable`, while stderr shows how many are done, of how many, and the time left.
 
-    `total` is taken from `len(iterable)` where there is one; without it only the count is shown.
+    `total` is taken from `len(iterable)` where there is one; without it only the count is shown. Nothing is
+    shown of what takes less than `after` seconds.
     """
     if total is None:
         try:
@@ -71,68 +73,47 @@ def track(iterable: Iterable[Item], description: str, total: int | None = None) 
             yield item
 
     def progress() -> Progress:
-        return Progress(done, total, str(done) if total is None else f"{done}/{total}")
+        return Progress(done, total, f"{done:,}" if total is None else f"{done}/{total}")
 
-    return watch(counting(), description, progress)
-
-
-def watch(iterable: Iterable[Item], description: str, progress: Callable[[], Progress]) -> Iterator[Item]:
-    """The items of `iterable`, while stderr shows what `progress` says and the time left."""
-    return _watched(iterable, description, progress) if _shown.get() else iter(iterable)
+    return watch(counting(), description, progress, after)
 
 
-def _watched(iterable: Iterable[Item], description: str, progress: Callable[[], Progress]) -> Iterator[Item]:
+def watch(
+    iterable: Iterable[Item], description: str, progress: Callable[[], Progress], after: float = 0.0
+) -> Iterator[Item]:
+    """The items of `iterable`, while stderr shows what `progress` says and the time left; see `track`."""
+    if not _shown.get():
+        yield from iterable
+        return
     some = False
-    with Display(description) as display:
+    with Display(description, after=after) as display:
         for item in iterable:
             yield item
             some = True
             if display.due and (state := progress()).done != state.total:
                 display.show(state)
-        if some:
+        if some and time.monotonic() - display.begin >= after:
             display.show(progress())
-
-
-def counted(iterable: Iterable[Item], text: str) -> Iterator[Item]:
-    """The items of `iterable`; where that takes long, `text` with their number in it shows now and then."""
-    began = last = time.monotonic()
-    pause = 0.2 if sys.stderr.isatty() else LINE_SECONDS
-    number = 0
-    for number, item in enumerate(iterable, 1):
-        yield item
-        now = time.monotonic()
-        if now - began > SEARCH_SECONDS and now - last > pause:
-            last = now
-            _say_over(text.format(f"{number:,}") + " ...")
-    if time.monotonic() - began > SEARCH_SECONDS:
-        _say_over(text.format(f"{number:,}"), end="\n")
-
-
-def _say_over(text: str, end: str = "") -> None:
-    """A line on stderr; on a terminal it takes the place of the one before, until `end` ends it."""
-    if _shown.get() and sys.stderr.isatty():
-        print(f"\r{text}\033[K", end=end, file=sys.stderr, flush=True)
-    elif _shown.get():
-        print(text, file=sys.stderr, flush=True)
 
 
 class Display:
     """Shows on stderr how far some work is: a bar on a terminal, else a line now and then.
 
-    `first` is what was done before it began, in work that was resumed. To be used as a context. Where it is
-    to be quiet only warnings are shown.
+    `first` is what was done before it began, in work that was resumed; nothing is shown in the first `after`
+    seconds. To be used as a context. Where it is to be quiet only warnings are shown.
     """
 
-    def __init__(self, description: str, first: float = 0) -> None:
-        self.description, self.first = description, first
+    def __init__(self, description: str, first: float = 0, after: float = 0.0) -> None:
+        self.description, self.first, self.after = description, first, after
         self.bar: Bar | None = None
         self.begin = self.next_line = 0.0
         self.shown = _shown.get()
 
     def __enter__(self) -> Self:
         self.begin = time.monotonic()
-        self.next_line = self.begin + min(FIRST_SECONDS, LINE_SECONDS)
+        self.next_line = self.begin + max(self.after, min(FIRST_SECONDS, LINE_SECONDS))
         if self.shown and sys.stderr.isatty():
+            self.next_line = self.begin + self.after
             self.bar = Bar(
                 TextColumn("{task.description}", markup=False),  # a file's name may hold [brackets]
                 BarColumn(),
@@ -143,7 +124,8 @@ class Display:
                 console=Console(stderr=True),
             )
             self.task = self.bar.add_task(self.description, total=None, text="")
-            self.bar.start()
+            if not self.after:
+                self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -153,11 +135,12 @@ class Display:
     @property
     def due(self) -> bool:
         """Whether something is to be shown again."""
-        return self.shown and (self.bar is not None or time.monotonic() >= self.next_line)
+        return self.shown and time.monotonic() >= self.next_line
 
     def show(self, state: Progress) -> None:
         """Show how much is done, the time that it took and, if the total is known, the time left."""
         if self.bar is not None:
+            self.bar.start()
             self.bar.update(self.task, completed=state.done, total=state.total, text=state.text)
             return
         now = time.monotonic()

@@ -1,15 +1,15 @@
 """What a batch job skipped: a list beside its output, and one line at its end."""
 
 import csv
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from atst.errors import AudioError
-from atst.output.atomic import new_file
+from atst.output.atomic import write_csv
 from atst.output.progress import say
+from atst.output.text import path_text
 
 PARTLY = "read partly: "  # starts the reason for files that were read in part
 HEADER = ["path", "reason"]
@@ -30,10 +30,7 @@ def write_errors(out: Path, skipped: Sequence[Skipped]) -> None:
     if not skipped:
         path.unlink(missing_ok=True)
         return
-    with new_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows([(_text(name), _text(reason)) for name, reason in skipped])
+    write_csv(path, HEADER, [(path_text(name), path_text(reason)) for name, reason in skipped])
 
 
 def with_partial(skipped: Iterable[Skipped], partial: Iterable[Skipped]) -> list[Skipped]:
@@ -109,7 +106,3 @@ def listed(skipped: Sequence[Skipped]) -> list[str]:
 def _kind(reason: str) -> str:
     """A reason without details of the file: numbers, and what follows a comma or bracket."""
     return re.split(r"[,(:;\d'\"]", reason)[0].strip() or reason
-
-
-def _text(text: str) -> str:
-    return os.fsencode(text).decode("utf-8", errors="replace")

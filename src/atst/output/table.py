@@ -61,11 +61,6 @@ def _ending(out: Path, writers: Mapping[str, Writer]) -> str | None:
     return next((ending for ending in writers if out.name.endswith(ending)), None)
 
 
-def path_text(path: Path) -> str:
-    """A path as the text of a cell, which must be UTF-8, as a file name need not be."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
-
-
 def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     parts: list[pa.Table] = []
     for table in tables:

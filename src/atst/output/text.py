@@ -1,6 +1,8 @@
 """Text on the screen and in files, where names may contain anything."""
 
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -20,3 +22,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def writable(text: str) -> str:
     """The text with bytes of file names that are not valid UTF-8 written as escapes."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def path_text(path: str | Path) -> str:
+    """A path as the text of a cell, which must be UTF-8, as a file name need not be."""
+    return os.fsencode(path).decode("utf-8", errors="replace")

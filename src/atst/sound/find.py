@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from atst.errors import CorpusError, UsageError
-from atst.output.progress import counted
+from atst.output.progress import track
 from atst.output.skipped import Skipped
 from atst.sound.names import existing
 from atst.sound.packed import Stored, open_packed
 from atst.sound.walk import irregular, walk
 
+SEARCH_SECONDS = 2.0  # shorter searches show nothing
 MANIFESTS = (".csv", ".jsonl", ".txt")
 OWN = ("path", "start", "end")  # columns that are not further ones
 
@@ -83,7 +84,7 @@ def find_audio(sources: Iterable[str | os.PathLike[str]], columns: bool = False)
 def _source(path: Path, columns: bool) -> tuple[list[Recording], list[Skipped]]:
     skipped: list[Skipped] = []
     if path.is_dir():
-        files = counted(walk(path, skipped), "found {} files")
+        files = track(walk(path, skipped), "searching", after=SEARCH_SECONDS)
         return [Recording(Path(file)) for file in files], skipped
     if reason := irregular(path):
         raise UsageError(f"{path}: {reason}")
