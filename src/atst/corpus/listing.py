@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from atst.output.progress import counted
+from atst.output.progress import SEARCH_SECONDS, track
 from atst.output.skipped import Skipped
 from atst.sound.find import Recording, find_audio
 from atst.sound.walk import entries
@@ -51,7 +51,7 @@ def listed(source: Path) -> Listing:
     skipped: list[Skipped] = []
     columns, prefix = _Columns(), os.path.join(source, "").removeprefix("./")  # noqa: PTH118 - ends in a slash
     start = len(os.path.join(source, ""))  # noqa: PTH118
-    for real, entry in counted(entries(source, skipped), "found {} files"):
+    for real, entry in track(entries(source, skipped), "searching", after=SEARCH_SECONDS):
         whole = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}/{entry.name}"
         try:
             state = entry.stat()

@@ -14,7 +14,7 @@ from atst.library.columns import Columns
 from atst.library.layout import Layout
 from atst.library.library import Library
 from atst.output.atomic import new_file
-from atst.output.table import path_text
+from atst.output.text import path_text
 
 INSTALL = (
     "it brings many packages, so give it an environment of its own: python -m venv spotlight && "

@@ -20,6 +20,7 @@ from rich.progress import Progress as Bar
 
 LINE_SECONDS = 10.0  # between two plain lines: a log of an hour stays readable
 FIRST_SECONDS = 5.0  # to the first line: so the time left is known soon
+SEARCH_SECONDS = 2.0  # shorter searches show nothing
 
 _shown: ContextVar[bool] = ContextVar("shown", default=True)
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from atst.errors import CorpusError, UsageError
-from atst.output.progress import track
+from atst.output.progress import SEARCH_SECONDS, track
 from atst.output.skipped import Skipped
 from atst.sound.names import existing
 from atst.sound.packed import Stored, open_packed
 from atst.sound.walk import irregular, walk
 
-SEARCH_SECONDS = 2.0  # shorter searches show nothing
 MANIFESTS = (".csv", ".jsonl", ".txt")
 OWN = ("path", "start", "end")  # columns that are not further ones
 
