@@ -5,11 +5,10 @@
 Synthetic clips of 10 s (16-bit noise at 16 kHz, which no compression shortens) are written once in each
 format. Then 1 and 2 processes read two segments of 6 s each of clips in random order, as float32, for some
 seconds. WebDataset alone cannot be read at random: it gives its clips in the order of its shards, shuffled in
-a buffer.
-Warm: a run before has read every file. Cold: every file is on disk (`fsync`) and dropped from the page cache
-(`posix_fadvise`, DONTNEED) before the run; what the disk, or a virtual machine's host, keeps is not dropped.
-Memory is a process's own (anonymous), without files that it maps. Candidates whose package is missing are
-left out:
+a buffer. Warm: a run before has read every file; "a core" is for a second of processor time. Cold: all is on
+disk (`fsync`) and dropped from the page cache (`posix_fadvise`, DONTNEED) before the run; what the disk, or a
+virtual machine's host, keeps is not dropped. Memory is a process's own (anonymous), without files that it
+maps. Candidates whose package is missing are left out:
 
     pip install pylance datasets webdataset
 """
@@ -49,9 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     clips = int(options.gigabytes * 1e9) // (2 * CLIP)
     print(f"{clips} clips of 10 s; two segments of 6 s each\n")
-    print(
-        "| format | workers | warm, clips/s | cold, clips/s | start, s | memory, MB | size, GB | write, s |"
-    )
+    print("| format | workers | warm, clips/s | a core | cold | start, s | memory, MB | size, GB |")
     print("|---|---|---|---|---|---|---|---|")
     for name, candidate in CANDIDATES.items():
         if candidate[0] and importlib.util.find_spec(candidate[0]) is None:
@@ -63,10 +60,8 @@ def main() -> None:
 
 def measure(name: str, folder: Path, clips: int, seconds: float) -> None:
     """Print the rows of one candidate."""
-    began = time.perf_counter()
     CANDIDATES[name][1](folder, clips)
-    drop(folder)
-    written, size = time.perf_counter() - began, sum(p.stat().st_size for p in files(folder)) / 1e9
+    size = sum(path.stat().st_size for path in files(folder)) / 1e9
     for workers in (1, 2):
         drop(folder)
         cold = run(name, folder, clips, seconds, workers)
@@ -75,11 +70,12 @@ def measure(name: str, folder: Path, clips: int, seconds: float) -> None:
                 while file.read(1 << 24):
                     pass
         warm = run(name, folder, clips, seconds, workers)
-        rates = [sum(r["clips"] / r["seconds"] for r in rows) for rows in (warm, cold)]
+        rates = [sum(row["clips"] / row["seconds"] for row in rows) for rows in (warm, cold)]
+        a_core = sum(row["clips"] for row in warm) / sum(row["processor"] for row in warm)
         start, memory = max(r["start"] for r in warm), max(r["memory"] for r in warm)
         print(
-            f"| {name} | {workers} | {rates[0]:.0f} | {rates[1]:.0f} | {start:.2f} | {memory:.0f} "
-            f"| {size:.2f} | {written:.0f} |",
+            f"| {name} | {workers} | {rates[0]:.0f} | {a_core:.0f} | {rates[1]:.0f} | {start:.2f} "
+            f"| {memory:.0f} | {size:.2f} |",
             flush=True,
         )
 
@@ -107,13 +103,13 @@ def work(name, folder, clips, seconds, worker, workers, ready, results) -> None:
     next(segments)  # it is open, and has read a first clip
     start = time.perf_counter() - began
     ready.wait()
-    began, count, level = time.perf_counter(), 0, 0.0
+    began, processor, count, level = time.perf_counter(), time.process_time(), 0, 0.0
     while time.perf_counter() - began < seconds:
         first, second = next(segments)
         level += float(first[-1]) + float(second[-1])
         count += 1
-    took = time.perf_counter() - began
-    results.put({"clips": count, "seconds": took, "start": start, "memory": own_memory()})
+    took = {"seconds": time.perf_counter() - began, "processor": time.process_time() - processor}
+    results.put({"clips": count, **took, "start": start, "memory": own_memory()})
 
 
 def own_memory() -> float:

@@ -39,7 +39,7 @@ def check(
     16 kHz), duplicates or unreadable. The exit code is 1 if any file is unreadable.
 
     Args:
-        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt).
+        sources: Audio files, folders to search for audio, manifests (.csv, .jsonl, .txt), packed corpora.
         out: A CSV file to write, with a row for each file. Files that cannot be read to their end are
             listed in OUT.errors.csv.
         channel: The channel whose level is measured: `mean` of all channels, or the number of one, from 0.

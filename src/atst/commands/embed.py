@@ -73,8 +73,8 @@ def embed(
     replaced at the end.
 
     Args:
-        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
-            columns `start` and `end` (seconds).
+        sources: Audio files, folders to search for audio, packed corpora or their addresses, and manifests
+            (.csv, .jsonl, .txt), which may have columns `start` and `end` (seconds).
         model: A model folder, run folder or .ckpt file, `random:SIZE`, a baseline (`logmel`, `functionals`,
             `descriptors`, `functionals+descriptors`, `opensmile`), or USER/NAME on the Hugging Face hub.
         out: The file to write: FILE.parquet or FILE.npz. It may be left out with `--attention`.

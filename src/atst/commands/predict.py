@@ -92,8 +92,8 @@ def predict(
     OUT.errors.csv, with exit code 1; the rest is complete. An existing file is replaced at the end.
 
     Args:
-        sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
-            columns `start` and `end` (seconds).
+        sources: Audio files, folders to search for audio, packed corpora or their addresses, and manifests
+            (.csv, .jsonl, .txt), which may have columns `start` and `end` (seconds).
         model: The --out folder of a probe or a fine-tuning, or the model/ folder in it.
         out: The file to write: FILE.csv, FILE.jsonl or FILE.parquet, FILE.selections.txt for Raven, or
             FILE.labels.txt for Audacity (one recording). Default: CSV lines on the screen.

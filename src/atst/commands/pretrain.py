@@ -65,8 +65,8 @@ def pretrain(
     they go.
 
     Args:
-        sources: Audio files, folders, manifests (.csv, .jsonl, .txt), which may have
-            columns `start` and `end` (seconds), or `synthetic` for built-in sounds.
+        sources: Audio files, folders, packed corpora or their addresses, manifests (.csv, .jsonl, .txt),
+            which may have columns `start` and `end` (seconds), or `synthetic` for built-in sounds.
         out: The run folder; it must be new or empty unless --resume is given.
         recipe: `nano`, `tiny` (the default), `small`, `base`, or a YAML file that changes some keys of one.
         overrides: A recipe key to change, as key=value; may be repeated.
