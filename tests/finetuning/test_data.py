@@ -13,11 +13,11 @@ from atst.errors import AudioError
 from atst.finetuning import recipe as recipes
 from atst.finetuning.augment import mask, mix
 from atst.finetuning.clips import Clips
-from atst.finetuning.data import AUGMENT, Stream, loader, one_hot, rarity
+from atst.finetuning.data import AUGMENT, Stream, collate, one_hot, rarity
 from atst.finetuning.fit import sizes
 from atst.finetuning.module import balancing_weights
 from atst.training.augment import draw_crops, resize_crop
-from atst.training.loader import BatchPositions
+from atst.training.loader import Batches, BatchPositions
 
 
 def stream(task=None, rows=None, per_epoch=24, **changes):
@@ -55,7 +55,7 @@ def test_items_depend_on_seed_and_position_alone():
 
 
 def test_workers_load_the_same_batches():
-    batches = [next(iter(loader(stream(), BatchPositions(4, 2), workers))) for workers in (0, 1)]
+    batches = [next(iter(Batches(stream(), BatchPositions(4, 2), workers, collate))) for workers in (0, 1)]
     for key in ("logmels", "lengths", "labels"):
         assert torch.equal(batches[0][key], batches[1][key])
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from atst.errors import AtstError, UsageError, unknown
 from atst.output.text import print_table, writable
-from atst.tasks import DATASETS, DatasetSpec, published
+from atst.tasks import DATASETS, published
 from atst.tasks.check import check_task
 from atst.tasks.download import download as fetch
 from atst.tasks.download import unfinished
@@ -82,24 +82,19 @@ def _download(name: str, data: Path | str | None) -> None:
 
 
 def _list() -> None:
-    if not Console().is_terminal:
-        for name, spec in DATASETS.items():
-            _print(_line(name, spec))
-        _print("synthetic  12 kinds of sounds made on the fly; never evidence")
-        return
-    header = ("task", "what", "clips", "classes", "metric", "published", "license", "files")
+    """A table on a terminal, else a line a task whose numbers say what they count."""
+    table = Console().is_terminal
     rows = []
     for name, spec in DATASETS.items():
-        counts = [str(spec.total), str(spec.classes or "?")]
-        figures = str(len(published(name)))
-        rows.append([name, spec.about, *counts, spec.metric, figures, spec.license, _there(name)])
-    print_table(header, rows)
-
-
-def _line(name: str, spec: DatasetSpec) -> str:
-    counts = [f"{spec.total} clips", f"{spec.classes or '?'} classes", spec.metric]
-    figures = f"published figures: {len(published(name))}"
-    return "  ".join([name, spec.about, *counts, figures, spec.license, _there(name)])
+        clips, classes, figures = str(spec.total), str(spec.classes or "?"), str(len(published(name)))
+        if not table:
+            clips, classes, figures = f"{clips} clips", f"{classes} classes", f"published figures: {figures}"
+        rows.append([name, spec.about, clips, classes, spec.metric, figures, spec.license, _there(name)])
+    if table:
+        print_table(("task", "what", "clips", "classes", "metric", "published", "license", "files"), rows)
+        return
+    for row in [*rows, ["synthetic", "12 kinds of sounds made on the fly; never evidence"]]:
+        _print("  ".join(row))
 
 
 def _there(name: str) -> str:

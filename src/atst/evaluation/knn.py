@@ -82,10 +82,11 @@ def knn_watch(task: Task, seed: int = 0) -> Callable[[Embedder], float]:
     clips, labels = {}, {}
     for split, rows in _watched_rows(task, rng).items():
         rows = np.sort(rng.permutation(rows)[: WATCHED[split]])
-        clips[split], kept = _read(task, rows)
-        if not kept:
+        read = [clip for clip in read_clips(task, rows.tolist(), CLIP_SECONDS) if not clip.error]
+        if not read:
             raise CorpusError(f"task {task.name}: no clip of its {split} split can be read.")
-        labels[split] = torch.from_numpy(task.labels[kept])
+        clips[split] = [clip.waveform for clip in read]
+        labels[split] = torch.from_numpy(task.labels[[clip.index for clip in read]])
 
     def measure(model: Embedder) -> float:
         train, valid = (
@@ -113,12 +114,3 @@ def _watched_rows(task: Task, rng: np.random.Generator) -> dict[str, NDArray[np.
         order = rng.permutation(train)
         valid, train = order[: len(train) // 5], order[len(train) // 5 :]
     return {"train": train, "valid": valid}
-
-
-def _read(task: Task, rows: NDArray[np.int64]) -> tuple[list[NDArray[np.float32]], list[int]]:
-    clips, kept = [], []
-    for clip in read_clips(task, rows.tolist(), CLIP_SECONDS):
-        if not clip.error:
-            clips.append(clip.waveform)
-            kept.append(clip.index)
-    return clips, kept

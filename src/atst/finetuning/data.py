@@ -15,7 +15,6 @@ from atst.finetuning.clips import Clips
 from atst.finetuning.recipe import Recipe
 from atst.tasks.task import CHUNK
 from atst.training.augment import draw_crops, resize_crop
-from atst.training.loader import Batches, BatchPositions, Lost, give_up
 
 ATTEMPTS = 20
 KEPT_ORDERS = 4_000_000  # entries of epochs' orders to keep, for partners from epochs before
@@ -98,14 +97,6 @@ class Stream(Dataset[dict[str, Any]]):
         yield from rng.choice(self.rows, ATTEMPTS - 1).tolist()
 
 
-def loader(stream: Stream, positions: BatchPositions, workers: int, lost: Lost = give_up) -> Batches:
-    """Batches: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `unreadable`.
-
-    `position` is the first clip's.
-    """
-    return Batches(stream, positions, workers, _collate, lost)
-
-
 def one_hot(labels: NDArray, classes: int) -> Tensor:
     """Labels (n,) or multi-hot (n, C) as float32 (n, C)."""
     given = torch.as_tensor(labels)
@@ -129,7 +120,11 @@ def rarity(labels: NDArray | Tensor) -> NDArray[np.float64]:
     return weights / weights.sum()
 
 
-def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """A batch: `logmels` (B, 64, T) padded with 0, `lengths` (B,) in frames, `labels` (B, C), `unreadable`.
+
+    `position` is the first clip's.
+    """
     lengths = [item["logmel"].shape[-1] for item in items]
     logmels = torch.zeros(len(items), items[0]["logmel"].shape[0], max(lengths))
     for row, item, length in zip(logmels, items, lengths, strict=True):

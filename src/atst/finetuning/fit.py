@@ -160,7 +160,7 @@ def _train(job: Job, split: Split, network: Network, folder: Path, resume: bool)
 
     def batches(rank: int) -> Batches:
         start = BatchPositions(size.micro, done * size.accumulate, rank, job.devices)
-        return data.loader(stream, start, job.recipe.workers, saver.fail)
+        return Batches(stream, start, job.recipe.workers, data.collate, saver.fail)
 
     with epochs.display:
         trained = loop.fit(
@@ -195,8 +195,9 @@ def _module(job: Job, split: Split, network: Network, size: Sizes) -> Finetuning
     recipe = job.recipe
     peak = schedules.scaled_learning_rate(recipe.learning_rate, size.batch)
     steps = size.steps_per_epoch
-    rates = schedules.learning_rate(peak, recipe.max_epochs * steps, recipe.warmup_epochs * steps)
+    learning_rates = schedules.learning_rate(peak, recipe.max_epochs * steps, recipe.warmup_epochs * steps)
     weights = None
     if recipe.class_weights:
         weights = balancing_weights(torch.from_numpy(job.task.class_counts(split.train)).float())
-    return FinetuningModule(network, recipe, rates, job.task.multi_label or recipe.loss == "bce", weights)
+    bce = job.task.multi_label or recipe.loss == "bce"
+    return FinetuningModule(network, recipe, learning_rates, bce, weights)

@@ -69,9 +69,9 @@ class FinetuningModule(lightning.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None
     ) -> None:
-        rate = float(self.learning_rates[self.trainer.global_step])
+        learning_rate = float(self.learning_rates[self.trainer.global_step])
         for group in optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
+            group["lr"] = learning_rate * group["scale"]
         optimizer.step(closure=optimizer_closure)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

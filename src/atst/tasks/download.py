@@ -38,7 +38,9 @@ def download(archives: Sequence[Archive], folder: str | Path) -> list[str]:
             continue
         fetch(archive, path)
         if archive.checksum is None:
-            remarks.append(f"{path}: no checksum is published; sha256 {_sha256(path)}")
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            remarks.append(f"{path}: no checksum is published; sha256 {digest}")
         if packed in ("tar", "zip"):
             unpack(path, folder)
             done.touch()
@@ -194,8 +196,3 @@ def _kind(name: str) -> str:
     if suffix == "zip":
         return "zip"
     return "part" if suffix[0] == "z" and suffix[1:].isdecimal() else ""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -59,11 +59,15 @@ def seconds(precision: str, width: int, device: torch.device) -> float:
 
 
 def _decide(width: int, device: torch.device) -> str:
+    return BF16 if _times(FLOAT32, BF16, width, device) >= WORTH_IT else FLOAT32
+
+
+def _times(precision: str, other: str, width: int, device: torch.device) -> float:
+    """How many times as long as `other` a precision takes; 0 on an accelerator without bfloat16."""
     try:
-        faster = seconds(FLOAT32, width, device) / seconds(BF16, width, device)
-    except (RuntimeError, TypeError):  # an accelerator without bfloat16
-        return FLOAT32
-    return BF16 if faster >= WORTH_IT else FLOAT32
+        return seconds(precision, width, device) / seconds(other, width, device)
+    except (RuntimeError, TypeError):
+        return 0.0
 
 
 def _answer(folder: Path) -> str:
@@ -78,10 +82,7 @@ def _answer(folder: Path) -> str:
 
 def _warn_if_slow(precision: str, width: int, device: torch.device) -> None:
     other = FLOAT32 if precision == BF16 else BF16
-    try:
-        slower = seconds(precision, width, device) / seconds(other, width, device)
-    except (RuntimeError, TypeError):
-        return
+    slower = _times(precision, other, width, device)
     if slower >= SLOW:
         text = (
             f"on this machine {precision} is {slower:.0f} times slower than {other}. A run keeps its "
