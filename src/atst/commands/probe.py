@@ -144,25 +144,11 @@ def _few_shot(shots: int | None, fraction: float | None, seeds: int | None) -> F
 def _show(result: ProbeResult, out: Path | None) -> None:
     header = ("task", "model", "metric", "value", "95% interval", f"kNN, k = {result.knn['k']}", "protocol")
     knn = f"{result.knn['value']:.3f} ({interval_text(result.knn['ci'])})"
-    rows = [
-        [
-            result.task,
-            result.model,
-            result.metric,
-            f"{result.value:.3f}",
-            interval_text(result.ci),
-            knn,
-            result.description,
-        ]
-    ]
+    cells = [f"{result.value:.3f}", interval_text(result.ci), knn, result.description]
+    rows = [[result.task, result.model, result.metric, *cells]]
     for figure in published(result.task):
-        cells = (
-            f"{figure.value / 100:.3f}",
-            "",
-            "",
-            f"published: {figure.protocol}, code of {figure.generation}",
-        )
-        rows.append([result.task, figure.model, figure.metric, *cells])
+        source = f"published: {figure.protocol}, code of {figure.generation}"
+        rows.append([figure.task, figure.model, figure.metric, f"{figure.value / 100:.3f}", "", "", source])
     print_table(header, rows)
     lines = [f"trained on {result.trained_on}; interval over {result.ci_over}"] if result.seeds else []
     lines += [f"warning: {warning}" for warning in result.warnings]

@@ -17,8 +17,9 @@ from atst.evaluation.report import write_probe
 from atst.evaluation.simple import SIMPLE_SETTINGS, simple_probe
 from atst.model import load as models
 from atst.output.atomic import new_file
-from atst.scoring.clips import CLIP_SECONDS, task_fingerprint
+from atst.scoring.clips import task_fingerprint
 from atst.tasks import Task, load_task, task_names
+from atst.tasks.task import CLIP_SECONDS
 
 START, RESULTS = "cell.json", "results.json"
 PROBES = {"paper": linear_probe, "simple": simple_probe, "hear": hear_probe}

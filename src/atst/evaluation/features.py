@@ -20,12 +20,12 @@ from atst.model.classifier import Head
 from atst.model.embedder import Embedder
 from atst.output.cache import cache_folder
 from atst.output.progress import track
-from atst.scoring.clips import CLIP_SECONDS
 from atst.scoring.splits import FewShot, Splits, make_splits
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.levels import say_high
 from atst.tasks import Task
 from atst.tasks.reading import read_clips
+from atst.tasks.task import CLIP_SECONDS
 
 POOLING = "published"
 SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more

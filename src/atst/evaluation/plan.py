@@ -47,11 +47,8 @@ class Cell:
         """How many labels are used: `all`, `shots K` or `fraction F`."""
         if self.few_shot is None:
             return ALL
-        return (
-            f"shots {self.few_shot.shots}"
-            if self.few_shot.shots is not None
-            else f"fraction {self.few_shot.fraction}"
-        )
+        shots, fraction = self.few_shot.shots, self.few_shot.fraction
+        return f"fraction {fraction}" if shots is None else f"shots {shots}"
 
     @property
     def folder(self) -> Path:
@@ -99,12 +96,12 @@ def read_plan(path: Path, finetunings: Sequence[str]) -> Plan:
         if key not in KEYS:
             raise unknown(f"key in {path}", str(key), KEYS)
     plan = Plan(
-        models=_named(path, values, "models"),
-        tasks=_named(path, values, "tasks"),
-        settings=_settings(path, values.get("protocols", PROBES[0]), finetunings),
+        models=_texts(path, values, "models"),
+        tasks=_texts(path, values, "tasks"),
+        settings=_settings(path, values, finetunings),
         labels=_labels(path, values),
         seeds=_seeds(path, values.get("seeds", 0)),
-        finetuned=_named(path, values, "finetuned") if "finetuned" in values else {},
+        finetuned=_texts(path, values, "finetuned") if "finetuned" in values else {},
     )
     if plan.labels != [None] and any(setting.protocol == "hear" for setting in plan.settings):
         raise UsageError(f"{path}: shots and fraction do not go with hear, which has no few-shot setting.")
@@ -130,20 +127,15 @@ def _yaml(path: Path) -> dict[Any, Any]:
     return values
 
 
-def _named(path: Path, values: dict[str, Any], key: str) -> dict[str, str]:
-    """Entries by name; those of a list are their own names."""
+def _named(path: Path, values: dict[str, Any], key: str) -> dict[str, Any]:
+    """Entries by name, each of which gives a folder; those of a list are their own names."""
     entries = values.get(key)
     if isinstance(entries, list):
         entries = {str(entry): entry for entry in entries}
     if not isinstance(entries, dict) or not entries:
         raise UsageError(f"{path}: '{key}' must be a list, or 'name: value' lines, and not empty.")
-    _check_folders(path, key, entries)
-    return {str(name): str(value) for name, value in entries.items()}
-
-
-def _check_folders(path: Path, key: str, names: dict[Any, Any]) -> None:
     folders: dict[str, object] = {}
-    for name in names:
+    for name in entries:
         folder = folder_name(str(name)).replace(" ", "-")
         other = folders.setdefault(folder, name)
         if other != name:
@@ -151,17 +143,17 @@ def _check_folders(path: Path, key: str, names: dict[Any, Any]) -> None:
                 f"{path}: {key}: '{other}' and '{name}' would share the folder '{folder}'; "
                 "name one otherwise ('name: value')."
             )
+    return {str(name): value for name, value in entries.items()}
 
 
-def _settings(path: Path, entries: Any, finetunings: Sequence[str]) -> list[Setting]:
-    if isinstance(entries, str):
-        entries = [entries]
-    if isinstance(entries, list):
-        entries = {str(entry): entry for entry in entries}
-    if not isinstance(entries, dict) or not entries:
-        raise UsageError(f"{path}: 'protocols' must be a name, a list, or 'name: protocol' lines.")
-    _check_folders(path, "protocols", entries)
-    return [_setting(path, str(title), entry, finetunings) for title, entry in entries.items()]
+def _texts(path: Path, values: dict[str, Any], key: str) -> dict[str, str]:
+    return {name: str(value) for name, value in _named(path, values, key).items()}
+
+
+def _settings(path: Path, values: dict[str, Any], finetunings: Sequence[str]) -> list[Setting]:
+    protocols = values.get("protocols", PROBES[0])
+    named = _named(path, {"protocols": [protocols] if isinstance(protocols, str) else protocols}, "protocols")
+    return [_setting(path, title, entry, finetunings) for title, entry in named.items()]
 
 
 def _setting(path: Path, title: str, entry: Any, finetunings: Sequence[str]) -> Setting:
@@ -188,17 +180,14 @@ def _labels(path: Path, values: dict[str, Any]) -> list[FewShot | None]:
             if entry != ALL and (isinstance(entry, bool) or not isinstance(entry, kinds)):
                 wanted = f"a number, a list of numbers, or '{ALL}'"
                 raise UsageError(f"{path}: {key} must be {wanted}, not '{entry}'.")
-            labels.append(None if entry == ALL else _few(path, key, entry))
+            labels.append(None if entry == ALL else _few_shot(path, key, entry))
     return list(dict.fromkeys(labels)) or [None]
 
 
-def _few(path: Path, key: str, number: Any) -> FewShot | None:
+def _few_shot(path: Path, key: str, number: Any) -> FewShot | None:
     try:
-        return (
-            FewShot.from_options(number, None)
-            if key == "shots"
-            else FewShot.from_options(None, float(number))
-        )
+        shots, fraction = (number, None) if key == "shots" else (None, float(number))
+        return FewShot.from_options(shots, fraction)
     except UsageError as error:
         raise UsageError(f"{path}: {str(error).removeprefix('--')}") from None
 

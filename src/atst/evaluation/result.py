@@ -16,9 +16,10 @@ from atst.evaluation.sweep import Sweep
 from atst.model.classifier import Head
 from atst.model.device import described
 from atst.scoring.calibration import fit_temperature
-from atst.scoring.clips import CLIP_SECONDS, left_out
+from atst.scoring.clips import left_out
 from atst.scoring.metrics import over_folds
 from atst.scoring.result import Result, Selection, Tested, computed, origins
+from atst.tasks.task import CLIP_SECONDS
 
 
 @dataclass

@@ -15,12 +15,12 @@ from torch import Tensor
 from atst.evaluation.lazy import Embeddings, apply, average, select
 from atst.model.classifier import Head, initial_weight
 from atst.scoring.metrics import AT_ONCE, score
+from atst.training.schedules import MOMENTUM
 
 EPOCHS = 100
 BATCH = 1024
 # Linear scaling rule; also with fewer clips than a batch, as in the code of the paper.
 LEARNING_RATE_SCALE = BATCH / 256
-MOMENTUM = 0.9
 BN_EPS, BN_MOMENTUM = 1e-5, 0.1
 TINY = 1e-12  # smaller gradients are zero: a saturated softmax's are denormal, 100 times slower on a CPU
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from atst.errors import AudioError
 from atst.model.frontend import N_MELS, FrontEnd
 from atst.output.progress import track
-from atst.scoring.clips import CLIP_SECONDS
 from atst.sound import isolated
 from atst.tasks import Task
 from atst.tasks.reading import read_clips
+from atst.tasks.task import CLIP_SECONDS
 from atst.training.launch import is_first_process
 
 MEMORY = 2e9  # bytes of log-mels to keep: 21 hours of sound

@@ -12,8 +12,7 @@ from atst.errors import AudioError
 from atst.finetuning.clips import Clips
 from atst.finetuning.network import Network
 from atst.finetuning.recipe import Recipe
-
-MOMENTUM = 0.9
+from atst.training.schedules import MOMENTUM
 
 
 class FinetuningModule(lightning.LightningModule):

@@ -13,8 +13,9 @@ from atst.finetuning.network import Network, readout
 from atst.finetuning.recipe import GENERATIONS
 from atst.model.device import described
 from atst.scoring.calibration import fit_temperature
-from atst.scoring.clips import CLIP_SECONDS, left_out, unseen
+from atst.scoring.clips import left_out, unseen
 from atst.scoring.result import Result, Selection, Tested, computed, origins
+from atst.tasks.task import CLIP_SECONDS
 
 
 @dataclass(kw_only=True)

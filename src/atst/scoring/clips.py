@@ -10,8 +10,6 @@ from atst.output.text import writable
 from atst.scoring.splits import FewShot
 from atst.tasks import Task
 
-CLIP_SECONDS = 12.0  # of longer clips the middle is used, as the paper's evaluation does
-
 
 def task_fingerprint(task: Task) -> str:
     """A hash of the task's clips, labels and parts."""

@@ -17,6 +17,7 @@ from atst.sound.isolated import Request
 
 SPLITS = ("train", "valid", "test")
 CHUNK = 65536  # clips
+CLIP_SECONDS = 12.0  # of longer clips the middle is used, as the paper's evaluation does
 Metric = Literal["accuracy", "mAP"]
 
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 Schedule = NDArray[np.float64]
 
 FINAL_LEARNING_RATE = 1e-6
+MOMENTUM = 0.9  # of SGD, in the paper's probe and in fine-tuning
 
 
 def learning_rate(peak: float, steps: int, warmup: int, final: float = FINAL_LEARNING_RATE) -> Schedule:
