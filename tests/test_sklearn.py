@@ -2,7 +2,6 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 from sklearn.base import clone
@@ -61,11 +60,19 @@ def test_a_grid_search_tries_models_and_layers(labelled):
     )
 
 
-@pytest.mark.parametrize("kind", [list, np.array, pd.Series, pd.DataFrame, lambda p: [str(x) for x in p]])
-def test_paths_come_in_any_form(labelled, kind):
-    paths, _ = labelled
-    vectors = Embedder("random:nano", layers=2).fit_transform(kind(paths))
-    np.testing.assert_allclose(vectors, atst.load("random:nano").embed(paths, layers=2), atol=1e-5)
+def test_paths_come_in_any_form(labelled):
+    paths = labelled[0][:3]
+    expected = atst.load("random:nano").embed(paths, layers=2)
+    kinds = [list, tuple, np.array, lambda paths: [str(path) for path in paths]]
+    try:
+        import pandas
+    except ImportError:
+        pass
+    else:
+        kinds += [pandas.Series, pandas.DataFrame]
+    for kind in kinds:
+        vectors = Embedder("random:nano", layers=2).fit_transform(kind(paths))
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
 def test_arrays_of_one_length_or_several():
@@ -85,8 +92,9 @@ def test_a_loaded_model_is_taken_as_it_is(labelled):
 
 
 def test_output_as_pandas_has_names(labelled):
+    pandas = pytest.importorskip("pandas")
     table = Embedder("logmel").set_output(transform="pandas").fit_transform(labelled[0])
-    assert isinstance(table, pd.DataFrame)
+    assert isinstance(table, pandas.DataFrame)
     assert table.shape == (12, 128)
     assert list(table.columns[:2]) == ["embedder0", "embedder1"]
 

@@ -64,7 +64,8 @@ def test_the_page_shows_each_recording(tmp_path: Path):
 
 def test_page_and_table_are_written_together(tmp_path: Path):
     soundfile.write(tmp_path / "one.wav", noise(0.5), RATE)
-    atst.embed([tmp_path], model="random:nano", attention=tmp_path / "a.html", out=tmp_path / "a.npz")
+    how = {"attention": tmp_path / "a.html", "out": tmp_path / "a.npz", "channel": 0, "partial": True}
+    atst.embed([tmp_path], model="random:nano", **how)
     assert {"a.html", "a.npz"} <= {path.name for path in tmp_path.iterdir()}
 
 

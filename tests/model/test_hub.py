@@ -233,6 +233,8 @@ def test_an_older_revision_can_be_asked_for(online: Hub) -> None:
     assert atst.load(f"someone/birds@{first}").fingerprint == oldest.fingerprint
     with pytest.raises(ModelError, match="no revision 'v9'"):
         atst.load("someone/birds", revision="v9")
+    with pytest.raises(UsageError, match="revision='v9' goes with user/name"):
+        atst.load("random:nano", revision="v9")
 
 
 def model_of_seed(seed: int) -> str:
@@ -348,7 +350,7 @@ def test_ids_are_told_from_paths(name: str, tmp_path: Path, monkeypatch: pytest.
 def test_without_the_library_the_error_names_the_extra(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UsageError, match=r"runz/mine: no such .* pip install \"atst-audio\[hub\]\""):
+    with pytest.raises(ModelError, match=r"runz/mine: no such .* pip install \"atst-audio\[hub\]\""):
         atst.load("runz/mine")
 
 

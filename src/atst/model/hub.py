@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from atst.errors import ModelError, UsageError
+from atst.errors import AtstError, ModelError, UsageError
 from atst.model.audio_model import AudioModel
 from atst.model.folder import one_line
 
@@ -53,7 +53,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
     if match is None:
         raise UsageError(f"'{name}' is not the id of a model on the hub: user/name, or user/name@revision.")
     repo, revision = match[1], revision or match[2]
-    hub = _library(f"{repo}: no such file or folder here. To look for it on the Hugging Face hub")
+    hub = _library(f"{repo}: no such file or folder here. To look for it on the Hugging Face hub", ModelError)
     with _explained(repo, revision):
         folder = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=FETCHED, **_sender()))
     if not (folder / "config.json").is_file():
@@ -70,7 +70,7 @@ def push(model: AudioModel, source: Path, repo: str, *, private: bool, message: 
     match = ID.fullmatch(repo)
     if match is None or match[2]:
         raise UsageError(f"'{repo}' cannot be the name of a model on the hub: give USER/NAME.")
-    hub = _library("pushing to the Hugging Face hub needs another package")
+    hub = _library("pushing to the Hugging Face hub needs another package", UsageError)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         model.save(folder)
@@ -102,11 +102,11 @@ def card(text: str, repo: str, source: Path) -> str:
     return FRONT_MATTER + text + (f"\nLast figures:\n\n{lines}" if lines else "")
 
 
-def _library(reason: str) -> Any:
+def _library(reason: str, kind: type[AtstError]) -> Any:
     try:
         return importlib.import_module("huggingface_hub")
     except ImportError:
-        raise UsageError(f'{reason}: pip install "atst-audio[hub]".') from None
+        raise kind(f'{reason}: pip install "atst-audio[hub]".') from None
 
 
 def _sender() -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from atst.errors import ModelError
+from atst.errors import ModelError, UsageError
 from atst.model import device as devices
 from atst.model import folder as folder_files
 from atst.model import hub, official
@@ -26,6 +26,10 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
     """
     name = str(model)
     where = devices.resolve(device)
+    if revision is not None and not hub.is_id(name):
+        raise UsageError(
+            f"revision='{revision}' goes with user/name on the Hugging Face hub, not with {name}."
+        )
     if name in BASELINES and not Path(name).exists():
         return BASELINES[name]()
     if name.startswith("random:") and not Path(name).exists():
