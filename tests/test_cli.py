@@ -47,7 +47,8 @@ def test_a_process_prints_one_line_and_no_traceback():
 
 
 @pytest.mark.parametrize(
-    "command", ["check", "embed", "probe", "predict", "pretrain", "finetune", "evaluate", "search"]
+    "command",
+    ["check", "embed", "probe", "predict", "pretrain", "finetune", "evaluate", "search", "duplicates"],
 )
 def test_what_takes_long_can_be_quiet(run, command):
     assert re.search(r"--quiet\s+-q|-q\s+--quiet", run(command, "--help")[1])

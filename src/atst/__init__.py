@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from atst.commands.check import check
     from atst.commands.convert import convert
     from atst.commands.demo import demo
+    from atst.commands.duplicates import duplicates
     from atst.commands.embed import embed
     from atst.commands.evaluate import evaluate
     from atst.commands.explore import explore
@@ -48,6 +49,7 @@ __all__ = [
     "check",
     "convert",
     "demo",
+    "duplicates",
     "embed",
     "evaluate",
     "explore",

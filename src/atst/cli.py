@@ -35,6 +35,7 @@ COMMANDS = (
     "convert",
     "push",
     "search",
+    "duplicates",
     "explore",
     "label",
 )  # in the order of first use

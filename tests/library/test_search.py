@@ -307,5 +307,5 @@ def test_a_library_of_more_rows_than_the_limit_is_searched_by_index(index, tmp_p
     monkeypatch.setitem(sys.modules, "usearch.index", None)
     assert len(atst.search(path, ["5.wav"], k=3)) == 3
     assert 'pip install "atst-audio[search]"' in capsys.readouterr().err
-    with pytest.raises(UsageError, match=r"--index needs another package"):
+    with pytest.raises(UsageError, match=r"an index needs another package"):
         atst.search(path, ["5.wav"], index=True)

@@ -38,7 +38,7 @@ class Index:
         try:
             from usearch.index import Index as Graph
         except ImportError as error:
-            raise UsageError('--index needs another package: pip install "atst-audio[search]".') from error
+            raise UsageError('an index needs another package: pip install "atst-audio[search]".') from error
         self.library = library
         graph: Any = Graph(ndim=library.width, metric="ip", dtype="f16")
         self.graph = graph
@@ -60,13 +60,13 @@ class Index:
 
     def nearest(self, direction: "Features", count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """At most `count` rows that the graph finds, with their exact similarities, best first."""
-        rows = self._found(direction[None], count)[0]
+        rows = self.found(direction[None], count)[0]
         rows = rows[rows >= 0]
         values = directions(self.library, self.library.vectors(rows)) @ direction
         order = np.argsort(-values, kind="stable")
         return rows[order], values[order]
 
-    def _found(self, queries: "Features", count: int) -> NDArray[np.int64]:
+    def found(self, queries: "Features", count: int) -> NDArray[np.int64]:
         """Rows (Q, count), -1 where none was found."""
         matches = self.graph.search(queries, count, threads=cores())
         keys = np.asarray(matches.keys, np.int64).reshape(len(queries), -1)
@@ -116,7 +116,7 @@ class Index:
         expansion = EXPANSION
         while True:
             self.graph.expansion_search = expansion
-            recall = self._recall(queries, self._found(queries, most), true[:, -1])
+            recall = self._recall(queries, self.found(queries, most), true[:, -1])
             if recall >= ENOUGH or expansion >= min(MOST_EXPANSION, len(self.library)):
                 return expansion, recall
             expansion *= 2
