@@ -26,7 +26,7 @@ def read_elan(root: Element, options: Options) -> Table:
     table = Table("ELAN", choose_tier(rows, options), recordings=[name for name in media if name])
     for row in table.rows:
         if math.isnan(row.begin):
-            text = f"annotation '{row.label}' hangs below none that has times: align it in ELAN."
+            text = f"annotation '{row.label}' refers to none that has times: align it in ELAN."
             raise Refused("time slot without value", text)
     return table
 

@@ -40,7 +40,7 @@ class Row:
 
 @dataclass
 class Table:
-    """The rows of one file and what they are silent about."""
+    """The rows of one file, and what else it says."""
 
     format: str
     rows: list[Row]
@@ -60,7 +60,7 @@ class Options:
     min_confidence: float | None = None
     layer: str | None = None  # of Sonic Visualiser's CSV: regions, boxes, notes
     order: tuple[str, ...] = ()  # the names of all recordings that the times run over
-    padding: float = 3.0  # s that an end may lie beyond its recording's: detectors pad the last stretch
+    padding: float = 3.0  # s by which an end may exceed its recording's: detectors pad the last stretch
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Whole recordings are dealt out to train, valid and test."""
+"""Whole recordings are assigned to train, valid and test."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def split_recordings(labels: Mapping[str, Counter[str]], seed: int) -> dict[str,
     """The split of each recording, given how often it has each label.
 
     About 60, 20 and 20% of each label, as far as whole recordings allow: the recordings, the rarest labels
-    first, go to where most is lacking of what they have. Raises `UsageError` for fewer than three.
+    first, go to the split that lacks most of what they have. Raises `UsageError` for fewer than three.
     """
     if len(labels) < len(SHARES):
         text = f"{len(labels)} recordings cannot be divided into train, valid and test"
@@ -27,15 +27,15 @@ def split_recordings(labels: Mapping[str, Counter[str]], seed: int) -> dict[str,
     paths = sorted(labels)
     order = [paths[i] for i in np.random.default_rng(seed).permutation(len(paths))]
     order.sort(key=lambda path: min((totals[label] for label in labels[path]), default=0))
-    chosen: dict[str, str] = {}
+    assigned: dict[str, str] = {}
     for number, path in enumerate(order):
         counts = labels[path]
-        empty = [part for part in SHARES if part not in chosen.values()]
+        empty = [part for part in SHARES if part not in assigned.values()]
         parts = empty if len(order) - number <= len(empty) else list(SHARES)
         rarest = min(counts, key=lambda label: (totals[label], label), default=None)
         part = max(parts, key=lambda p: (0.0 if rarest is None else lacking[p][rarest], room[p]))
-        chosen[path] = part
+        assigned[path] = part
         room[part] -= 1
         for label, count in counts.items():
             lacking[part][label] -= count
-    return chosen
+    return assigned

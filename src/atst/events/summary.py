@@ -52,7 +52,7 @@ def window_summary(found: Windows, background: str | None) -> list[str]:
 
 
 def write_errors(read: Annotations, out: Path) -> None:
-    """List what was refused, not searched, and each event left out beside the output; nothing, no list."""
+    """List beside the output what was refused or not searched, and each event left out, if there are any."""
     rows: list[list[object]] = [
         [path_text(p), one.line or "", one.reason, str(one)] for p, one in read.refused
     ]

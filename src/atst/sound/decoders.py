@@ -114,7 +114,7 @@ class Chain(Source):
         self.format, self.codec = self.current.format, self.current.codec
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.current.close()
 
     def length(self) -> tuple[float, str]:

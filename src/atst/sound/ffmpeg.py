@@ -96,7 +96,7 @@ class Container(Source):
         self.packets: Iterator[av.Packet] = self.container.demux(self.stream)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.container.close()
         if self.view is not None:
             self.view.close()

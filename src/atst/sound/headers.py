@@ -1,4 +1,4 @@
-"""Where the samples of WAV, AIFF, AU and CAF files lie: by their headers, and really.
+"""Where the samples of WAV, Wave64, AIFF, AU and CAF files are: what headers say, and what is there.
 
 An impossible size (a placeholder of a program that wrote to a pipe, or 0 in a file that was never
 closed) means "to the end of the file"; chunks that follow the samples are not samples.

@@ -44,7 +44,7 @@ class Sndfile(Source):
             self.file = soundfile.SoundFile(os.open(self.path, os.O_RDONLY), closefd=True)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.file.close()
 
     def length(self) -> tuple[float, str]:

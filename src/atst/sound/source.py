@@ -20,8 +20,8 @@ class How(TypedDict, total=False):
 
     channel: int | None  # the one to take, from 0; None: their mean
     partial: bool  # a recording that was cut short is read as far as it goes, a damaged frame is silence
-    remarks: list[str]  # gets what happened then
-    levels: Levels  # learn how loud it is
+    remarks: list[str]  # what is wrong with it is appended
+    levels: Levels  # measures how loud it is
 
 
 class Source:
@@ -44,13 +44,13 @@ class Source:
         self.hear({})
 
     def hear(self, how: How) -> None:
-        """Read it so."""
+        """Set how it is read."""
         self.how = how
         self.channel, self.partial = how.get("channel"), how.get("partial", False)
         self.remarks: list[str] = how.get("remarks", [])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         raise NotImplementedError
 
     def length(self) -> tuple[float, str]:

@@ -82,6 +82,6 @@ class View(io.RawIOBase):
         return True
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.file.close()
         super().close()
