@@ -123,7 +123,10 @@ def test_spotlight_gets_its_columns(library, tmp_path, stand_in, monkeypatch):
     assert len(seen) == 30
     assert Path(seen["path"][0].as_py()).is_file()
     assert seen["stretch"][0].as_py() == [0.5, 1.5]
-    assert "--dtype path=audio --dtype embedding=Embedding" in (tmp_path / "arguments").read_text()
+    assert (
+        "--dtype name=str --dtype path=audio --dtype embedding=Embedding"
+        in (tmp_path / "arguments").read_text()
+    )
     monkeypatch.setenv("CODE", "3")
     with pytest.raises(atst.AtstError, match="ended with exit code 3"):
         atst.explore(library, spotlight=stand_in, map="pca", quiet=True)

@@ -103,5 +103,5 @@ def _span(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The features in an orthonormal basis (R, D) of what n < D of them span: the same fit, faster."""
     if len(x) >= x.shape[1]:
         return x.astype(np.float64), np.eye(x.shape[1])
-    u, s, basis = np.linalg.svd(x.astype(np.float64), full_matrices=False)
-    return u * s, basis
+    basis, axes = np.linalg.qr(x.T.astype(np.float64))
+    return axes.T, basis.T

@@ -21,7 +21,7 @@ INSTALL = (
     "spotlight/bin/pip install renumics-spotlight, then --spotlight spotlight/bin/spotlight. "
     "Or --html FILE for a page that needs nothing."
 )
-DTYPES = ("path=audio", "embedding=Embedding", "map=Embedding", "stretch=Window")
+DTYPES = ("name=str", "path=audio", "embedding=Embedding", "map=Embedding", "stretch=Window")
 
 
 def find_spotlight(given: str | Path | None) -> Path:
