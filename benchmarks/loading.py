@@ -116,15 +116,9 @@ def memory(folder: Path, many: int) -> None:
     headers._headers = lambda files, numbers: (1.0 for _ in numbers)  # what reading them would give
     open_corpus([folder / "many"])
     for kind in ("", "-packed"):
-        peaks = [
-            training_peak(folder / f"{name}{kind}", folder / "run") for name in ("few", "many", "few", "many")
-        ]
-        few, most = min(peaks[::2]), min(peaks[1::2])
-        what = "packed" if kind else "files"
-        print(
-            f"memory: {most:.0f} MB from {many} clips, {few:.0f} from 1,000: +{most - few:.0f} ({what})",
-            flush=True,
-        )
+        few, most = (training_peak(folder / f"{name}{kind}", folder / "runs") for name in ("few", "many"))
+        what = f"{most:.0f} MB from {many} clips, {few:.0f} from 1,000: +{most - few:.0f}"
+        print(f"memory: {what} ({'packed' if kind else 'files'})", flush=True)
 
 
 def training_peak(source: Path, out: Path) -> float:

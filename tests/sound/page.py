@@ -80,7 +80,8 @@ cut from one pass (`make test` runs a sample of it, `make test-full` all), with 
 - *sought*: a stretch costs its own length, since the decoder begins near it, at a frame whose number is known.
 - *from the start*: everything before a stretch is decoded, for time stamps and seeks of these kinds are not exact.
   Long recordings are read in one pass, so `embed` and `predict` lose nothing by it. Corpora for pre-training are
-  best converted to FLAC where the files are long. FLAC that was cut short, or does not count its samples, is read so too.
+  best packed (`atst pack`, [packing](packing.md)) where the files are long. FLAC that was cut short, or does not
+  count its samples, is read so too.
 - *length from*: what tells the length before decoding: the header, the last page, the headers of all frames, or
   the time stamps of all packets. It is an estimate for the progress bar; what is read is what the decoder gives.
 
