@@ -51,7 +51,7 @@ test = DataLoader(Subset(sounds, range(0, len(sounds), 5)), batch_size=16)
 model = atst.load(options.model)
 if not isinstance(model, atst.AudioModel):
     parser.error(f"{options.model} is no encoder: nothing in it can be trained.")
-width = model(torch.zeros(1, audio.SAMPLE_RATE)).shape[1]
+width = model.embedding_size
 network = nn.Sequential(model, nn.BatchNorm1d(width, affine=False), nn.Linear(width, len(sounds.classes)))
 optimiser = torch.optim.AdamW(network.parameters(), lr=3e-4)
 for epoch in range(options.epochs):

@@ -12,9 +12,9 @@ from atst.errors import ModelError, UsageError
 from atst.hear import HearModel, get_scene_embeddings, get_timestamp_embeddings, load_model
 
 
-@pytest.fixture(scope="module")
-def model() -> HearModel:
-    return load_model("random:nano")
+@pytest.fixture(scope="module", params=["random:nano", "random:conv-nano"])
+def model(request: pytest.FixtureRequest) -> HearModel:
+    return load_model(request.param)
 
 
 def sounds(count: int, seconds: float) -> torch.Tensor:
@@ -98,7 +98,8 @@ def test_a_sound_is_embedded_alike_in_any_batch(model):
 
 def test_embeddings_are_those_of_the_library(model):
     sound = sounds(1, 2.0)
-    expected = atst.load("random:nano").embed(sound[0].numpy(), sample_rate=16000, layers=4)
+    layers = {"random:nano": 4, "random:conv-nano": None}[model.audio.name]
+    expected = atst.load(model.audio.name).embed(sound[0].numpy(), sample_rate=16000, layers=layers)
     np.testing.assert_allclose(get_scene_embeddings(sound, model)[0].numpy(), expected, atol=1e-6)
 
 

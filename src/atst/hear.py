@@ -1,7 +1,7 @@
 """The HEAR 2021 API, by which HEAR's evaluation and others like it use a model.
 
-https://hearbenchmark.com/hear-api.html. A scene embedding is what `embed` gives (of an encoder with a CLS
-token: for all blocks), a timestamp embedding the last block's token of each patch of 40 ms.
+https://hearbenchmark.com/hear-api.html. A scene embedding is the model's own read-out of a clip or, of an
+encoder with a CLS token, CLS and mean token of all blocks; timestamp embeddings are those of `embed_frames`.
 """
 
 from pathlib import Path
@@ -28,8 +28,9 @@ class HearModel(nn.Module):
         self.audio = audio
         self.sample_rate = SAMPLE_RATE
         second = np.zeros(SAMPLE_RATE, np.float32)
-        # With a CLS token all blocks, as in the paper's probe; else what the model does by itself.
-        self.readout: dict[str, Any] = {"layers": audio.depth} if has_cls(audio) else {}
+        # All blocks, as in the paper's probe, but where encoder or folder have a read-out of their own.
+        paper = has_cls(audio) and not audio.config.readout
+        self.readout: dict[str, Any] = {"layers": audio.depth} if paper else {}
         self.scene_embedding_size = len(audio.embed(second, sample_rate=SAMPLE_RATE, **self.readout))
         self.timestamp_embedding_size = audio.embed_frames(second, sample_rate=SAMPLE_RATE)[1].shape[-1]
 

@@ -48,8 +48,9 @@ def test_weights_are_those_the_block_computes(model):
 
 
 def test_models_without_cls_are_refused(model):
-    with pytest.raises(UsageError, match="logmel has no CLS token"):
-        atst.embed([], model="logmel", attention="x.html")
+    for name in ("logmel", "random:conv-nano"):
+        with pytest.raises(UsageError, match=f"{name} has no CLS token"):
+            atst.embed([], model=name, attention="x.html")
 
 
 def test_the_page_shows_each_recording(tmp_path: Path):
@@ -77,10 +78,11 @@ def test_mistakes_are_named(tmp_path: Path):
         atst.embed([tmp_path], model="random:nano")
 
 
-def test_a_training_step_on_waveforms_reaches_every_parameter_that_is_used(model):
+@pytest.mark.parametrize("name", ["random:nano", "random:conv-nano"])
+def test_a_training_step_on_waveforms_reaches_every_parameter(name):
     waveforms = torch.from_numpy(noise(2.0)).view(2, -1)
-    trained = atst.load("random:nano").train()
-    head = torch.nn.Linear(256, 3)
+    trained = atst.load(name).train()
+    head = torch.nn.Linear(trained.embedding_size, 3)
     optimiser = torch.optim.SGD([*trained.parameters(), *head.parameters()], lr=0.1)
     before = trained.fingerprint
     loss = torch.nn.functional.cross_entropy(head(trained(waveforms)), torch.tensor([0, 2]))
@@ -91,8 +93,9 @@ def test_a_training_step_on_waveforms_reaches_every_parameter_that_is_used(model
     assert trained.fingerprint != before
 
 
-def test_the_module_gives_what_embed_gives(model):
-    waveforms = noise(3.0).reshape(2, -1)
+@pytest.mark.parametrize("name", ["random:nano", "random:conv-nano"])
+def test_the_module_gives_what_embed_gives(name):
+    waveforms, model = noise(3.0).reshape(2, -1), atst.load(name)
     with torch.no_grad():
         vectors = model(torch.from_numpy(waveforms), layers=2)
     np.testing.assert_allclose(vectors, model.embed(waveforms, sample_rate=RATE, layers=2), atol=1e-5)

@@ -16,9 +16,8 @@ Maps = tuple[NDArray[np.float64], NDArray[np.float32]]
 
 
 def has_cls(model: Any) -> bool:
-    """Whether a model's encoder, if it has one, has a CLS token."""
-    encoder = getattr(model, "encoder", None)
-    return bool(getattr(encoder, "has_cls", hasattr(encoder, "cls_token")))
+    """Whether a model has an encoder with a CLS token."""
+    return bool(getattr(getattr(model, "encoder", None), "has_cls", False))
 
 
 def check_cls(model: Any) -> None:

@@ -95,7 +95,7 @@ class AudioModel(nn.Module):
         return digest.hexdigest()[:16]
 
     def forward(self, waveforms: Tensor, **readout: Any) -> Tensor:
-        """Waveforms `(B, N)` at 16 kHz to embeddings `(B, 2 * D)`, which gradients flow through.
+        """Waveforms `(B, N)` at 16 kHz to embeddings `(B, embedding_size)`, which gradients flow through.
 
         For training in a loop of one's own; clips of at most 60 s. `readout` as in `pool_logmels`.
         """
