@@ -125,7 +125,7 @@ def _wave(
     for name, at, size in chunks:
         if name == b"fmt " and at + 16 <= len(head):
             codec, _, speed, rate, block = struct.unpack_from(order + "HHIIH", head, at)
-            rate = rate or speed  # some writers leave the bytes a second out
+            rate = rate or (0 if included else speed)  # some writers of RIFF leave the bytes a second out
         if name == b"ds64" and at + 16 <= len(head):
             long = struct.unpack_from(order + "q", head, at + 8)[0], at + 8, order + "q"
         if name == b"data":
