@@ -16,12 +16,7 @@ from numpy.typing import NDArray
 from atst import __version__
 from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
-from atst.model.attention_report import write_attention
-from atst.model.audio_model import AudioModel
-from atst.model.embedder import Embedder
-from atst.model.encoder import PATCH_FRAMES
-from atst.model.frontend import FRAMES_PER_SECOND
-from atst.model.load import load
+from atst.model.embedder import Embedder, FrameEmbedder, has_frames
 from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
@@ -37,7 +32,6 @@ from atst.sound.windows import Reading, Window, batches, minutes, read_all, unre
 
 Floats = NDArray[np.float64]
 
-PATCH_SECONDS = PATCH_FRAMES / FRAMES_PER_SECOND
 IN_MEMORY = 900.0  # s of a recording whose patches wait in memory until it has ended
 TABLE_ROWS = 256
 
@@ -110,17 +104,18 @@ def embed(
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources)
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
-        encoder = load(model, device)
+        encoder = _load(model, device)
         if attention is not None:
+            from atst.model.attention_report import write_attention  # needs PyTorch
+
             write_attention(attention, encoder, found.recordings, **how)
         if out is None:
             return
-        if frames and not isinstance(encoder, AudioModel):
+        if frames and not has_frames(encoder):
             raise UsageError(f"--frames: {encoder.name} has no frame embeddings, only one vector a clip.")
         readout: dict[str, Any] = {}
-        if isinstance(encoder, AudioModel):
-            asked = ("statistics", levels or encoder.frame_levels) if frames else (pooling, levels)
-            readout = encoder.readout(layers, *asked).options()  # now, not after the first recordings
+        if has_frames(encoder):  # asked now, not after the first recordings
+            readout = encoder.options(layers, pooling, levels, frames)
         about: dict[str, Any] = {
             "atst": __version__,
             "model": encoder.name,
@@ -130,7 +125,7 @@ def embed(
         readings: list[Reading] = []
         windows = read_all(pool, found.recordings, minutes, readings, **how)
         windows = watch(windows, "embedding", Amount(found.recordings, readings))
-        if frames and isinstance(encoder, AudioModel):
+        if frames and has_frames(encoder):
             rows = _frame_rows(windows, encoder, readout, out.parent)
         else:
             rows = _clip_rows(windows, encoder, batch_size, readout)
@@ -141,6 +136,13 @@ def embed(
         write_table(out, WRITERS, _tables(whole(rows)), about, empty)
     say_high([reading.high for reading in readings if reading.error is None])
     finish(len(found), found.skipped + unreadable(readings), out)
+
+
+def _load(model: str | Path, device: str) -> Embedder:
+    """A model, without an import of PyTorch for one that does not need it."""
+    from atst.model.load import load
+
+    return load(model, device)
 
 
 @dataclass
@@ -165,19 +167,20 @@ def _clip_rows(
 
 
 def _frame_rows(
-    windows: Iterable[Window], model: AudioModel, readout: dict[str, Any], folder: Path
+    windows: Iterable[Window], model: FrameEmbedder, readout: dict[str, Any], folder: Path
 ) -> Iterator[_Rows]:
     """One row a patch; `start` and `end` lie 20 ms before and after its centre.
 
     Those of a long recording wait for its end in temporary files in `folder`.
     """
+    half = model.token_seconds / 2
     for window in windows:
         levels = {"layers": readout["layers"], "levels": readout["levels"]}
         centres, tokens = model.embed_frames(window.waveform, sample_rate=audio.SAMPLE_RATE, **levels)
-        starts = np.maximum(centres - PATCH_SECONDS / 2, 0.0) + window.start  # (P,)
+        starts = np.maximum(centres - half, 0.0) + window.start  # (P,)
         if window.start - window.reading.recording.start >= IN_MEMORY:
             tokens = _on_disk(tokens, folder)
-        yield _Rows(window.reading, starts, centres + PATCH_SECONDS / 2 + window.start, tokens)
+        yield _Rows(window.reading, starts, centres + half + window.start, tokens)
 
 
 def _on_disk(vectors: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:

@@ -84,6 +84,22 @@ class AudioModel(nn.Module):
         return "blocks" if self.encoder.has_cls else "stem-last"
 
     @property
+    def token_seconds(self) -> float:
+        """From one token's centre to that of the next."""
+        return PATCH_FRAMES / FRAMES_PER_SECOND
+
+    def options(
+        self,
+        layers: int | None = None,
+        pooling: str | None = None,
+        levels: str | None = None,
+        frames: bool = False,
+    ) -> dict[str, Any]:
+        """Of `embed`, or of `embed_frames` and pooling: what is asked for, else the model's own."""
+        asked = ("statistics", levels or self.frame_levels) if frames else (pooling, levels)
+        return self.readout(layers, *asked).options()
+
+    @property
     def fingerprint(self) -> str:
         """A hash of weights and segment length, computed each time: equal for models that embed alike."""
         digest = hashlib.sha256(f"{self.config.size} {self.config.segment_seconds}".encode())

@@ -1,7 +1,7 @@
 """What every model can do, whether it is a trained encoder or a feature baseline."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,3 +33,35 @@ class Embedder(Protocol):
 
     def save(self, folder: str | Path) -> None:
         """Write the files, if any, that `load` needs beside the name."""
+
+
+class FrameEmbedder(Embedder, Protocol):
+    """An encoder: it has a vector for each token besides that of the clip."""
+
+    @property
+    def token_seconds(self) -> float:
+        """From one token's centre to that of the next."""
+
+    def options(
+        self,
+        layers: int | None = None,
+        pooling: str | None = None,
+        levels: str | None = None,
+        frames: bool = False,
+    ) -> dict[str, Any]:
+        """Of `embed`, or of `embed_frames` and pooling: what is asked for, else the model's own."""
+
+    def embed_frames(
+        self,
+        sound: Any,
+        *,
+        sample_rate: int | None = None,
+        layers: int | None = None,
+        levels: str | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Centres of the tokens of one clip in seconds (P,), and the tokens (P, D)."""
+
+
+def has_frames(model: Embedder) -> TypeGuard[FrameEmbedder]:
+    """Whether it is an encoder."""
+    return hasattr(model, "embed_frames")

@@ -1,18 +1,20 @@
 """What users hand over to be embedded becomes clips, and clips become windows of at most a minute."""
 
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from atst.errors import AudioError, UsageError
 from atst.sound import audio, isolated
 from atst.sound.windows import WINDOW_SECONDS, Waveform, split, without_tail
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST_CHANNELS = 8  # an array with so few columns is taken for (N, channels), which `embed` does not take
 SHORTEST_CLIP = 513  # samples: with fewer rows it may be a batch of very short clips
@@ -25,7 +27,7 @@ def as_clips(sound: Any) -> tuple[bool, list[Any]]:
     """
     if isinstance(sound, str | Path) or is_cell(sound):
         return True, [sound]
-    if isinstance(sound, Tensor):
+    if _is_tensor(sound):
         sound = _numpy(sound)
     if isinstance(sound, np.ndarray):
         if sound.ndim not in (1, 2):
@@ -55,7 +57,7 @@ def waveform(clip: Any, sample_rate: int | None) -> Waveform:
         raise UsageError(
             "sample_rate is required for arrays, for example embed(waveform, sample_rate=16000)."
         )
-    samples = _numpy(clip) if isinstance(clip, Tensor) else np.asarray(clip)
+    samples = _numpy(clip) if _is_tensor(clip) else np.asarray(clip)
     if samples.ndim != 1:
         mix = (
             " For its channels as clips give list(x.T), for their mix x.mean(1)." if samples.ndim == 2 else ""
@@ -105,9 +107,14 @@ def _check_not_channels(clips: int, samples: int) -> None:
         )
 
 
-def _numpy(samples: Tensor) -> NDArray[Any]:
+def _is_tensor(sound: Any) -> "TypeGuard[Tensor]":
+    torch = sys.modules.get("torch")  # who has a tensor has imported it; nothing here needs it
+    return torch is not None and isinstance(sound, torch.Tensor)
+
+
+def _numpy(samples: "Tensor") -> NDArray[Any]:
     samples = samples.detach().cpu()
-    return (samples.float() if samples.dtype == torch.bfloat16 else samples).numpy()
+    return (samples.float() if samples.is_floating_point() else samples).numpy()
 
 
 def windows(clip: Any, sample_rate: int | None) -> Iterator[Waveform]:
