@@ -49,15 +49,15 @@ def evaluate(
         seeds: [0, 1, 2]
 
     Each combination is measured on its own; a figure of several seeds is their mean, with the interval of
-    that mean. Only models and tasks must be given; docs/evaluate.md explains all keys. What is in --out
-    already, of a model with the same weights, of the same clips, labels and splits, seed, protocol and
-    settings, is not measured again, so an interrupted call goes on where it stopped. What fails is listed at
-    the end, with exit code 1; the table holds the rest. The files are table.md, table.csv, table.tex and
-    report.html, and in cells/ a folder for each measurement. Published figures stand beside ours: first those
-    of the same protocol and generation of the authors' code, then others, with a note that says so.
+    that mean. Only models and tasks must be given; docs/evaluate.md explains all keys. Results that are
+    already in --out for the same weights, clips, labels, splits, seed, protocol and settings are not measured
+    again, so an interrupted call continues where it stopped. What fails is listed at the end, with exit code
+    1; the table has the rest. The files are table.md, table.csv, table.tex and report.html, and a folder in
+    cells/ for each measurement. Published figures are listed beside ours: first those of the same protocol
+    and generation of the authors' code, then others, with a note that says so.
 
     Args:
-        plan: A YAML file with models, tasks and what else is to be crossed.
+        plan: A YAML file with the models, tasks, protocols, labels and seeds to combine.
         out: The folder for the table and the measurements.
         dry_run: Measure nothing; print all combinations and which of them are done.
         device: Where to compute.

@@ -1,4 +1,4 @@
-"""A cell of a plan: what its result must hold to be used again, and how it is measured."""
+"""A cell of a plan: which stored result can be used again, and how a new one is measured."""
 
 import functools
 import json
@@ -32,9 +32,9 @@ PROBE_SETTINGS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Finetuning:
-    """What the command knows of fine-tuning: what its result must hold, and how it comes.
+    """Fine-tuning as the command does it: what a result must contain, and how to make it.
 
-    `run` goes on with what is in the folder, where `results.json` is afterwards.
+    `run` continues what is in the folder and leaves `results.json` there.
     """
 
     expected: Callable[[Cell, Task], dict[str, Any]]  # `protocol` and `settings`
@@ -42,7 +42,7 @@ class Finetuning:
 
 
 class Bench:
-    """Measures the cells of a plan. Tasks, and the weights of models, are looked at once."""
+    """Measures the cells of a plan. Each task and each model is read once for comparison."""
 
     def __init__(self, plan: Plan, out: Path, finetuning: Finetuning, device: str, cache: bool) -> None:
         self.plan, self.out, self.finetuning = plan, out, finetuning
@@ -55,7 +55,7 @@ class Bench:
         return self.out / cell.folder
 
     def stored(self, cell: Cell) -> dict[str, Any] | None:
-        """The `results.json` of a cell, if it is of these weights, labels, seed, protocol and settings."""
+        """The `results.json` of a cell, if weights, labels, seed, protocol and settings agree."""
         return matching(self.folder(cell) / RESULTS, self._wanted(cell))
 
     def begun(self, cell: Cell) -> bool:
@@ -116,7 +116,7 @@ def _fingerprint(model: str, seed: int) -> str:
 
 
 def matching(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The result in a file if it holds what is wanted; its settings may hold more."""
+    """The result in a file if it agrees with what is wanted; it may have further settings."""
     result = _read(path)
     if result is None or not isinstance(result.get("settings", {}), dict):
         return None
@@ -128,7 +128,7 @@ def matching(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _make_room(folder: Path, wanted: dict[str, Any]) -> None:
-    """Remove what a measurement of something else left, and say what this one is of."""
+    """Remove the files of a different measurement, and note what this one is of."""
     before = _read(folder / START)
     if before is not None and (before != wanted or (folder / RESULTS).exists()):
         shutil.rmtree(folder)

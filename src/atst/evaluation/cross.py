@@ -1,4 +1,4 @@
-"""All cells of a plan, measured one after the other, or shown as they are."""
+"""All cells of a plan: measured one after the other, or listed with their state."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ class Crossed:
 
 
 def measure(bench: Bench, finetuned: dict[str, Result]) -> Crossed:
-    """Measure what is not there yet; the table's files are written as the figures come.
+    """Measure what has no result yet; the table's files are updated after every measurement.
 
     `finetuned` are results of fine-tunings that no plan made, by the names for the table.
     """
@@ -59,7 +59,7 @@ def measure(bench: Bench, finetuned: dict[str, Result]) -> Crossed:
 
 
 def show(bench: Bench) -> Crossed:
-    """Print the cells and what is there of each; the rows are those of what is there."""
+    """Print every cell and whether it is done; the rows are of those that are."""
     cells = list(bench.plan.cells())
     table = Crossed(len(cells), bench.plan.notes())
     lines, results = [], []

@@ -19,9 +19,9 @@ def few_shot_probe(
     """A probe with few labels, drawn `seeds` times; the mean, and a 95% interval over the draws.
 
     Seeds count up from that of `data`; each draws the training clips, what is held out of them, the initial
-    weights and the order. The interval is Student's t of the mean, so it tells how far the draws matter, not
-    the test clips. With one seed it is the bootstrap over test clips. What the returned probe holds beside
-    its result (logits, curves, head) is that of the first seed.
+    weights and the order. The interval is Student's t of the mean: it reflects the variation between
+    draws, not between test clips. With one seed it is the bootstrap over test clips. Logits, curves and head
+    of the returned probe are those of the first seed.
     """
     probes = [probe(data.divided(data.seed + more) if more else data) for more in range(seeds)]
     first = probes[0]

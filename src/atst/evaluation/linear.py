@@ -39,7 +39,7 @@ def linear_probe(data: ProbeData) -> Probe:
         grid, stop = [grid[len(grid) // 2]], [sweep.EPOCHS] * splits.count
         swept = _train(data, splits.train[:, :, None], [grid] * splits.count, stop=stop)
     best = [swept.best(fold) for fold in range(splits.count)]  # (index of the learning rate, epoch)
-    selected = [_selection(splits, swept, grid, fold, *choice) for fold, choice in enumerate(best)]
+    selected = [_selection(splits, swept, grid, fold, *point) for fold, point in enumerate(best)]
     heads = _heads(data, swept, best, selected)
     if splits.folds is not None and few_shot is None:
         kept = _refit(data, swept, grid, selected)

@@ -1,4 +1,4 @@
-"""A plan of `atst evaluate`: which models, tasks, protocols, numbers of labels and seeds it crosses."""
+"""A plan of `atst evaluate`: the models, tasks, protocols, numbers of labels and seeds to combine."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ class Cell:
 
     @property
     def folder(self) -> Path:
-        """Where its results are, below the folder of the plan's."""
+        """Its folder, relative to that of the plan's results."""
         names = (self.task, self.model, self.setting.title, self.labels, f"seed {self.seed}")
         return Path("cells", *(folder_name(name).replace(" ", "-") for name in names))
 
@@ -76,7 +76,7 @@ class Plan:
                 yield cell
 
     def notes(self) -> list[str]:
-        """What is not measured though it stands in the plan."""
+        """What the plan names but does not measure."""
         if not any(setting.finetunes for setting in self.settings):
             return []
         left_out = [name for name in self.models if self._has_no_weights(name)]

@@ -138,11 +138,11 @@ def _learned_sweep(left: Axes, right: Axes, loss: Axes, swept: Sweep, result: Pr
     at = (swept.epochs - 1)[None]
     metric = swept.valid_metric.gather(0, at)[0].numpy()  # (F, R)
     _lines(left, np.array(result.learning_rates), metric, "C0")
-    for choice in result.selected:
-        if choice.valid is not None:
-            left.plot(choice.learning_rate, choice.valid, "o", color="C1", markersize=5)
+    for selection in result.selected:
+        if selection.valid is not None:
+            left.plot(selection.learning_rate, selection.valid, "o", color="C1", markersize=5)
     left.set(xscale="log", xlabel="learning rate (batch of 256)")
-    best = np.array([result.learning_rates.index(choice.learning_rate) for choice in result.selected])
+    best = np.array([result.learning_rates.index(each.learning_rate) for each in result.selected])
     folds = np.arange(len(best))
     epochs = np.arange(1, len(swept.train_loss) + 1)
     _lines(right, epochs, swept.valid_metric.numpy()[:, folds, best].T, "C0")

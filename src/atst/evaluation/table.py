@@ -1,4 +1,4 @@
-"""Rows of a table of measured and published figures, and the files that hold it."""
+"""The table of measured and published figures, and its files."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ class Row:
     protocol: str
     generation: str  # of the authors' code: 2022, 2023 or unknown; own: not theirs
     labels: str  # all, shots K or fraction F
-    seeds: str  # with blanks between
+    seeds: str  # separated by spaces
     metric: str
     value: float
     low: float | None
@@ -39,7 +39,7 @@ class Row:
     knn: float | None
     valid: float | None  # the metric on validation clips, where there are some; mean over folds and seeds
     source: str
-    note: str = ""  # of a published one: why it is not to be compared with what was measured
+    note: str = ""  # why a published figure cannot be compared with the measured ones
 
     @property
     def kind(self) -> str:

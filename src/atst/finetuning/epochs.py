@@ -30,7 +30,7 @@ COLUMNS = ("epoch", "train_loss", "valid_loss", "valid", "learning_rate", "clips
 
 @dataclass
 class History:
-    """What the epochs so far gave; it travels in checkpoints."""
+    """The results of the epochs so far; saved in checkpoints."""
 
     rows: list[dict[str, float]] = field(default_factory=list)  # one an epoch, keys as COLUMNS
     best_epoch: int = 0  # from 1; by validation metric, equal ones by validation loss
@@ -84,9 +84,9 @@ class Epochs(lightning.Callback):
             self._show(step, f"epoch {step / self.steps:.2f}/{self.total // self.steps}")
 
     def _end_epoch(self, trainer: lightning.Trainer, module: FinetuningModule, micro: int | None) -> None:
-        """Add a row to the history, unless a signal keeps the validation from it: the resumed training does.
+        """Add a row to the history, unless a signal interrupts the validation; the resumed run does.
 
-        That one does not know how long the epoch took, nor its micro-batch (None).
+        A resumed training does not know how long the epoch took, nor its micro-batch (None).
         """
         done = self.history.rows
         batches = self.steps * trainer.accumulate_grad_batches

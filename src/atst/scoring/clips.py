@@ -1,4 +1,4 @@
-"""What a probe and a fine-tuning use of a task's clips, and what a reader of the result must know of them."""
+"""The fingerprint of a task's clips, and warnings about clips that limit what a result says."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def task_fingerprint(task: Task) -> str:
 
 
 def left_out(task: Task, skipped: int) -> list[str]:
-    """Warnings of the clips of a task that a result does not cover."""
+    """Warnings about clips of a task that a result does not cover."""
     warnings = [f"{skipped} of {len(task)} clips could not be read and were skipped."] if skipped else []
     warnings += task.warnings
     if task.missing:

@@ -97,8 +97,8 @@ def _confusion(matrix: NDArray[np.int64], names: list[str]) -> Figure:
 
 def _text(label: NDArray, names: list[str]) -> str:
     """A class index, or a multi-hot row, as text."""
-    chosen = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
-    return ";".join(names[i] for i in chosen)
+    present = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
+    return ";".join(names[i] for i in present)
 
 
 def _times(segment: tuple[float, float] | None) -> list[str]:

@@ -47,7 +47,7 @@ class Listing:
         self.parts.append(part)
 
     def kept(self, there: Sequence[bool]) -> "Listing":
-        """Only the clips that are `there`."""
+        """Only the clips whose entry in `there` is true."""
         columns = ("files", "labels", "parts", "segments", "groups", "tested", "lines")
         kept: dict[str, Any] = {
             name: list(compress(values, there)) for name in columns if (values := getattr(self, name))

@@ -1,4 +1,4 @@
-"""Many clips of a task, read in order; those of files are decoded ahead by several processes."""
+"""Many clips of a task, read in order; files are decoded ahead by several processes."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +32,7 @@ class Clip:
 def read_clips(task: Task, indices: Iterable[int], seconds: float | None = None) -> Iterator[Clip]:
     """These clips; of longer ones the middle `seconds`.
 
-    Of the indices a bounded number is taken ahead of the clips, so that memory is bounded too.
+    Only a bounded number of indices is taken ahead of the clips, so memory is bounded too.
     """
     if task.folder is None:
         assert task.waveform is not None, "a task has files or generates its waveforms"

@@ -1,4 +1,4 @@
-"""The registered tasks, and how one is read from its folder."""
+"""How a registered task is read from its folder."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""When a run saves, what it saves, and what it finds when it resumes."""
+"""When a run saves, what it saves, and what it resumes from."""
 
 import math
 import shutil

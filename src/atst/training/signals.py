@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1, which all mean: stop. Batch systems send the last two before they kill."""
+"""Ctrl-C, SIGTERM and SIGUSR1, all requests to stop; batch systems send the last two before a kill."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""The folder of a training: whether one may start there, and what a resumed one may change."""
+"""Whether a training may start in a folder, and what a resumed one may change."""
 
 import sys
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], may_change: tu
 
 
 def conditions(device: torch.device, devices: int) -> dict[str, Any]:
-    """What has to stay as it was for a bit-exact resumption, besides recipe, data and model."""
+    """What must not change for a bit-exact resumption, besides recipe, data and model."""
     return {
         "devices": described(device, devices),
         "torch": str(torch.__version__),  # a class of its own, which safe loading refuses
@@ -41,7 +41,7 @@ def conditions(device: torch.device, devices: int) -> dict[str, Any]:
 
 
 def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Say on stderr which conditions are not those of the start."""
+    """Warn on stderr of conditions that have changed since the start."""
     for key, value in before.items():
         if now.get(key) != value:
             text = f"{key} changed from {value} to {now.get(key)}: the training goes on, but not bit for bit"
