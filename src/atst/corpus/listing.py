@@ -5,7 +5,7 @@ A million files are some flat arrays here, not a million objects.
 
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,15 +65,23 @@ def listed(source: Path) -> Listing:
 
 
 def _recordings(source: Path) -> Listing:
-    found, columns = find_audio([source]), _Columns()
-    for recording in found.recordings:
+    found = find_audio([source])
+    listing = listing_of(source, found.recordings)
+    listing.skipped, listing.recordings = found.skipped, found.recordings
+    return listing
+
+
+def listing_of(source: Path, recordings: Iterable[Recording]) -> Listing:
+    """The recordings that a table, `source`, names."""
+    columns = _Columns()
+    for recording in recordings:
         key = os.path.realpath(recording.path), recording.start, recording.end
         try:
             state = recording.path.stat()
         except (OSError, ValueError):
             state = None
         columns.add(str(recording.path), state, key)
-    return Listing(source, "", *columns.arrays(), found.skipped, found.recordings)
+    return Listing(source, "", *columns.arrays(), [])
 
 
 @dataclass

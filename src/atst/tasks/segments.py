@@ -1,14 +1,16 @@
 """Segments: rows of a table that are a stretch of their file, from `start` to `end` in seconds."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from atst.corpus.headers import lengths
+from atst.corpus.listing import listing_of
 from atst.errors import AudioError, UsageError
 from atst.output.progress import track
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.find import seconds_of
+from atst.sound.find import Recording, seconds_of
 
 Segment = tuple[float, float]  # start and end in s
 WHOLE = (0.0, math.inf)
@@ -54,9 +56,10 @@ def cut_to_files(
         if segment != WHOLE:
             by_file.setdefault(file, []).append(row)
     beyond = []
-    for file, rows in track(by_file.items(), f"lengths of {table.name}", len(by_file)):
+    headers, _ = lengths(listing_of(table, map(Recording, by_file)), track)  # s, estimates; NaN: unreadable
+    for (file, rows), seconds in zip(by_file.items(), headers.tolist(), strict=True):
         try:
-            ends = [(row, _end(file, segments[row])) for row in _suspects(file, segments, rows)]
+            ends = [(row, _end(file, segments[row])) for row in rows if segments[row][1] > seconds]
         except AudioError:
             continue
         for row, there in ends:
@@ -73,12 +76,6 @@ def cut_to_files(
         return cut, []
     count = "1 segment ends" if len(beyond) == 1 else f"{len(beyond)} segments end"
     return cut, [f"{count} up to {max(beyond):.2f} s beyond the recording; cut to its end."]
-
-
-def _suspects(file: Path, segments: Sequence[Segment], rows: Iterable[int]) -> list[int]:
-    """Rows that end after the file according to its header, which is an estimate. Raises `AudioError`."""
-    seconds = isolated.info(file).seconds
-    return [row for row in rows if segments[row][1] > seconds]
 
 
 def _end(file: Path, segment: Segment) -> float:
