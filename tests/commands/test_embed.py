@@ -1,6 +1,5 @@
 """`atst embed`: what stands in the files, in which order, and what happens to bad input."""
 
-import importlib
 import json
 import os
 import resource
@@ -15,9 +14,9 @@ import soundfile
 
 import atst
 from atst import cli
+from atst.library import rows as rows_of
 
 MODEL = "random:nano"
-embed_module = importlib.import_module("atst.commands.embed")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +126,7 @@ def test_nothing_readable_leaves_nothing(tmp_path):
 def test_interrupted_work_leaves_the_old_file(sounds, tmp_path, monkeypatch, suffix):
     out = tmp_path / f"out{suffix}"
     out.write_text("old")
-    batches = embed_module.batches
+    batches = rows_of.batches
 
     def interrupted(windows, size):
         for number, batch in enumerate(batches(windows, size)):
@@ -135,9 +134,9 @@ def test_interrupted_work_leaves_the_old_file(sounds, tmp_path, monkeypatch, suf
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(embed_module, "batches", interrupted)
+    monkeypatch.setattr(rows_of, "batches", interrupted)
     monkeypatch.setattr("atst.output.table.GROUP_ROWS", 1)
-    monkeypatch.setattr(embed_module, "TABLE_ROWS", 1)
+    monkeypatch.setattr(rows_of, "TABLE_ROWS", 1)
     with pytest.raises(KeyboardInterrupt):
         atst.embed([sounds / f"{name}.wav" for name in "abc"], model=MODEL, out=out, batch_size=1)
     assert list(tmp_path.iterdir()) == [out]
@@ -153,6 +152,13 @@ def test_interrupted_work_leaves_the_old_file(sounds, tmp_path, monkeypatch, suf
         ({"layers": 99}, atst.UsageError, "layers"),
         ({"batch_size": 0}, atst.UsageError, "batch-size"),
         ({"pooling": "max"}, atst.UsageError, "'max'"),
+        ({"window": 61}, atst.UsageError, "--window must be"),
+        ({"hop": 1}, atst.UsageError, "--hop needs --window"),
+        ({"window": 2, "hop": 3}, atst.UsageError, "--hop must be"),
+        ({"window": 2, "frames": True}, atst.UsageError, "--frames a row for each 40 ms"),
+        ({"devices": 0}, atst.UsageError, "--devices must be 1 or more"),
+        ({"device": "cpu", "devices": 2}, atst.UsageError, "only GPUs share"),
+        ({"model": "logmel", "precision": "bf16"}, atst.UsageError, "logmel computes in float32 only"),
     ],
 )
 def test_what_cannot_be_meant(sounds, tmp_path, changed, error, text):
@@ -212,11 +218,11 @@ def test_a_disk_that_takes_no_more(sounds, tmp_path, suffix):
 
 def test_ctrl_c_ends_all_processes_quietly(sounds, tmp_path):
     code = """
-import importlib, sys, time
+import sys, time
 from atst import cli
 from atst.sound import pool as pools_of
-embed = importlib.import_module("atst.commands.embed")
-batches = embed.batches
+from atst.library import rows
+batches = rows.batches
 def slow(windows, size):
     for batch in batches(windows, 1):
         print(*[decoder.process.pid for decoder in pools[0].decoders], flush=True)
@@ -226,7 +232,7 @@ pools, start = [], pools_of.Pool.__init__
 def started(pool, most=None):
     pools.append(pool)
     start(pool, most)
-pools_of.Pool.__init__, embed.batches = started, slow
+pools_of.Pool.__init__, rows.batches = started, slow
 cli.main(sys.argv[1:])
 """
     command = ["embed", str(sounds), "--model", "logmel", "--out", str(tmp_path / "x.parquet")]
@@ -244,3 +250,28 @@ cli.main(sys.argv[1:])
     for pid in children:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_row_a_window(sounds, model, tmp_path):
+    atst.embed([sounds / "c.wav", sounds / "b.wav"], model=MODEL, out=tmp_path / "x.npz", window=3, hop=2)
+    rows, about = columns(tmp_path / "x.npz")
+    assert rows["start"].tolist() == [0, 2, 4, 0]
+    assert rows["end"].tolist() == [3, 5, 7, 0.3]
+    third = soundfile.read(sounds / "c.wav", start=64_000, dtype="float32")[0]
+    np.testing.assert_allclose(rows["embedding"][2], model.embed(third, sample_rate=16000), atol=1e-5)
+    assert (about["window"], about["hop"]) == (3, 2)
+
+
+@pytest.mark.parametrize("name", ["random:nano", "random:conv-nano"])
+def test_bfloat16_is_near_float32(sounds, tmp_path, name):
+    vectors = {}
+    for precision in ("float32", "bf16"):
+        out = tmp_path / f"{precision}.npz"
+        atst.embed([sounds], model=name, out=out, precision=precision)
+        rows, about = columns(out)
+        assert about["precision"] == precision
+        vectors[precision] = rows["embedding"]
+    difference = np.linalg.norm(vectors["bf16"] - vectors["float32"], axis=1)
+    share = difference / np.linalg.norm(vectors["float32"], axis=1)
+    assert (share < 0.01).all()
+    assert (share > 1e-6).all()  # it is another precision

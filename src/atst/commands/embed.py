@@ -1,39 +1,29 @@
 """`atst embed`: recordings become rows of a Parquet or npz file."""
 
-import shutil
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Literal
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from atst import __version__
 from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
-from atst.model.embedder import Embedder, FrameEmbedder, has_frames
+from atst.library import parts
+from atst.library.npz import npz
+from atst.library.rows import Rows, clip_rows, frame_rows, tables
+from atst.model.embedder import Embedder, has_frames
 from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
 from atst.output.table import Writer, check_out, parquet, write_table
-from atst.output.text import path_text
-from atst.sound import audio
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
-from atst.sound.find import find_audio
+from atst.sound.find import Found, Recording, find_audio
 from atst.sound.levels import say_high
 from atst.sound.pool import Pool
-from atst.sound.windows import Reading, Window, batches, minutes, read_all, unreadable, whole
+from atst.sound.windows import Reading, check_windows, cutter, read_all, unreadable, whole
 
-Floats = NDArray[np.float64]
-
-IN_MEMORY = 900.0  # s of a recording whose patches wait in memory until it has ended
-TABLE_ROWS = 256
+WRITERS: dict[str, Writer] = {".parquet": parquet, ".npz": npz}
 
 
 def embed(
@@ -47,9 +37,14 @@ def embed(
     layers: int | None = None,
     pooling: Literal["mean", "published", "statistics", "whitened"] | None = None,
     levels: Literal["blocks", "stem", "stem-last", "all"] | None = None,
+    window: float | None = None,
+    hop: float | None = None,
     channel: int | str = "mean",
     partial: Flag = False,
+    resume: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    devices: int = 1,
+    precision: Literal["float32", "bf16"] = "float32",
     batch_size: int = 32,
     quiet: Quiet = False,
 ) -> None:
@@ -67,8 +62,9 @@ def embed(
     replaced at the end.
 
     Args:
-        sources: Audio files, folders to search for audio, packed corpora or their addresses, and manifests
-            (.csv, .jsonl, .txt), which may have columns `start` and `end` (seconds).
+        sources: Audio files or their addresses (https://, s3://, ...), folders to search for audio, packed
+            corpora or their addresses, manifests (.csv, .jsonl, .txt), which may have columns `start` and
+            `end` (seconds), and `-` for a recording from standard input.
         model: A model folder, run folder or .ckpt file, `random:SIZE`, a baseline (`logmel`, `functionals`,
             `descriptors`, `functionals+descriptors`, `opensmile`), or USER/NAME on the Hugging Face hub.
         out: The file to write: FILE.parquet or FILE.npz. It may be left out with `--attention`.
@@ -82,10 +78,17 @@ def embed(
             deviation and maximum over time (`statistics`), or these after partial whitening (`whitened`). By
             default the model's own.
         levels: What is read: `blocks`, `stem`, the last level of the stem (`stem-last`), or `all`.
+        window: Write one row for each window of this many seconds, 60 at most.
+        hop: Seconds from one window to the next. Default: the window's length, so that none overlap.
         channel: `mean` of all channels, or the number of one, from 0.
         partial: Embed recordings that were cut short as far as they go; the column `partial` marks them.
+        resume: Keep rows in the folder OUT.parts as they are done, and embed only recordings whose rows are
+            not there yet, or whose files have changed since. Every other option must be as before.
         device: Where to compute.
-        batch_size: Recordings embedded at a time.
+        devices: Number of GPUs that share the work.
+        precision: `bf16` computes in bfloat16, which is faster where the hardware has it; embeddings then
+            differ by up to 1% of their length.
+        batch_size: Recordings, or windows of them, embedded at a time on each device.
         quiet: Show no progress.
 
     Raises:
@@ -93,18 +96,14 @@ def embed(
         CorpusError: the sources hold no audio.
         AudioError: recordings were left out; the message lists them.
     """
-    if out is None and attention is None:
-        raise UsageError("nothing to write: give --out FILE.parquet or FILE.npz, or --attention FILE.html.")
-    if out is not None:
-        out = Path(out)
-        check_out(out, WRITERS)
-    if batch_size < 1:
-        raise UsageError(f"--batch-size must be 1 or more, not {batch_size}.")
+    _check(out, attention, frames, window, devices, batch_size)
+    check_windows(window, hop)
+    out = None if out is None else Path(out)
     how = {"channel": channel_number(channel), "partial": partial}
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources)
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
-        encoder = _load(model, device)
+        encoder = _load(model, device, precision)
         if attention is not None:
             from atst.model.attention_report import write_attention  # needs PyTorch
 
@@ -113,138 +112,89 @@ def embed(
             return
         if frames and not has_frames(encoder):
             raise UsageError(f"--frames: {encoder.name} has no frame embeddings, only one vector a clip.")
+        about: dict[str, Any] = {"model": encoder.name, "fingerprint": encoder.fingerprint}
+        about |= {"frames": frames, "precision": precision, "window": window, "hop": hop or window}
         readout: dict[str, Any] = {}
         if has_frames(encoder):  # asked now, not after the first recordings
             readout = encoder.options(layers, pooling, levels, frames)
-        about: dict[str, Any] = {
-            "atst": __version__,
-            "model": encoder.name,
-            "fingerprint": encoder.fingerprint,
-        }
-        about |= {"frames": frames, **readout} | ({"pooling": None} if frames else {})
-        readings: list[Reading] = []
-        windows = read_all(pool, found.recordings, minutes, readings, **how)
-        windows = watch(windows, "embedding", Amount(found.recordings, readings))
-        if frames and has_frames(encoder):
-            rows = _frame_rows(windows, encoder, readout, out.parent)
-        else:
-            rows = _clip_rows(windows, encoder, batch_size, readout)
+        about |= readout | ({"pooling": None} if frames else {})
 
-        def empty() -> AudioError:
-            return nothing_read(len(found), found.skipped + unreadable(readings))
+        def rows(recordings: Sequence[Recording], readings: list[Reading]) -> Iterator[Rows]:
+            windows = read_all(pool, recordings, cutter(window, hop), readings, **how)
+            windows = watch(windows, "embedding", Amount(recordings, readings))
+            if frames and has_frames(encoder):
+                return whole(frame_rows(windows, encoder, readout, out.parent))
+            return whole(clip_rows(windows, _spread(encoder, devices), batch_size * devices, readout))
 
-        write_table(out, WRITERS, _tables(whole(rows)), about, empty)
+        kept = stack.enter_context(parts.opened(out, about | how)) if resume else None
+        readings = _write(out, found, rows, {"atst": __version__, **about}, kept)
     say_high([reading.high for reading in readings if reading.error is None])
     finish(len(found), found.skipped + unreadable(readings), out)
 
 
-def _load(model: str | Path, device: str) -> Embedder:
+def _write(
+    out: Path,
+    found: Found,
+    rows: Callable[[Sequence[Recording], list[Reading]], Iterator[Rows]],
+    about: dict[str, Any],
+    kept: parts.Parts | None,
+) -> list[Reading]:
+    """Write the rows that are kept and those of the other recordings; what became of each recording."""
+    readings: list[Reading] = []
+    waiting = found.recordings
+    if kept is not None:
+        waiting = kept.missing(found.recordings)
+        if len(waiting) < len(found.recordings):
+            done = len(found.recordings) - len(waiting)
+            progress.say(f"{done:,} of {len(found.recordings):,} recordings are done already")
+        kept.keep(rows(waiting, readings))
+        failed = [reading for reading in readings if reading.error is not None]
+        readings = failed + kept.readings(found.recordings)
+    written = tables(rows(waiting, readings)) if kept is None else kept.tables(found.recordings)
+
+    def empty() -> AudioError:
+        return nothing_read(len(found), found.skipped + unreadable(readings))
+
+    write_table(out, WRITERS, written, about, empty)
+    return readings
+
+
+def _check(
+    out: Path | str | None,
+    attention: Path | str | None,
+    frames: bool,
+    window: float | None,
+    devices: int,
+    batch_size: int,
+) -> None:
+    if out is None and attention is None:
+        raise UsageError("nothing to write: give --out FILE.parquet or FILE.npz, or --attention FILE.html.")
+    if out is not None:
+        check_out(Path(out), WRITERS)
+    if frames and window is not None:
+        raise UsageError("--window gives a row a window, --frames a row for each 40 ms: give one of them.")
+    if frames and devices > 1:
+        raise UsageError("--devices shares out clips; --frames uses one device.")
+    for option, value in (("--batch-size", batch_size), ("--devices", devices)):
+        if value < 1:
+            raise UsageError(f"{option} must be 1 or more, not {value}.")
+
+
+def _load(model: str | Path, device: str, precision: str) -> Embedder:
     """A model, without an import of PyTorch for one that does not need it."""
     from atst.model.load import load
 
-    return load(model, device)
+    encoder: Any = load(model, device)
+    if precision != "float32":
+        if not hasattr(encoder, "precision"):
+            raise UsageError(f"--precision {precision}: {encoder.name} computes in float32 only.")
+        encoder.precision = precision
+    return encoder
 
 
-@dataclass
-class _Rows:
-    """Rows of one window."""
+def _spread(encoder: Embedder, devices: int) -> Any:
+    if devices == 1:
+        return encoder
+    from atst.model.replicas import Replicas
 
-    reading: Reading
-    starts: Floats  # (R,)
-    ends: Floats
-    vectors: NDArray[np.float32]  # (R, D)
-
-
-def _clip_rows(
-    windows: Iterable[Window], model: Embedder, batch_size: int, options: dict[str, Any]
-) -> Iterator[_Rows]:
-    """One row a window."""
-    for batch in batches(windows, batch_size):
-        waveforms = [window.waveform for window in batch]
-        vectors = model.embed(waveforms, sample_rate=audio.SAMPLE_RATE, batch_size=batch_size, **options)
-        for window, vector in zip(batch, vectors, strict=True):
-            yield _Rows(window.reading, np.array([window.start]), np.array([window.end]), vector[None])
-
-
-def _frame_rows(
-    windows: Iterable[Window], model: FrameEmbedder, readout: dict[str, Any], folder: Path
-) -> Iterator[_Rows]:
-    """One row a patch; `start` and `end` lie 20 ms before and after its centre.
-
-    Those of a long recording wait for its end in temporary files in `folder`.
-    """
-    half = model.token_seconds / 2
-    for window in windows:
-        levels = {"layers": readout["layers"], "levels": readout["levels"]}
-        centres, tokens = model.embed_frames(window.waveform, sample_rate=audio.SAMPLE_RATE, **levels)
-        starts = np.maximum(centres - half, 0.0) + window.start  # (P,)
-        if window.start - window.reading.recording.start >= IN_MEMORY:
-            tokens = _on_disk(tokens, folder)
-        yield _Rows(window.reading, starts, centres + half + window.start, tokens)
-
-
-def _on_disk(vectors: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
-    """The same array in an unnamed temporary file, which is deleted with it."""
-    with TemporaryFile(dir=folder) as file:
-        file.write(vectors.tobytes())
-        file.flush()
-        return np.memmap(file, np.float32, "r", shape=vectors.shape)
-
-
-def _tables(parts: Iterable[_Rows]) -> Iterator[pa.Table]:
-    """The rows of the output, some hundred at a time."""
-    held: list[_Rows] = []
-    for rows in parts:
-        held.append(rows)
-        if sum(len(part.starts) for part in held) >= TABLE_ROWS:
-            yield _table(held)
-            held = []
-    if held:
-        yield _table(held)
-
-
-def _table(parts: Sequence[_Rows]) -> pa.Table:
-    starts, ends, vectors = (
-        np.concatenate([getattr(rows, name) for rows in parts]) for name in ("starts", "ends", "vectors")
-    )
-    names = [path_text(rows.reading.recording.path) for rows in parts for _ in rows.starts]
-    marks = [rows.reading.partial for rows in parts for _ in rows.starts]
-    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
-    columns = {"path": names, "start": starts, "end": ends, "partial": marks, "embedding": embedding}
-    return pa.table(columns)
-
-
-@contextmanager
-def _npz(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Table], None]]:
-    """Writes the same columns as arrays, and `about` as the text `metadata`.
-
-    An array's header holds its length, known only at the end: until then the numbers wait in unnamed
-    temporary files beside `path`, so that memory stays bounded.
-    """
-    paths: list[str] = []
-    with ExitStack() as stack:
-        spools = {name: stack.enter_context(TemporaryFile(dir=path.parent)) for name in NUMBERS}
-
-        def write(table: pa.Table) -> None:
-            paths.extend(table["path"].to_pylist())
-            for name, spool in spools.items():
-                for chunk in table[name].chunks:
-                    values = chunk.flatten() if name == "embedding" else chunk
-                    spool.write(values.to_numpy(zero_copy_only=False).astype(NUMBERS[name]).tobytes())
-
-        yield write
-        archive = stack.enter_context(zipfile.ZipFile(path, "w"))
-        for name, array in (("metadata", np.array(about)), ("path", np.array(paths))):
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array)
-        for name, spool in spools.items():
-            width = (schema.field(name).type.list_size,) if name == "embedding" else ()
-            header = {"descr": NUMBERS[name], "fortran_order": False, "shape": (len(paths), *width)}
-            spool.seek(0)
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                shutil.copyfileobj(spool, file)
-
-
-NUMBERS = {"start": "<f8", "end": "<f8", "partial": "|b1", "embedding": "<f4"}  # column: NumPy type
-WRITERS: dict[str, Writer] = {".parquet": parquet, ".npz": _npz}
+    return Replicas.of(encoder, devices)

@@ -1,6 +1,5 @@
 """`atst predict`: labels and scores for recordings, by a saved classifier."""
 
-import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -29,15 +28,12 @@ from atst.sound.find import find_audio
 from atst.sound.levels import say_high
 from atst.sound.pool import Pool
 from atst.sound.windows import (
-    WINDOW_SECONDS,
-    Cutter,
     Reading,
     Window,
     batches,
-    check_hop,
-    minutes,
+    check_windows,
+    cutter,
     read_all,
-    sliding,
     unreadable,
     whole,
 )
@@ -121,14 +117,13 @@ def predict(
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources)
         if out is not None and str(out).endswith("labels.txt"):
-            check_one_recording([path_text(recording.path) for recording in found.recordings])
+            check_one_recording([path_text(recording.name) for recording in found.recordings])
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the classifier loads
         classifier = load_classifier(model, device)
         readings: list[Reading] = []
-        cut: Cutter = functools.partial(minutes, keep=classifier.clip_seconds)
         if window is not None:
             _check_window(classifier, window)
-            cut = functools.partial(sliding, window=window, hop=hop or window)
+        cut = cutter(window, hop, classifier.clip_seconds)
         windows = read_all(pool, found.recordings, cut, readings, **how)
         if out is not None or not sys.stdout.isatty():
             windows = watch(windows, "predicting", Amount(found.recordings, readings))
@@ -150,14 +145,7 @@ def predict(
 def _check(
     window: float | None, hop: float | None, top: int | None, threshold: float | None, batch_size: int
 ) -> None:
-    if window is not None and not 0 < window <= WINDOW_SECONDS:
-        raise UsageError(
-            f"--window must be more than 0 and at most {WINDOW_SECONDS:g} seconds, not {window:g}."
-        )
-    if hop is not None and window is None:
-        raise UsageError("--hop needs --window: it is the step from one window to the next.")
-    if hop is not None and window is not None:
-        check_hop(hop, window)
+    check_windows(window, hop)
     if top is not None and top < 1:
         raise UsageError(f"--top must be 1 or more, not {top}.")
     if threshold is not None and not 0 <= threshold <= 1:
@@ -202,7 +190,7 @@ def _tables(
     while group := list(islice(rows, size)):
         found = [_best(row.scores, top, threshold or 0.0) for row in group]
         columns: dict[str, pa.Array] = {
-            "path": pa.array([path_text(row.reading.recording.path) for row in group], pa.string()),
+            "path": pa.array([path_text(row.reading.recording.name) for row in group], pa.string()),
             "start": pa.array([row.start for row in group], pa.float64()),
             "end": pa.array([row.end for row in group], pa.float64()),
             "partial": pa.array([row.reading.partial for row in group], pa.bool_()),

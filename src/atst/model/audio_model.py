@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -35,6 +36,7 @@ class AudioModel(nn.Module):
         super().__init__()
         self.config = config
         self.name = name
+        self.precision = "float32"  # or bf16: of the encoder's products, in `embed` and its like
         self.frontend = FrontEnd()
         self.encoder: Any = STEMS[config.stem](config.size)
         self.whitening = nn.ModuleDict()  # by levels
@@ -202,7 +204,8 @@ class AudioModel(nn.Module):
             frames = min(logmel.shape[-1], int(WINDOW_SECONDS * FRAMES_PER_SECOND))
             for start in range(0, frames - PATCH_FRAMES + 1, chunk):
                 end = min(start + chunk, frames)
-                tokens.append(read.tokens(self.encoder, logmel[:, :, start:end])[0])  # (P, D)
+                with self._autocast():
+                    tokens.append(read.tokens(self.encoder, logmel[:, :, start:end])[0])  # (P, D)
                 centres = start + np.arange(len(tokens[-1])) * PATCH_FRAMES + self.encoder.first_centre
                 times.append(number * WINDOW_SECONDS + centres / FRAMES_PER_SECOND)
         return np.concatenate(times), torch.cat(tokens).float().cpu().numpy()
@@ -265,10 +268,11 @@ class AudioModel(nn.Module):
         chunks.sort(key=lambda chunk: chunk.logmel.shape[-1])
         batches = [chunks[at : at + batch_size] for at in range(0, len(chunks), batch_size)]
         owners = torch.tensor([chunk.owner for chunk in chunks], device=logmels[0].device)
-        if not read.has_cls(self.encoder):
-            moments = [self._moments(batch, read) for batch in batches]
-            return Moments.join(moments).merge(owners, len(logmels))
-        vectors = torch.cat([self._pool(batch, read.layers, read.pooling).float() for batch in batches])
+        with self._autocast():
+            if not read.has_cls(self.encoder):
+                moments = [self._moments(batch, read) for batch in batches]
+                return Moments.join(moments).merge(owners, len(logmels))
+            vectors = torch.cat([self._pool(batch, read.layers, read.pooling).float() for batch in batches])
         total = vectors.new_zeros(len(logmels), vectors.shape[1]).index_add(0, owners, vectors)
         return total / torch.bincount(owners, minlength=len(logmels))[:, None]
 
@@ -287,6 +291,12 @@ class AudioModel(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write `config.json`, `model.safetensors` and a model card; an existing model is replaced."""
         model_folder.write(folder, self.config, self.encoder.state_dict(), self.whitening.state_dict())
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        """Computes in `precision`; float32 leaves it to an autocast of whoever trains the model."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.frontend.window.device.type, torch.bfloat16)
 
     def _logmel(self, waveform: Waveform) -> Tensor:
         where = self.frontend.window.device

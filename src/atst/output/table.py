@@ -42,16 +42,22 @@ def write_table(
     `about` goes to the file's metadata where the format has some. Raises what `empty` makes if there are no
     rows, `AtstError` if the file cannot be written; an existing file is replaced only when all is done.
     """
+    with writing(out), new_file(out) as temporary:
+        temporary.touch()  # fail now, not after hours, if the folder is not writable
+        grouped = groups(tables)
+        first = next(grouped, None)
+        if first is None:
+            raise empty()
+        with writers[_ending(out, writers) or ""](temporary, first.schema, json.dumps(about)) as write:
+            for group in chain([first], grouped):
+                write(group)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """What the system says against writing becomes `AtstError`."""
     try:
-        with new_file(out) as temporary:
-            temporary.touch()  # fail now, not after hours, if the folder is not writable
-            groups = _groups(tables)
-            first = next(groups, None)
-            if first is None:
-                raise empty()
-            with writers[_ending(out, writers) or ""](temporary, first.schema, json.dumps(about)) as write:
-                for group in chain([first], groups):
-                    write(group)
+        yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise AtstError(f"--out {out}: cannot be written: {reason}.") from error
@@ -61,7 +67,8 @@ def _ending(out: Path, writers: Mapping[str, Writer]) -> str | None:
     return next((ending for ending in writers if out.name.endswith(ending)), None)
 
 
-def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of GROUP_ROWS or some more."""
     parts: list[pa.Table] = []
     for table in tables:
         parts.append(table)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,23 @@ class Recording:
     where: str = ""  # the manifest and its line that ask for the stretch
     stored: Stored | None = None  # where it is in a packed corpus; `path` is then only its name
     row: dict[str, str] | None = None  # the further columns of the manifest, for who packs them
+    named: str = ""  # what it is called where that is not `path`: by an address, or - for standard input
+
+    @property
+    def name(self) -> str:
+        """The recording's name in outputs and messages."""
+        return self.named or str(self.path)
+
+    def state(self) -> tuple[str, float, float | None, int, int]:
+        """Differs between stretches, and where the file has changed as far as size and time (ns) tell."""
+        name, size, changed = self.name, -1, 0
+        if self.stored is not None:
+            name, size, changed = self.stored.state()
+        else:
+            with suppress(OSError, ValueError):
+                found = self.path.stat()
+                size, changed = found.st_size, found.st_mtime_ns
+        return name, self.start, self.end, size, changed
 
 
 @dataclass

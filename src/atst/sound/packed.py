@@ -115,7 +115,7 @@ class Packed:
             raise CorpusError(f"{self.index}: damaged ({error}); copy it again.") from error
         self.start, self.samples, self.shard, self.offset, self.factor, self.high, self.sample_rate = arrays
         self._check()
-        self._version = 0 if is_remote(folder) else Path(self.index).stat().st_mtime_ns
+        self.version = 0 if is_remote(folder) else Path(self.index).stat().st_mtime_ns
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -142,7 +142,7 @@ class Packed:
             content = read_range(self.folder, name, 2 * begin, 2 * (begin + count))
             stored = np.frombuffer(content, "<i2")
         else:
-            stored = mapped(f"{self.folder}/{name}", self.shards[shard], self._version)[begin : begin + count]
+            stored = mapped(f"{self.folder}/{name}", self.shards[shard], self.version)[begin : begin + count]
         scale = np.float32(self.factor[row]) / np.float32(FULL_SCALE)
         return np.multiply(stored, scale, dtype=np.float32)
 
@@ -199,6 +199,11 @@ class Stored:
         step = round(how["seconds"] * SAMPLE_RATE)
         for first in range(0, int(corpus.samples[row]), step):
             yield Reply(corpus.waveform(row, first, step), None, remarks, float(corpus.high[row]))
+
+    def state(self) -> tuple[str, int, int]:
+        """Its name, and what differs when the corpus was packed anew."""
+        corpus = self.corpus
+        return f"{corpus.index}/{corpus.path(self.row)}", int(corpus.samples[self.row]), corpus.version
 
     def _about(self) -> dict[str, Any]:
         """As `decoding` surveys a file: its levels are those at 16 kHz."""

@@ -3,6 +3,7 @@
 A window is 60 s and follows the one before; the last is shorter, and left out if it has less than 10 ms.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -25,6 +26,18 @@ FEWEST = round(SHORTEST_TAIL * SAMPLE_RATE)  # samples
 
 Waveform = NDArray[np.float32]
 Cut = tuple[float, float, Waveform]  # start and end in s, and the sound that the stretch is judged by
+
+
+def check_windows(window: float | None, hop: float | None) -> None:
+    """Raises `UsageError` for `--window` and `--hop` that cannot be cut."""
+    if window is not None and not 0 < window <= WINDOW_SECONDS:
+        raise UsageError(
+            f"--window must be more than 0 and at most {WINDOW_SECONDS:g} seconds, not {window:g}."
+        )
+    if hop is not None and window is None:
+        raise UsageError("--hop needs --window: it is the step from one window to the next.")
+    if hop is not None and window is not None:
+        check_hop(hop, window)
 
 
 def check_hop(hop: float, window: float) -> None:
@@ -82,6 +95,13 @@ def sliding(blocks: Iterable[Waveform], window: float, hop: float) -> Iterator[C
         yield cut()
 
 
+def cutter(window: float | None, hop: float | None, keep: float | None = None) -> "Cutter":
+    """Cuts windows of `window` seconds every `hop` seconds; without `window`, as `minutes` does."""
+    if window is None:
+        return functools.partial(minutes, keep=keep)
+    return functools.partial(sliding, window=window, hop=hop or window)
+
+
 @dataclass(eq=False)
 class Reading:
     """A recording on its way, and what became of it."""
@@ -131,7 +151,7 @@ def read_all(
             for start, end, waveform in cut(blocks()):
                 yield Window(reading, recording.start + start, recording.start + end, waveform)
         except AudioError as error:
-            reading.error = str(error).removeprefix(f"{recording.path}: ")
+            reading.error = str(error).removeprefix(f"{recording.name}: ")
         reading.ended = True
 
 
@@ -173,7 +193,7 @@ def unreadable(readings: Iterable[Reading]) -> list[Skipped]:
     """Path and reason of what was not read, or partly."""
     found: list[Skipped] = []
     for reading in readings:
-        path = str(reading.recording.path)
+        path = reading.recording.name
         if reading.error is not None:
             found.append((path, reading.error))
         elif reading.remarks:
