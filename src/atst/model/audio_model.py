@@ -288,9 +288,13 @@ class AudioModel(nn.Module):
         self.whitening.load_state_dict(whitening)
         self.encoder.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(WHITENING)})
 
-    def save(self, folder: str | Path) -> None:
-        """Write `config.json`, `model.safetensors` and a model card; an existing model is replaced."""
-        model_folder.write(folder, self.config, self.encoder.state_dict(), self.whitening.state_dict())
+    def save(self, folder: str | Path, *, half: bool = False) -> None:
+        """Write `config.json`, `model.safetensors` and a model card; an existing model is replaced.
+
+        `half` stores matrices in float16, half the size; they are loaded, and computed with, as float32.
+        """
+        tensors = self.encoder.state_dict(), self.whitening.state_dict()
+        model_folder.write(folder, self.config, *tensors, half)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Computes in `precision`; float32 leaves it to an autocast of whoever trains the model."""

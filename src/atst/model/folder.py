@@ -55,13 +55,19 @@ class ModelConfig:
 
 
 def write(
-    folder: str | Path, config: ModelConfig, weights: dict[str, Tensor], whitening: dict[str, Tensor]
+    folder: str | Path,
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    whitening: dict[str, Tensor],
+    half: bool = False,
 ) -> None:
-    """Write a model folder, whole or not at all; an existing one is replaced."""
+    """Write a model folder, whole or not at all; an existing one is replaced. `half`: matrices in float16."""
     with new_folder(folder) as temporary:
         (temporary / "config.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
         tensors = weights | {WHITENING + key: value for key, value in whitening.items()}
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        if half:
+            plain = {key: value.half() if value.ndim > 1 else value for key, value in plain.items()}
         # save_file() would make a file that only its owner may read
         (temporary / "model.safetensors").write_bytes(as_safetensors(plain))
         (temporary / "README.md").write_text(_model_card(config))

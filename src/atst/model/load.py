@@ -1,5 +1,6 @@
 """Loads a model by its name: everything that `--model` accepts."""
 
+from importlib import resources
 from pathlib import Path
 
 import torch
@@ -14,14 +15,16 @@ from atst.model.embedder import Embedder
 from atst.model.encoder import SIZES
 from atst.model.folder import ModelConfig
 
+BUNDLED = ("atst-nano",)  # in the package, folders of weights/
+
 
 def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str | None = None) -> Embedder:
     """Load any model that `--model` accepts, in eval mode.
 
-    `model` is a model folder, a run folder, an authors' checkpoint (`.ckpt`), `random:SIZE` (an
-    untrained encoder drawn from `seed`; `random:conv-SIZE` has convolutions), a feature baseline (`logmel`,
-    `functionals`, `descriptors`, `functionals+descriptors` or `opensmile`), or an id of the Hugging Face hub,
-    `user/name`, of which `revision` may be a branch, tag or commit. Raises `ModelError` for a path without a
+    `model` is a bundled model (`atst-nano`), a model folder, a run folder, an authors' checkpoint (`.ckpt`),
+    `random:SIZE` (an untrained encoder drawn from `seed`; `random:conv-SIZE` has convolutions), a feature
+    baseline (`logmel`, `functionals`, `descriptors`, `functionals+descriptors` or `opensmile`), or an id of
+    the Hugging Face hub, `user/name`, of which `revision` may be a branch, tag or commit. Raises `ModelError` for a path without a
     usable model, or an unknown name.
     """
     name = str(model)
@@ -35,6 +38,9 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
     if name.startswith("random:") and not Path(name).exists():
         return _random(name, seed).to(where)
     path = Path(model)
+    if name in BUNDLED and not path.exists():
+        with resources.as_file(resources.files("atst.model") / "weights" / name) as folder:
+            return _load_folder(folder, name).to(where)
     if path.is_dir():
         return _load_folder(path).to(where)
     if path.is_file():
@@ -44,7 +50,7 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
         fetched.name = name
         return fetched.to(where)
     raise ModelError(
-        f"{name}: no such model. Give a model folder, a run folder, a .ckpt file, "
+        f"{name}: no such model. Give {', '.join(BUNDLED)}, a model folder, a run folder, a .ckpt file, "
         f"random:SIZE ({', '.join(SIZES)}), {', '.join(BASELINES)}, or user/name on the Hugging Face hub."
     )
 
@@ -57,9 +63,9 @@ def _random(name: str, seed: int) -> AudioModel:
         return AudioModel(ModelConfig(size.removeprefix("conv-"), stem=stem), name=name)
 
 
-def _load_folder(folder: Path) -> AudioModel:
+def _load_folder(folder: Path, name: str | None = None) -> AudioModel:
     config, weights = folder_files.read(folder)
-    model = AudioModel(config, name=str(folder))
+    model = AudioModel(config, name=name or str(folder))
     try:
         model.load_tensors(weights)
     except RuntimeError as error:
