@@ -136,10 +136,9 @@ def _initial(name: str | Path, plan: Recipe) -> AudioModel:
     model = models.load(name)
     if not isinstance(model, AudioModel):
         raise UsageError(f"--init {name}: not an encoder.")
-    if model.config.size != plan.size:
-        raise UsageError(
-            f"--init {name}: its encoder is '{model.config.size}', the recipe's is '{plan.size}'."
-        )
+    its, wanted = (f"'{each.size}' with stem '{each.stem}'" for each in (model.config, plan))
+    if its != wanted:
+        raise UsageError(f"--init {name}: its encoder is {its}, the recipe's is {wanted}.")
     return model
 
 
