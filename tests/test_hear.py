@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import atst
-from atst import hear
 from atst.errors import ModelError, UsageError
 from atst.hear import HearModel, get_scene_embeddings, get_timestamp_embeddings, load_model
 
@@ -28,17 +27,9 @@ def test_load_model_takes_a_path_and_returns_a_pytorch_module(tmp_path):
     assert next(iter(inspect.signature(load_model).parameters)) == "model_file_path"
 
 
-def test_the_path_may_be_left_out(monkeypatch):
+def test_the_path_may_be_left_out():
     # HEAR's evaluation calls it without a path, or with an empty one, where no model is named.
-    monkeypatch.setattr(hear, "DEFAULT_MODEL", "random:nano")
-    assert isinstance(load_model(), HearModel)
-    assert isinstance(load_model(""), HearModel)
-
-
-def test_a_default_model_that_is_not_there_is_an_error_that_says_what_to_give(monkeypatch):
-    monkeypatch.setattr(hear, "DEFAULT_MODEL", "not-bundled")
-    with pytest.raises(ModelError, match=r"no model 'not-bundled' comes with .* model folder"):
-        load_model()
+    assert load_model().audio.name == load_model("").audio.name == "atst-nano"
 
 
 def test_a_path_that_is_not_there_is_named():

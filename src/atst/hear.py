@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atst.errors import ModelError, UsageError
+from atst.errors import UsageError
 from atst.model.attention import has_cls
 from atst.model.audio_model import AudioModel
 from atst.model.frontend import SAMPLE_RATE
@@ -41,15 +41,7 @@ def load_model(model_file_path: str | Path = "") -> HearModel:
     Raises `ModelError` for what cannot be loaded, `UsageError` for a model without an embedding a frame.
     """
     name = str(model_file_path) or DEFAULT_MODEL
-    try:
-        model = load(name)
-    except ModelError:
-        if name != DEFAULT_MODEL:
-            raise
-        raise ModelError(
-            f"no model '{DEFAULT_MODEL}' comes with this release of atst: give load_model a model folder, "
-            "a run folder or an authors' checkpoint."
-        ) from None
+    model = load(name)
     if not isinstance(model, AudioModel):
         raise UsageError(f"{name}: has no frame embeddings, which HEAR asks for; give an encoder.")
     return HearModel(model)

@@ -24,8 +24,8 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
     `model` is a bundled model (`atst-nano`), a model folder, a run folder, an authors' checkpoint (`.ckpt`),
     `random:SIZE` (an untrained encoder drawn from `seed`; `random:conv-SIZE` has convolutions), a feature
     baseline (`logmel`, `functionals`, `descriptors`, `functionals+descriptors` or `opensmile`), or an id of
-    the Hugging Face hub, `user/name`, of which `revision` may be a branch, tag or commit. Raises `ModelError` for a path without a
-    usable model, or an unknown name.
+    the Hugging Face hub, `user/name`, of which `revision` may be a branch, tag or commit. Raises `ModelError`
+    for a path without a usable model, or an unknown name.
     """
     name = str(model)
     where = devices.resolve(device)
