@@ -1,9 +1,11 @@
 """Statistics of parts, merged, are those of the whole."""
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import atst
 from atst.model.moments import Moments
 
 
@@ -27,3 +29,10 @@ def test_each_owner_gets_its_own_parts():
     assert merged.count.flatten().tolist() == [6, 6]
     assert merged.mean.flatten().tolist() == [7, 4]
     assert merged.maximum.flatten().tolist() == [11, 8]
+
+
+def test_too_few_clips_leave_the_read_out_as_it_is():
+    model = atst.load("random:conv-nano")
+    model.whiten([torch.randn(64, 101) for _ in range(3)])
+    assert not model.whitening
+    assert np.isfinite(model.embed(np.ones(16000, np.float32), sample_rate=16000)).all()

@@ -18,6 +18,7 @@ from atst.output.skipped import finish, nothing_read
 from atst.output.table import Writer, check_out, parquet, write_table
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
+from atst.sound.duration import check_max_duration
 from atst.sound.find import Found, Recording, find_audio
 from atst.sound.levels import say_high
 from atst.sound.pool import Pool
@@ -41,6 +42,7 @@ def embed(
     hop: float | None = None,
     channel: int | str = "mean",
     partial: Flag = False,
+    max_duration: float | None = None,
     resume: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     devices: int = 1,
@@ -82,6 +84,7 @@ def embed(
         hop: Seconds from one window to the next. Default: the window's length, so that none overlap.
         channel: `mean` of all channels, or the number of one, from 0.
         partial: Embed recordings that were cut short as far as they go; the column `partial` marks them.
+        max_duration: Leave out, and list, recordings that last longer, or claim to, in seconds.
         resume: Keep rows in the folder OUT.parts as they are done, and embed only recordings whose rows are
             not there yet, or whose files have changed since. Every other option must be as before.
         device: Where to compute.
@@ -98,8 +101,9 @@ def embed(
     """
     _check(out, attention, frames, window, devices, batch_size)
     check_windows(window, hop)
+    check_max_duration(max_duration)
     out = None if out is None else Path(out)
-    how = {"channel": channel_number(channel), "partial": partial}
+    how = {"channel": channel_number(channel), "partial": partial, "max_duration": max_duration}
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources)
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads

@@ -11,6 +11,7 @@ from atst.output import lock, progress
 from atst.output.progress import say, track
 from atst.output.skipped import finish, nothing_read
 from atst.sound.channel import channel_number
+from atst.sound.duration import check_max_duration
 from atst.sound.find import find_audio
 from atst.sound.packed import is_packed
 
@@ -23,6 +24,7 @@ def pack(
     resume: Flag = False,
     channel: int | str = "mean",
     partial: Flag = False,
+    max_duration: float | None = None,
     quiet: Quiet = False,
 ) -> None:
     """Decode recordings once, into a packed corpus that is read at random, from a disk or object storage.
@@ -45,6 +47,7 @@ def pack(
         resume: Continue a packing that was interrupted, or start it.
         channel: `mean` of all channels, or the number of one, from 0.
         partial: Pack recordings that were cut short as far as they go; the index marks them.
+        max_duration: Leave out, and list, recordings that last longer, or claim to, in seconds.
         quiet: Show no progress.
 
     Raises:
@@ -52,7 +55,9 @@ def pack(
         CorpusError: the sources hold no audio.
         AudioError: recordings were left out; the message lists them.
     """
-    out, heard = Path(out), channel_number(channel)
+    check_max_duration(max_duration)
+    out = Path(out)
+    how = {"channel": channel_number(channel), "partial": partial, "max_duration": max_duration}
     if not resume and not lock.is_new(out):
         raise UsageError(
             f"--out {out}: exists and is not an empty folder; use --resume to continue what is in it."
@@ -64,7 +69,7 @@ def pack(
             say(f"{out}: packed already")
             return
         found = find_audio(sources, columns=True)
-        packing = Packing(found.recordings, base_folder(sources), out, heard, partial)
+        packing = Packing(found.recordings, base_folder(sources), out, how)
         try:
             deque(track(packing.run(), "packing", len(found.recordings)), 0)
         except KeyboardInterrupt:

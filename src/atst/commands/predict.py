@@ -24,6 +24,7 @@ from atst.output.table import Writer, check_out, csv_file, csv_lines, jsonl_file
 from atst.output.text import path_text
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
+from atst.sound.duration import check_max_duration
 from atst.sound.find import find_audio
 from atst.sound.levels import say_high
 from atst.sound.pool import Pool
@@ -70,6 +71,7 @@ def predict(
     threshold: float | None = None,
     channel: int | str = "mean",
     partial: Flag = False,
+    max_duration: float | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     batch_size: int = 32,
     quiet: Quiet = False,
@@ -100,6 +102,7 @@ def predict(
             multi-label classifier without --top.
         channel: `mean` of all channels, or the number of one, from 0.
         partial: Label recordings that were cut short as far as they go; the column `partial` marks them.
+        max_duration: Leave out, and list, recordings that last longer, or claim to, in seconds.
         device: Where to compute.
         batch_size: Windows classified at a time.
         quiet: Show no progress.
@@ -113,7 +116,8 @@ def predict(
     if out is not None:
         check_out(Path(out), WRITERS)
     _check(window, hop, top, threshold, batch_size)
-    how = {"channel": channel_number(channel), "partial": partial}
+    check_max_duration(max_duration)
+    how = {"channel": channel_number(channel), "partial": partial, "max_duration": max_duration}
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources)
         if out is not None and str(out).endswith("labels.txt"):

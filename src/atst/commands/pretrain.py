@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -25,6 +25,7 @@ from atst.pretraining import run as runs
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
 from atst.sound.channel import channel_number
+from atst.sound.duration import check_max_duration
 from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
@@ -47,6 +48,7 @@ def pretrain(
     watch: str | Path | None = None,
     watch_data: Path | str | None = None,
     channel: int | str = "mean",
+    max_duration: float | None = None,
     workers: int | None = None,
     seed: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -75,6 +77,7 @@ def pretrain(
         watch: A labelled task whose kNN accuracy (train and valid splits) is measured at every checkpoint.
         watch_data: The folder of the watched task's data.
         channel: `mean` of all channels, or the number of one, from 0.
+        max_duration: Leave out, and list, recordings that last longer, or claim to, in seconds.
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
@@ -87,12 +90,13 @@ def pretrain(
     """
     out = Path(out)
     check_processes(devices)
+    check_max_duration(max_duration)
     with hold(out), progress.quiet(quiet or not is_first_process()):
         plan = _plan(recipe, [*overrides, *shorthand(workers=workers, seed=seed)], out, resume)
         where = resolve(device)
         start = None if init is None else _initial(init, plan)
         watcher = None if watch is None else _watcher(watch, watch_data)
-        corpus = _open(sources, plan, channel_number(channel))
+        corpus = _open(sources, plan, channel=channel_number(channel), max_duration=max_duration)
         resumed = resume and (out / "recipe.yaml").is_file()
         plan = precision.settle(plan, SIZES[plan.size][0], where, out, resumed)
         progress.say(_outline(plan, corpus, devices))
@@ -152,10 +156,10 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
     return lambda module: measure(runs.export(module, module.trainer.global_step))
 
 
-def _open(sources: Sequence[str | Path], plan: Recipe, channel: int | None) -> Corpus:
+def _open(sources: Sequence[str | Path], plan: Recipe, **how: Any) -> Corpus:
     if not sources:
         raise UsageError("no sources: name audio files, folders or manifests, or `synthetic`.")
-    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, channel=channel, progress=track)
+    corpus = open_corpus(sources, plan.clip_seconds, plan.min_seconds, **how, progress=track)
     if corpus.skipped:
         first = ": ".join(corpus.skipped[0])
         _say(f"{len(corpus.skipped)} files left out ({kinds(corpus.skipped)}), for example {first}")

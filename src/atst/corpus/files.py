@@ -12,6 +12,7 @@ from atst.errors import AudioError, CorpusError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
+from atst.sound.duration import too_long
 from atst.sound.find import Recording
 
 WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough
@@ -27,9 +28,10 @@ class FileCorpus:
         min_seconds: float = 0.5,
         *,
         channel: int | None = None,
+        max_duration: float | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.channel = channel
+        self.channel, self.max_duration = channel, max_duration
         self.skipped: list[Skipped] = []
         self.cut: list[Skipped] = []
         self._files = [listed(Path(source)) for source in sources]
@@ -40,6 +42,10 @@ class FileCorpus:
         seconds, start = self._lengths(first, progress)
         for file in np.flatnonzero(first & (seconds < min_seconds)).tolist():
             self.skipped.append((self._path(file), too_short(seconds[file], min_seconds)))
+        longer = seconds > (np.inf if max_duration is None else max_duration)
+        for file in np.flatnonzero(first & longer).tolist():
+            self.skipped.append((self._path(file), str(too_long(seconds[file], max_duration))))
+            seconds[file] = np.nan
         used = np.flatnonzero(first & (seconds >= min_seconds))  # not those whose length is unknown, NaN
         if not len(used):
             some = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:3])
@@ -92,7 +98,7 @@ class FileCorpus:
                 recording = files.recordings[file] if files.recordings else Recording(Path(files.path(file)))
                 start[at + file] = recording.start
                 try:
-                    headers[file] = _length(recording, float(headers[file]), self.cut)
+                    headers[file] = _length(recording, float(headers[file]), self.cut, self.max_duration)
                 except AudioError as error:
                     headers[file] = np.nan
                     reasons[file] = str(error).removeprefix(f"{recording.path}: ")
@@ -102,7 +108,7 @@ class FileCorpus:
         return seconds, start
 
 
-def _length(recording: Recording, seconds: float, cut: list[Skipped]) -> float:
+def _length(recording: Recording, seconds: float, cut: list[Skipped], max_duration: float | None) -> float:
     """How long a recording is by its header, or its stretch. Raises `AudioError`.
 
     What goes beyond the header's length, which is an estimate, is decoded to its real end.
@@ -111,8 +117,8 @@ def _length(recording: Recording, seconds: float, cut: list[Skipped]) -> float:
     if start < seconds and (end is None or end <= seconds):
         return (seconds if end is None else end) - start
     remarks: list[str] = []
-    stretch = {"start": start, "end": end, "where": recording.where, "partial": True}
-    blocks = isolated.stream(recording.path, WINDOW_SECONDS, remarks, **stretch)
+    stretch = {"start": start, "end": end, "where": recording.where, "max_duration": max_duration}
+    blocks = isolated.stream(recording.path, WINDOW_SECONDS, remarks, partial=True, **stretch)
     samples = sum(map(len, blocks))
     cut += [(clip_name(str(recording.path), start), PARTLY + remark) for remark in remarks]
     return samples / SAMPLE_RATE

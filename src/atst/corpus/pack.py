@@ -30,15 +30,15 @@ BLOCK = 4 << 20  # bytes that are converted at a time
 class Packing:
     """The packing of recordings into a folder; goes on where an interrupted one ended.
 
-    `base` is the folder that paths in the index are relative to. Raises `UsageError` if an interrupted
-    packing was one of other recordings or settings.
+    `base` is the folder that paths in the index are relative to, `how` goes to `audio.stream`. Raises
+    `UsageError` if an interrupted packing was one of other recordings or settings.
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], base: Path, folder: Path, channel: int | None, partial: bool
+        self, recordings: Sequence[Recording], base: Path, folder: Path, how: dict[str, Any]
     ) -> None:
         self.recordings, self.base = recordings, base
-        self.how = {"channel": channel, "partial": partial}
+        self.how = how
         sources = {"sources": _digest(recordings, base)}
         self.writer = ShardWriter(folder, {"packed_corpus": FORMAT, **sources, **self.how})
 

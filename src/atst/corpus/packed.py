@@ -6,13 +6,21 @@ from atst.corpus.clips import check_audible, clip_name, cut_clips, stretch_of, t
 from atst.errors import CorpusError
 from atst.output.skipped import Skipped
 from atst.sound.audio import SAMPLE_RATE
+from atst.sound.duration import too_long
 from atst.sound.packed import Packed
 
 
 class PackedCorpus:
     """Clips of a packed corpus: a longer recording counts as consecutive clips, as with files."""
 
-    def __init__(self, packed: Packed, clip_seconds: float, min_seconds: float, channel: int | None) -> None:
+    def __init__(
+        self,
+        packed: Packed,
+        clip_seconds: float,
+        min_seconds: float,
+        channel: int | None,
+        max_duration: float | None = None,
+    ) -> None:
         packed.check_channel(channel)
         self.packed, self.channel = packed, channel
         self.skipped: list[Skipped] = []
@@ -20,9 +28,15 @@ class PackedCorpus:
         lengths = packed.seconds
         for row in np.flatnonzero(lengths < min_seconds).tolist():
             self.skipped.append((packed.path(row), too_short(lengths[row], min_seconds)))
+        longer = lengths > (np.inf if max_duration is None else max_duration)
+        for row in np.flatnonzero(longer).tolist():
+            self.skipped.append((packed.path(row), str(too_long(lengths[row], max_duration))))
+        lengths = np.where(longer, 0.0, lengths)
         self._row, self._start, self.seconds = cut_clips(lengths, clip_seconds, min_seconds)
         if not len(self.seconds):
-            raise CorpusError(f"{packed.folder}: no recording has min_seconds {min_seconds:g}")
+            raise CorpusError(
+                f"{packed.folder}: no recording has min_seconds {min_seconds:g} and at most max_duration"
+            )
 
     def __len__(self) -> int:
         return len(self.seconds)

@@ -25,15 +25,16 @@ def open_corpus(
     min_seconds: float = 0.5,
     *,
     channel: int | None = None,
+    max_duration: float | None = None,
     progress: Progress | None = None,
 ) -> Corpus:
     """The clips of files, folders, manifests and packed corpora.
 
     A longer recording counts as consecutive clips of `clip_seconds`, nothing is copied. Its last piece counts
     if it has `min_seconds`. The headers of files are checked; unreadable or too short files are left out and
-    listed in `.skipped`. Channels are averaged, or `channel` (from 0) is taken. `synthetic` or
-    `synthetic:SIZE` (default 2000) gives the built-in sounds, of 4 s at most. Raises `CorpusError` when
-    nothing is left, `UsageError` for a wrong source.
+    listed in `.skipped`, and so are recordings of more than `max_duration` seconds. Channels are averaged,
+    or `channel` (from 0) is taken. `synthetic` or `synthetic:SIZE` (default 2000) gives the built-in sounds,
+    of 4 s at most. Raises `CorpusError` when nothing is left, `UsageError` for a wrong source.
     """
     if not 0 < min_seconds <= clip_seconds:
         raise UsageError(
@@ -49,10 +50,18 @@ def open_corpus(
         return SyntheticCorpus(_synthetic_size(built_in[0]), min(clip_seconds, 4.0))
     packed = {name: corpus for name in names if (corpus := open_packed(name)) is not None}
     parts: list[Corpus] = [
-        PackedCorpus(corpus, clip_seconds, min_seconds, channel) for corpus in packed.values()
+        PackedCorpus(corpus, clip_seconds, min_seconds, channel, max_duration) for corpus in packed.values()
     ]
     if files := [name for name in names if name not in packed]:
-        parts.append(FileCorpus(files, clip_seconds, min_seconds, channel=channel, progress=progress))
+        found = FileCorpus(
+            files,
+            clip_seconds,
+            min_seconds,
+            channel=channel,
+            max_duration=max_duration,
+            progress=progress,
+        )
+        parts.append(found)
     _release_memory()
     return parts[0] if len(parts) == 1 else Joined(parts)
 

@@ -22,7 +22,7 @@ from atst.model.folder import WHITENING, ModelConfig
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
 from atst.model.moments import Moments
 from atst.model.readout import ReadOut
-from atst.model.whitening import Whitening
+from atst.model.whitening import LEAST_CLIPS, Whitening
 from atst.sound.clips import as_clips, windows
 from atst.sound.windows import WINDOW_SECONDS, Waveform
 
@@ -241,12 +241,17 @@ class AudioModel(nn.Module):
 
     @torch.no_grad()
     def whiten(self, logmels: Iterable[Tensor], batch_size: int = 32) -> None:
-        """Fit partial whitening to the log-mels of unlabelled clips; it becomes the model's own read-out."""
+        """Fit partial whitening to the log-mels of unlabelled clips; it becomes the model's own read-out.
+
+        Fewer than `LEAST_CLIPS` say nothing of what sounds share, and change nothing.
+        """
         vectors: dict[str, list[Tensor]] = {levels: [] for levels in WHITENED}
         clips = iter(logmels)
         while batch := list(islice(clips, batch_size)):
             for levels, parts in vectors.items():
                 parts.append(self.pool_logmels(batch, None, "statistics", batch_size, levels))
+        if sum(map(len, vectors[WHITENED[0]])) < LEAST_CLIPS:
+            return
         for levels, parts in vectors.items():
             self.whitening[levels] = Whitening.fit(torch.cat(parts))
 

@@ -15,6 +15,7 @@ import soxr
 
 from atst.errors import AudioError
 from atst.sound.decoders import RATES, opened
+from atst.sound.duration import refuse_longer
 from atst.sound.source import How, Pathlike, Source, mono_float
 
 SAMPLE_RATE = 16000
@@ -59,14 +60,20 @@ def stream(
     """Consecutive windows of `seconds`, float32 (n,) at 16 kHz, of a file or a stretch; the last is shorter.
 
     One forward pass, linear in time whatever the format; put together they equal what `read` gives. The other
-    arguments and errors are those of `read`; an error comes at the point where it is found.
+    arguments and errors are those of `read`; an error comes at the point where it is found. What is longer
+    than `max_duration` seconds, or claims to be, is an error too.
     """
     if not (math.isfinite(seconds) and seconds > 0):
         raise AudioError(f"{path}: windows must be longer than 0 s, not {seconds}")
     length = max(1, round(seconds * SAMPLE_RATE))
     with opened(path, **how) as source:
+        most, count = how.get("max_duration"), 0
+        if most is not None:
+            refuse_longer(source.path, source.claimed() - start if duration is None else duration, most)
         rest = np.zeros(0, np.float32)
         for part in _stretch(source, start, duration):
+            count += len(part)
+            refuse_longer(source.path, count / SAMPLE_RATE, most, claimed=False)
             rest = np.concatenate([rest, part]) if len(rest) else part
             whole = len(rest) // length * length
             for begin in range(0, whole, length):

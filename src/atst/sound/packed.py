@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from atst.errors import AudioError, CorpusError, UsageError
 from atst.sound.audio import SAMPLE_RATE
+from atst.sound.duration import refuse_longer
 from atst.sound.isolated import Reply, Request
 from atst.sound.levels import Levels
 from atst.sound.storage import is_remote, mapped, read_range, read_whole
@@ -196,6 +197,7 @@ class Stored:
         assert request.what == "stretch", "tasks read packed corpora themselves"
         if remark is not None and not how.get("partial"):
             raise AudioError(f"{request.path}: {remark}")
+        refuse_longer(request.path, float(corpus.seconds[row]), how.get("max_duration"))
         step = round(how["seconds"] * SAMPLE_RATE)
         for first in range(0, int(corpus.samples[row]), step):
             yield Reply(corpus.waveform(row, first, step), None, remarks, float(corpus.high[row]))

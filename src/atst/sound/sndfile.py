@@ -51,6 +51,12 @@ class Sndfile(Source):
         """As `Source.length`."""
         return self.file.frames / self.rate, "last page" if self.format == "OGG" else "header"
 
+    def claimed(self) -> float:
+        """As `Source.claimed`."""
+        if self.samples is not None and self.samples.is_cut:
+            return self.samples.claimed / self.samples.bytes_per_second
+        return self.length()[0]
+
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
         """As `Source.blocks`."""
         last = None if count is None else begin + count

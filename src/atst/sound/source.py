@@ -22,6 +22,7 @@ class How(TypedDict, total=False):
     partial: bool  # a recording that was cut short is read as far as it goes, a damaged frame is silence
     remarks: list[str]  # what is wrong with it is appended
     levels: Levels  # measures how loud it is
+    max_duration: float | None  # s; a longer stretch is refused by `audio.stream`
 
 
 class Source:
@@ -56,6 +57,10 @@ class Source:
     def length(self) -> tuple[float, str]:
         """Seconds, as well as they can be told without decoding, and what tells them."""
         raise NotImplementedError
+
+    def claimed(self) -> float:
+        """Seconds that the header claims, where that is more than the file can hold too."""
+        return self.length()[0]
 
     def blocks(self, begin: int, count: int | None = None) -> Iterator[np.ndarray]:
         """Float32 (n,), not resampled: `count` samples (None: all) from `begin` on, or those there are."""
