@@ -22,6 +22,7 @@ from atst.sound.duration import check_max_duration
 from atst.sound.find import Found, Recording, find_audio
 from atst.sound.levels import say_high
 from atst.sound.pool import Pool
+from atst.sound.remote import STANDARD_INPUT
 from atst.sound.windows import Reading, check_windows, cutter, read_all, unreadable, whole
 
 WRITERS: dict[str, Writer] = {".parquet": parquet, ".npz": npz}
@@ -105,7 +106,7 @@ def embed(
     out = None if out is None else Path(out)
     how = {"channel": channel_number(channel), "partial": partial, "max_duration": max_duration}
     with progress.quiet(quiet), ExitStack() as stack:
-        found = find_audio(sources)
+        found = find_audio(sources, remote=True)
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
         encoder = _load(model, device, precision)
         if attention is not None:
@@ -130,6 +131,8 @@ def embed(
                 return whole(frame_rows(windows, encoder, readout, out.parent))
             return whole(clip_rows(windows, _spread(encoder, devices), batch_size * devices, readout))
 
+        if resume and any(recording.named == STANDARD_INPUT for recording in found.recordings):
+            raise UsageError("--resume: standard input cannot be read again; give files.")
         kept = stack.enter_context(parts.opened(out, about | how)) if resume else None
         readings = _write(out, found, rows, {"atst": __version__, **about}, kept)
     say_high([reading.high for reading in readings if reading.error is None])

@@ -90,8 +90,9 @@ def predict(
     OUT.errors.csv, with exit code 1; the rest is complete. An existing file is replaced at the end.
 
     Args:
-        sources: Audio files, folders to search for audio, packed corpora or their addresses, and manifests
-            (.csv, .jsonl, .txt), which may have columns `start` and `end` (seconds).
+        sources: Audio files or their addresses (https://, s3://, ...), folders to search for audio, packed
+            corpora or their addresses, manifests (.csv, .jsonl, .txt), which may have columns `start` and
+            `end` (seconds), and `-` for a recording from standard input.
         model: The --out folder of a probe or a fine-tuning, or the model/ folder in it.
         out: The file to write: FILE.csv, FILE.jsonl or FILE.parquet, FILE.selections.txt for Raven, or
             FILE.labels.txt for Audacity (one recording). Default: CSV lines on the screen.
@@ -119,7 +120,7 @@ def predict(
     check_max_duration(max_duration)
     how = {"channel": channel_number(channel), "partial": partial, "max_duration": max_duration}
     with progress.quiet(quiet), ExitStack() as stack:
-        found = find_audio(sources)
+        found = find_audio(sources, remote=True)
         if out is not None and str(out).endswith("labels.txt"):
             check_one_recording([path_text(recording.name) for recording in found.recordings])
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the classifier loads

@@ -14,6 +14,7 @@ from atst.model.frontend import FRAMES_PER_SECOND, N_MELS, SAMPLE_RATE
 from atst.output.html import Plot, Section, write_report
 from atst.sound import isolated
 from atst.sound.find import Recording
+from atst.sound.isolated import Request
 from atst.sound.windows import WINDOW_SECONDS
 
 MOST = 50  # recordings on a page
@@ -37,10 +38,11 @@ def write_attention(path: str | Path, model: Any, recordings: Sequence[Recording
 
 def _section(model: Any, recording: Recording, how: dict[str, Any]) -> Section:
     seconds = WINDOW_SECONDS if recording.end is None else recording.end - recording.start
-    sound = isolated.read(recording.path, recording.start, min(seconds, WINDOW_SECONDS), **how)
+    stretch = {"start": recording.start, "duration": min(seconds, WINDOW_SECONDS), **how}
+    sound = isolated.waveform(Request("read", str(recording.path), stretch, recording.stored))
     times, weights = cls_attention(model, sound, SAMPLE_RATE)
     caption = f"{len(sound) / SAMPLE_RATE:.2f} s from {recording.start:g} s on."
-    return Section(recording.path.name, [Plot(_figure(model, sound, times, weights), caption)])
+    return Section(Path(recording.name).name, [Plot(_figure(model, sound, times, weights), caption)])
 
 
 def _figure(

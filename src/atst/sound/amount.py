@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from atst.output.progress import Progress
 from atst.sound.find import Recording
+from atst.sound.packed import Stored
 from atst.sound.windows import Reading
 
 
@@ -54,7 +55,7 @@ class Amount:
 
 
 def _size(recording: Recording) -> float:
-    if recording.stored is not None:
+    if isinstance(recording.stored, Stored):
         return float(recording.stored.corpus.samples[recording.stored.row])
     try:
         return recording.path.stat().st_size

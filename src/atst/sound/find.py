@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from atst.output.progress import SEARCH_SECONDS, track
 from atst.output.skipped import Skipped
 from atst.sound.names import existing
 from atst.sound.packed import Stored, open_packed
+from atst.sound.remote import STANDARD_INPUT, Remote, is_audio_address, standard_input
 from atst.sound.walk import irregular, walk
 
 MANIFESTS = (".csv", ".jsonl", ".txt")
@@ -28,7 +29,7 @@ class Recording:
     start: float = 0.0  # s
     end: float | None = None  # s; None: the file's end
     where: str = ""  # the manifest and its line that ask for the stretch
-    stored: Stored | None = None  # where it is in a packed corpus; `path` is then only its name
+    stored: Stored | Remote | None = None  # in a packed corpus, or at an address; `path` is then its name
     row: dict[str, str] | None = None  # the further columns of the manifest, for who packs them
     named: str = ""  # what it is called where that is not `path`: by an address, or - for standard input
 
@@ -60,28 +61,33 @@ class Found:
         return len(self.recordings) + len(self.skipped)
 
 
-def find_audio(sources: Iterable[str | os.PathLike[str]], columns: bool = False) -> Found:
+def find_audio(
+    sources: Iterable[str | os.PathLike[str]], columns: bool = False, *, remote: bool = False
+) -> Found:
     """The recordings of a mix of files, folders, manifests and packed corpora, each once, in the order given.
 
     A folder is searched with its subfolders (see `walk`); its files are sorted by path. A manifest (`.csv` or
     `.jsonl` with a column or key `path`, `.txt` with a path a line) lists paths relative to itself and keeps
     its order; with `start` and `end` (seconds) a row is a stretch of its file. Whether listed files exist is
     left to whoever opens them. With `columns` recordings keep the further columns of their manifest, joined
-    by `;` where rows of one stretch differ. Raises `UsageError` for a source that does not exist or a
-    manifest that is none, `CorpusError` for one without audio.
+    by `;` where rows of one stretch differ. Where the caller can read them (`remote`), audio files may be
+    addresses, also in manifests, and `-` is standard input. Raises `UsageError` for a source that does not
+    exist or a manifest that is none, `CorpusError` for one without audio.
     """
     if isinstance(sources, str | os.PathLike):
         sources = [sources]
     found: dict[tuple[str, float, float | None], Recording] = {}  # by real path: none counts twice
     skipped: list[Skipped] = []
     for source in sources:
-        if (corpus := open_packed(source)) is not None:
+        if not is_audio_address(os.fspath(source)) and (corpus := open_packed(source)) is not None:
             rows = zip(corpus.start.tolist(), corpus.paths.to_pylist(), strict=True)
             for number, (start, path) in enumerate(rows):
                 packed = Recording(Path(path), start, stored=Stored(corpus, number))
                 found.setdefault((f"{corpus.index}/{path}", start, None), packed)
             continue
-        listed, unreadable = _source(Path(source), columns)
+        listed, unreadable = _elsewhere(os.fspath(source), remote), list[Skipped]()
+        if not listed:
+            listed, unreadable = _source(Path(source), columns)
         if not listed:
             what = (
                 "no audio files in this folder" if Path(source).is_dir() else "this manifest lists no files"
@@ -90,12 +96,22 @@ def find_audio(sources: Iterable[str | os.PathLike[str]], columns: bool = False)
             raise CorpusError(f"{source}: {what}{why}")
         skipped += unreadable
         for recording in listed:
-            key = os.path.realpath(recording.path), recording.start, recording.end
+            if not remote and isinstance(recording.stored, Remote):
+                raise UsageError(f"{recording.name}: this command reads audio files on this machine only.")
+            real = recording.name if recording.named else os.path.realpath(recording.path)
+            key = real, recording.start, recording.end
             first = found.setdefault(key, recording)
             for name, value in (recording.row or {}).items():
                 if first.row is not None and value not in first.row.get(name, value).split(";"):
                     first.row[name] += f";{value}"
     return Found(list(found.values()), skipped)
+
+
+def _elsewhere(source: str, remote: bool) -> list[Recording]:
+    """A recording that is no file on this machine; none for other sources."""
+    if remote and source == STANDARD_INPUT:
+        return [Recording(standard_input(), named=STANDARD_INPUT)]
+    return [_at(source)] if is_audio_address(source) else []
 
 
 def _source(path: Path, columns: bool) -> tuple[list[Recording], list[Skipped]]:
@@ -163,12 +179,18 @@ def _recording(manifest: Path, number: int, row: dict[str, Any], columns: bool) 
     first, last = seconds_of(where, "start", row.get("start")), seconds_of(where, "end", row.get("end"))
     if last is not None and last <= (first or 0.0):
         raise UsageError(f"{where}: end {last:g} s is not after start {first or 0.0:g} s")
-    path = manifest.parent / existing(manifest.parent, row["path"])
     whole = first is None and last is None
     further = (
         {name: _text(value) for name, value in row.items() if name and name not in OWN} if columns else None
     )
-    return Recording(path, first or 0.0, last, "" if whole else where, row=further)
+    stretch: dict[str, Any] = {"start": first or 0.0, "end": last, "where": "" if whole else where}
+    if is_audio_address(row["path"]):
+        return replace(_at(row["path"]), row=further, **stretch)
+    return Recording(manifest.parent / existing(manifest.parent, row["path"]), row=further, **stretch)
+
+
+def _at(address: str) -> Recording:
+    return Recording(Path(address), stored=Remote(address), named=address)
 
 
 def _text(value: Any) -> str:

@@ -45,7 +45,7 @@ class Request:
     what: str
     path: str
     arguments: dict[str, Any] = field(default_factory=dict)
-    stored: Any = None  # the `packed.Stored` that replies instead
+    stored: Any = None  # the `packed.Stored` or `remote.Remote` that replies instead
 
 
 @dataclass
@@ -119,6 +119,7 @@ class Decoder:
         self.given_up: dict[tuple[object, ...], str] = {}  # files that ended the process twice, and how
         self.process: subprocess.Popen[bytes] | None = None
         self.closed = False
+        self.fetching = False  # waits for a file from elsewhere
         self.busy = False  # with a request whose replies are not all taken
         self._start()
 
@@ -128,7 +129,7 @@ class Decoder:
         A file that ends the process is tried once more by a new one, and as it is never a third time.
         """
         if request.stored is not None:
-            yield from request.stored.replies(request)
+            yield from request.stored.replies(request, self)
             return
         file = (_here(), request.path, *_state(request.path))
         if file in self.given_up:

@@ -25,6 +25,7 @@ from atst.sound.audio import SAMPLE_RATE
 from atst.sound.duration import refuse_longer
 from atst.sound.isolated import Reply, Request
 from atst.sound.levels import Levels
+from atst.sound.remote import is_audio_address
 from atst.sound.storage import is_remote, mapped, read_range, read_whole
 
 FORMAT = 1
@@ -49,10 +50,10 @@ def shard_name(number: int) -> str:
 
 
 def is_packed(source: str | os.PathLike[str]) -> bool:
-    """Whether it is a folder with a complete packed corpus, or an address, which can be nothing else."""
+    """Whether it is a folder with a complete packed corpus, or an address that is no audio file's."""
     folder = os.fspath(source)
     if is_remote(folder):
-        return True
+        return not is_audio_address(folder)
     index = Path(folder) / INDEX
     if (Path(folder) / JOURNAL).is_file() or not index.is_file():
         return False
@@ -185,7 +186,7 @@ class Stored:
     corpus: Packed
     row: int
 
-    def replies(self, request: Request) -> Iterator[Reply]:
+    def replies(self, request: Request, decoder: object) -> Iterator[Reply]:
         """What a decoding process would reply to a request for windows, or for what is in the file."""
         corpus, row, how = self.corpus, self.row, request.arguments
         corpus.check_channel(how.get("channel"))
@@ -193,6 +194,10 @@ class Stored:
         remarks = [] if remark is None else [remark]
         if request.what == "survey":
             yield Reply(np.zeros(0, np.float32), self._about(), remarks, float(corpus.high[row]))
+            return
+        if request.what == "read":
+            sound = corpus.waveform(row, 0, round(how["duration"] * SAMPLE_RATE))
+            yield Reply(sound, None, remarks, float(corpus.high[row]))
             return
         assert request.what == "stretch", "tasks read packed corpora themselves"
         if remark is not None and not how.get("partial"):

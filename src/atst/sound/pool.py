@@ -57,7 +57,7 @@ class Pool:
             self.todo.put(None)
         for thread, decoder in zip(self.threads, self.decoders, strict=True):
             decoder.stop()
-            while thread.is_alive():
+            while thread.is_alive() and not decoder.fetching:  # a silent server is not waited for
                 thread.join(0.1)
                 decoder.stop()
 

@@ -2,6 +2,8 @@
 
 import functools
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import fsspec
 import numpy as np
@@ -11,6 +13,8 @@ from atst.errors import AudioError, CorpusError, UsageError
 
 ATTEMPTS = 3
 PAUSE = 1.0  # s before the second attempt; twice as long before each further one
+
+Result = TypeVar("Result")
 
 
 def is_remote(folder: str) -> bool:
@@ -47,18 +51,68 @@ def read_range(folder: str, name: str, begin: int, end: int) -> bytes:
     return content
 
 
+def download(address: str, path: str, unwanted: Callable[[], bool]) -> None:
+    """Copy a remote file to a local one, or give up when it has become `unwanted`. Raises `AudioError`."""
+
+    def copy(files: Any, remote: str) -> None:
+        files.get_file(remote, path, callback=_GiveUp(unwanted))
+
+    try:
+        _attempt(address, copy, unwanted, **_patient(address))
+    except FileNotFoundError:
+        raise AudioError(f"{address}: no such file") from None
+    except (ImportError, ValueError) as error:
+        raise AudioError(f"{address}: {error}") from error
+
+
+def _patient(address: str) -> dict[str, Any]:
+    """Options of a file system: a file from the web may take hours, but its next part not more than 60 s."""
+    if not address.startswith(("http://", "https://")):
+        return {}
+    import aiohttp  # a second, for those who need it
+
+    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=60, sock_read=60)}}
+
+
+class _GiveUp(fsspec.Callback):
+    """Is told of each part of a file that has come."""
+
+    def __init__(self, unwanted: Callable[[], bool]) -> None:
+        super().__init__()
+        self.unwanted = unwanted
+
+    def relative_update(self, inc: int = 1) -> None:
+        if self.unwanted():
+            raise InterruptedError("no longer wanted")
+
+
 def _read(folder: str, name: str, *span: int) -> bytes:
     address = f"{folder.rstrip('/')}/{name}"
+    try:
+        return _attempt(address, lambda files, path: bytes(files.cat_file(path, *span)))
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{folder}: {error}") from error
+    except FileNotFoundError:
+        raise AudioError(f"{address}: missing; copy it again or pack the corpus anew") from None
+
+
+def _attempt(
+    address: str,
+    work: Callable[[Any, str], Result],
+    unwanted: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Result:
+    """What `work` gives, which gets the file system and the path in it; tried again when that fails."""
     for attempt in range(ATTEMPTS):
         try:
-            files, path = fsspec.core.url_to_fs(address)  # it keeps the connections, one set a process
-            return bytes(files.cat_file(path, *span))
-        except (ImportError, ValueError) as error:
-            raise UsageError(f"{folder}: {error}") from error
-        except FileNotFoundError:
-            raise AudioError(f"{address}: missing; copy it again or pack the corpus anew") from None
+            files, path = fsspec.core.url_to_fs(
+                address, **options
+            )  # it keeps the connections, one set a process
+            return work(files, path)
+        except (ImportError, ValueError, FileNotFoundError):
+            raise
         except Exception as error:  # of whatever library serves such addresses
-            if attempt + 1 == ATTEMPTS:
+            if attempt + 1 == ATTEMPTS or unwanted():
                 text = " ".join(str(error).split()) or type(error).__name__
                 raise AudioError(f"{address}: cannot be read ({text})") from error
             time.sleep(PAUSE * 2**attempt)
