@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> Never:
     """
     wait_passively()  # before a command imports PyTorch
     tokens = list(sys.argv[1:] if arguments is None else arguments)
+    tokens = ["/dev/stdin" if token == "-" else token for token in tokens]  # cyclopts takes - for an option
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a file name may not be valid UTF-8
     try:

@@ -109,7 +109,7 @@ def find_audio(
 
 def _elsewhere(source: str, remote: bool) -> list[Recording]:
     """A recording that is no file on this machine; none for other sources."""
-    if remote and source == STANDARD_INPUT:
+    if remote and source in (STANDARD_INPUT, "/dev/stdin"):
         return [Recording(standard_input(), named=STANDARD_INPUT)]
     return [_at(source)] if is_audio_address(source) else []
 
