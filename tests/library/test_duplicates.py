@@ -51,6 +51,11 @@ def test_copies_match_where_they_are_cut(tmp_path):
         assert found.offset == pytest.approx(offset, abs=0.03 if kind in ("mp3", "vorbis") else 0.006), kind
 
 
+def test_a_short_sound_before_a_long_silence_matches_its_copy():
+    sound = np.pad(rattle(1, 0.3), (0, 5 * RATE))
+    assert match(PRINT(sound), PRINT(sound * 0.7, closely=True)).correlation > 0.99
+
+
 @pytest.mark.parametrize("other", [rattle(2), np.zeros(RATE, np.float32), rattle(1, 0.05), rattle(3, 0.02)])
 def test_another_take_silence_and_snippets_do_not(other):
     assert match(PRINT(rattle(1)), PRINT(other, closely=True)).correlation < SAME
