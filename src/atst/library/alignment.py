@@ -45,7 +45,7 @@ class Printer:
         decibel = 10 * np.log10(power + 1e-10)
         top = decibel.max()
         decibel = np.maximum(decibel, top - RANGE_DB)
-        loud = np.sort(decibel[0], axis=1)[:, -FEWEST:].min(axis=1)  # few frames will do: a bark, then silence
+        loud = np.sort(decibel[0], axis=1)[:, -FEWEST:].min(axis=1)  # a few frames will do
         heard = loud > top - RANGE_DB
         fast = (decibel - _smoothed(decibel))[..., EDGE:-EDGE]
         return Print(fast.astype(np.float16), heard)
