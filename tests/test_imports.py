@@ -15,6 +15,7 @@ ORDER = (
     {"errors", "cores"},
     {"output"},
     {"sound"},
+    {"onnx"},
     {"model"},
     {"corpus"},
     {"events"},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from atst.commands.embed import embed
     from atst.commands.evaluate import evaluate
     from atst.commands.explore import explore
+    from atst.commands.export import export
     from atst.commands.finetune import finetune
     from atst.commands.label import label
     from atst.commands.pack import pack
@@ -53,6 +54,7 @@ __all__ = [
     "embed",
     "evaluate",
     "explore",
+    "export",
     "finetune",
     "label",
     "load",

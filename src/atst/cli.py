@@ -33,6 +33,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "convert",
+    "export",
     "push",
     "search",
     "duplicates",

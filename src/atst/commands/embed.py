@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-from atst import __version__
+from atst import __version__, onnx
 from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
 from atst.library import parts
@@ -69,7 +69,8 @@ def embed(
             corpora or their addresses, manifests (.csv, .jsonl, .txt), which may have columns `start` and
             `end` (seconds), and `-` for a recording from standard input.
         model: A model folder, run folder or .ckpt file, `random:SIZE`, a baseline (`logmel`, `functionals`,
-            `descriptors`, `functionals+descriptors`, `opensmile`), or USER/NAME on the Hugging Face hub.
+            `descriptors`, `functionals+descriptors`, `opensmile`), a file of `atst export` (.onnx), or
+            USER/NAME on the Hugging Face hub.
         out: The file to write: FILE.parquet or FILE.npz. It may be left out with `--attention`.
         attention: A page to write, FILE.html: the spectrogram of each recording (its first minute; of 50
             recordings at most), and what in it the heads of the last block attend to.
@@ -189,9 +190,13 @@ def _check(
 
 def _load(model: str | Path, device: str, precision: str) -> Embedder:
     """A model, without an import of PyTorch for one that does not need it."""
-    from atst.model.load import load
+    encoder: Any
+    if str(model).endswith(".onnx"):
+        encoder = onnx.load(model, device)
+    else:
+        from atst.model.load import load
 
-    encoder: Any = load(model, device)
+        encoder = load(model, device)
     if precision != "float32":
         if not hasattr(encoder, "precision"):
             raise UsageError(f"--precision {precision}: {encoder.name} computes in float32 only.")

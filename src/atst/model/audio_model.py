@@ -21,7 +21,7 @@ from atst.model.encoder import PATCH_FRAMES
 from atst.model.folder import WHITENING, ModelConfig
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
 from atst.model.moments import Moments
-from atst.model.readout import ReadOut
+from atst.model.readout import ReadOut, cls_and_means
 from atst.model.whitening import LEAST_CLIPS, Whitening
 from atst.sound.clips import as_clips, windows
 from atst.sound.windows import WINDOW_SECONDS, Waveform
@@ -326,11 +326,7 @@ class AudioModel(nn.Module):
         outputs = self.encoder(logmels, lengths=lengths.to(where), layers=layers)
         patches = lengths // PATCH_FRAMES
         divisor = patches if pooling == "mean" else torch.tensor([chunk.patches_left for chunk in batch])
-        valid = (torch.arange(logmels.shape[-1] // PATCH_FRAMES)[None, :] < patches[:, None]).to(
-            where
-        )  # (B, P)
-        means = [(out[:, 1:] * valid[:, :, None]).sum(1) / divisor[:, None].to(where) for out in outputs]
-        return torch.cat([out[:, 0] for out in outputs] + means, dim=-1)
+        return cls_and_means(outputs, patches.to(where), divisor.to(where))
 
 
 @dataclass

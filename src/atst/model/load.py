@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from atst import onnx
 from atst.errors import ModelError, UsageError
 from atst.model import device as devices
 from atst.model import folder as folder_files
@@ -23,16 +24,19 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
 
     `model` is a bundled model (`atst-nano`), a model folder, a run folder, an authors' checkpoint (`.ckpt`),
     `random:SIZE` (an untrained encoder drawn from `seed`; `random:conv-SIZE` has convolutions), a feature
-    baseline (`logmel`, `functionals`, `descriptors`, `functionals+descriptors` or `opensmile`), or an id of
-    the Hugging Face hub, `user/name`, of which `revision` may be a branch, tag or commit. Raises `ModelError`
-    for a path without a usable model, or an unknown name.
+    baseline (`logmel`, `functionals`, `descriptors`, `functionals+descriptors` or `opensmile`), a file of
+    `atst export` (`.onnx`, which has one read-out), or an id of the Hugging Face hub, `user/name`, of which
+    `revision` may be a branch, tag or commit. Raises `ModelError` for a path without a usable model, or an
+    unknown name.
     """
     name = str(model)
-    where = devices.resolve(device)
     if revision is not None and not hub.is_id(name):
         raise UsageError(
             f"revision='{revision}' goes with user/name on the Hugging Face hub, not with {name}."
         )
+    if name.endswith(".onnx"):
+        return onnx.load(name, device)
+    where = devices.resolve(device)
     if name in BASELINES and not Path(name).exists():
         return BASELINES[name]()
     if name.startswith("random:") and not Path(name).exists():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+LEAST_VARIANCE = 1e-8  # is added
 STATISTICS = ("mean", "standard deviation", "maximum")
 
 
@@ -22,7 +23,7 @@ class Moments:
         """Over the tokens `(N, P, F)` where `valid` `(N, P)` is true; at least one of each row is."""
         tokens = tokens.float()
         if valid is None:
-            count = tokens.new_full((len(tokens), 1), float(tokens.shape[1]))
+            count = tokens.new_ones(tokens.shape[:2]).sum(1, keepdim=True)
             mean = tokens.mean(1)
             squares = (tokens - mean[:, None]).square().sum(1)
             return cls(count, mean, squares, tokens.amax(1))
@@ -50,7 +51,7 @@ class Moments:
 
     def std(self) -> Tensor:
         """Standard deviation over time `(N, F)`, with a finite gradient where it is 0."""
-        return (self.squares / self.count + 1e-8).sqrt()
+        return (self.squares / self.count + LEAST_VARIANCE).sqrt()
 
     def pooled(self, statistics: bool = True) -> Tensor:
         """Means, standard deviations and maxima `(N, 3 * F)`, or the means alone."""

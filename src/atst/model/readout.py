@@ -95,3 +95,13 @@ class ReadOut:
     @property
     def _blocks(self) -> int:
         return self.layers if self.levels in ("blocks", "all") else 0
+
+
+def cls_and_means(outputs: list[Tensor], patches: Tensor, divisor: Tensor) -> Tensor:
+    """CLS tokens of `outputs` `(B, 1+P, D)` each, then their mean tokens, `(B, 2 * len(outputs) * D)`.
+
+    A clip's first `patches` `(B,)` count; their sum is divided by `divisor` `(B,)`.
+    """
+    valid = torch.arange(outputs[0].shape[1] - 1, device=patches.device) < patches[:, None]  # (B, P)
+    means = [(out[:, 1:] * valid[:, :, None]).sum(1) / divisor[:, None] for out in outputs]
+    return torch.cat([out[:, 0] for out in outputs] + means, dim=-1)
