@@ -1,6 +1,6 @@
 """A clip through PyTorch and through ONNX Runtime, turn by turn, so that other work weighs on both alike.
 
-    python benchmarks/onnx_speed.py [--models random:nano random:conv-nano] [--seconds 1 10] [--threads 1] [--turns 30]
+    python benchmarks/onnx_speed.py [--models M ...] [--seconds 1 10] [--threads 1] [--turns 30]
 
 Prints the least and the median time of each in ms, and the ratio of the least ones to PyTorch's.
 """
