@@ -1,5 +1,6 @@
 # make demo: the whole main job on built-in sounds, offline after installation.
 # make test: style, types, tests; make test-full: every test there is, however long.
+# make docs: the documents as a site, in build/site.
 # All make .venv themselves, from constraints.txt.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: demo test test-full format clean
+.PHONY: demo test test-full docs format clean
 
 demo: $(VENV)/installed
 	$(BIN)/atst demo
@@ -22,6 +23,9 @@ test: $(VENV)/installed-$(EXTRAS)
 
 test-full: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "full or not full"
+
+docs: $(VENV)/installed-docs
+	$(BIN)/mkdocs build --strict
 
 format: $(VENV)/installed-$(EXTRAS)
 	$(BIN)/ruff check --fix .
@@ -39,7 +43,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
 	$(INSTALL) -e .
 	touch $@
 
-$(VENV)/installed-$(EXTRAS): pyproject.toml constraints.txt | $(BIN)/pip
+$(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing into $(VENV) (some minutes the first time)"
-	$(INSTALL) -e ".[$(EXTRAS)]"
+	$(INSTALL) -e ".[$*]"
 	touch $(VENV)/installed $@
