@@ -9,6 +9,7 @@ from atst import __version__, onnx
 from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
 from atst.library import parts
+from atst.library.embedding_file import FORMAT_VERSION
 from atst.library.npz import npz
 from atst.library.rows import Rows, clip_rows, frame_rows, tables
 from atst.model.embedder import Embedder, has_frames
@@ -16,6 +17,7 @@ from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
 from atst.output.table import Writer, check_out, parquet, write_table
+from atst.output.version import KEY
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
 from atst.sound.duration import check_max_duration
@@ -118,7 +120,8 @@ def embed(
             return
         if frames and not has_frames(encoder):
             raise UsageError(f"--frames: {encoder.name} has no frame embeddings, only one vector a clip.")
-        about: dict[str, Any] = {"model": encoder.name, "fingerprint": encoder.fingerprint}
+        about: dict[str, Any] = {KEY: FORMAT_VERSION}
+        about |= {"model": encoder.name, "fingerprint": encoder.fingerprint}
         about |= {"frames": frames, "precision": precision, "window": window, "hop": hop or window}
         readout: dict[str, Any] = {}
         if has_frames(encoder):  # asked now, not after the first recordings

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from atst.commands._options import Flag, Quiet
 from atst.commands.finetune import MAY_CHANGE, finetune
 from atst.errors import TrainingError, UsageError
-from atst.evaluation.cells import RESULTS, Bench, Finetuning, matching
+from atst.evaluation.cells import Bench, Finetuning, matching
 from atst.evaluation.cross import Crossed, measure, show
 from atst.evaluation.plan import Cell, Plan, read_plan
 from atst.evaluation.table import Row, table_markdown
@@ -97,7 +97,7 @@ def _finished(table: Crossed) -> list[Row]:
 
 def _finetuned(path: str) -> dict[str, Any]:
     """The `results.json` of a finished fine-tuning."""
-    result = matching(Path(path) / RESULTS, {})
+    result = matching(Path(path), {})
     if result is None or not {"protocol", "generation", "task", "task_fingerprint"} <= result.keys():
         raise UsageError(f"{path}: not the --out folder of a finished atst finetune.")
     return result

@@ -18,10 +18,11 @@ from atst.evaluation.simple import SIMPLE_SETTINGS, simple_probe
 from atst.model import load as models
 from atst.output.atomic import new_file
 from atst.scoring.clips import task_fingerprint
+from atst.scoring.result import RESULTS, read_results
 from atst.tasks import Task, load_task, task_names
 from atst.tasks.task import CLIP_SECONDS
 
-START, RESULTS = "cell.json", "results.json"
+START = "cell.json"
 PROBES = {"paper": linear_probe, "simple": simple_probe, "hear": hear_probe}
 PROBE_SETTINGS: dict[str, dict[str, Any]] = {
     "paper": PAPER_SETTINGS,
@@ -56,7 +57,7 @@ class Bench:
 
     def stored(self, cell: Cell) -> dict[str, Any] | None:
         """The `results.json` of a cell, if weights, labels, seed, protocol and settings agree."""
-        return matching(self.folder(cell) / RESULTS, self._wanted(cell))
+        return matching(self.folder(cell), self._wanted(cell))
 
     def begun(self, cell: Cell) -> bool:
         """Whether a measurement of just this cell was interrupted."""
@@ -70,7 +71,7 @@ class Bench:
             self.finetuning.run(cell, self.task(cell.task, cell.seed), self.plan.models[cell.model], folder)
         else:
             self._probe(cell, folder)
-        result = matching(folder / RESULTS, wanted)
+        result = matching(folder, wanted)
         if result is None:
             raise TrainingError("the model or the task changed while it was measured; start again.")
         return result
@@ -115,9 +116,9 @@ def _fingerprint(model: str, seed: int) -> str:
     return str(models.load(model, seed=seed).fingerprint)
 
 
-def matching(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The result in a file if it agrees with what is wanted; it may have further settings."""
-    result = _read(path)
+def matching(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The result in a folder if it agrees with what is wanted; it may have further settings."""
+    result = read_results(folder)
     if result is None or not isinstance(result.get("settings", {}), dict):
         return None
     flat = result | {"settings": None}

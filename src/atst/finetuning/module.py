@@ -12,6 +12,8 @@ from atst.errors import AudioError
 from atst.finetuning.clips import Clips
 from atst.finetuning.network import Network
 from atst.finetuning.recipe import Recipe
+from atst.output.version import KEY
+from atst.training.checkpoints import FORMAT_VERSION
 from atst.training.schedules import MOMENTUM
 
 
@@ -74,7 +76,7 @@ class FinetuningModule(lightning.LightningModule):
         optimizer.step(closure=optimizer_closure)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["atst"] = self.checkpoint_extra
+        checkpoint["atst"] = {KEY: FORMAT_VERSION, **self.checkpoint_extra}
 
 
 def clip_losses(logits: Tensor, labels: Tensor, bce: bool) -> Tensor:

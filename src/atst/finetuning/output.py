@@ -1,6 +1,5 @@
 """The files that a fine-tuning writes to its `--out` folder, and its report."""
 
-import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,7 +9,7 @@ from atst.model.classifier import Head
 from atst.output.html import Alert, Plot, Section, write_report
 from atst.scoring.per_class import class_parts
 from atst.scoring.report import headline, last_sections, selected_table
-from atst.scoring.result import Selection
+from atst.scoring.result import Selection, read_results
 
 CURVES = (
     "Training loss, and the metric on validation clips where there are any, by epoch; dots: the epoch kept."
@@ -35,9 +34,9 @@ def write_finetuned(finetuned: Finetuned, folder: Path) -> None:
 
 def read_result(folder: Path) -> FinetuneResult | None:
     """The result of a finished fine-tuning, or none: the report is its last file."""
-    if not (folder / "results.json").is_file() or not (folder / "report.html").is_file():
+    values = read_results(folder)
+    if values is None or not (folder / "report.html").is_file():
         return None
-    values = json.loads((folder / "results.json").read_text())
     values["selected"] = [Selection(**selection) for selection in values["selected"]]
     return FinetuneResult(**values)
 

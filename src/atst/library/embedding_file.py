@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from atst.errors import UsageError
+from atst.output.version import KEY, check_version
 
+FORMAT_VERSION = 1
 OURS = ("path", "start", "end", "embedding")
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, EOFError, pa.ArrowException, zipfile.BadZipFile)
 NPZ_ROWS = 1024  # of a group of an .npz file, which has none of its own
@@ -111,6 +113,7 @@ class EmbeddingFile:
                 f"{self.path}: no metadata of `atst embed` in it (model, layers, pooling): "
                 "embed the recordings with it."
             )
+        check_version(about.get(KEY), FORMAT_VERSION, self.path, UsageError)
         return about
 
     def _fail(self, what: str) -> None:

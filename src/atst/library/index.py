@@ -21,6 +21,7 @@ from atst.output.progress import say, track
 if TYPE_CHECKING:
     from atst.library.library import Features, Library
 
+VERSION = 1  # of an index that is kept: another one is not read
 SAMPLE, NEIGHBOURS = 100, 10  # rows, and how many true neighbours of each, that recall is measured with
 ENOUGH = 0.95
 EXPANSION, MOST_EXPANSION = 64, 8192  # of a search; the first is usearch's default
@@ -80,7 +81,7 @@ class Index:
         """Whether the cache has the index of these very rows, which is then loaded."""
         try:
             kept = json.loads(self.path.with_suffix(".json").read_text())
-            if kept["mark"] != self.library.mark:
+            if kept["mark"] != f"{VERSION} {self.library.mark}":
                 return False
             self.graph.load(str(self.path))
             self.expansion, self.recall = int(kept["expansion"]), float(kept["recall"])
@@ -91,7 +92,7 @@ class Index:
     def _keep(self) -> None:
         with new_file(self.path) as temporary:
             self.graph.save(str(temporary))
-        about = {"mark": self.library.mark, "expansion": self.expansion, "recall": self.recall}
+        about = {"mark": f"{VERSION} {self.library.mark}", "expansion": self.expansion, "recall": self.recall}
         with new_file(self.path.with_suffix(".json")) as temporary:
             temporary.write_text(json.dumps(about))
 

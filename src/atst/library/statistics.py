@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from atst.library.embedding_file import EmbeddingFile
 from atst.output.atomic import new_file
 
+VERSION = 1  # of the file they are kept in: another one is not read
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -26,7 +28,7 @@ def statistics(library: Path, files: Sequence[EmbeddingFile], mark: str) -> Stat
     path = (
         library / ".atst-statistics" if library.is_dir() else library.with_name(f".{library.name}.statistics")
     )
-    width = files[0].width
+    width, mark = files[0].width, f"{VERSION} {mark}"
     with (
         suppress(OSError, ValueError, KeyError, zipfile.BadZipFile),
         np.load(path, allow_pickle=False) as kept,

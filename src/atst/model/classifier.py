@@ -22,11 +22,13 @@ from atst.model.audio_model import AudioModel
 from atst.model.baselines import BASELINES
 from atst.model.embedder import Embedder
 from atst.output.atomic import new_folder
+from atst.output.version import KEY, check_version
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.clips import windows
 from atst.sound.windows import minutes
 
 HEAD, LABELS = "head.safetensors", "labels.json"
+FORMAT_VERSION = 1  # of labels.json
 READOUT = ("layers", "pooling", "levels")  # options of `embed`
 INIT_STD = 0.01  # of the linear layer that a probe and a fine-tuning start from
 
@@ -119,6 +121,7 @@ class Classifier:
         `again`: the folder has this encoder already, whose files are linked and not written once more.
         """
         about = {
+            KEY: FORMAT_VERSION,
             "labels": self.labels,
             "multi_label": self.multi_label,
             "task": task,
@@ -146,6 +149,7 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
     folder = _find(hub.fetch(name) if hub.is_id(name) else Path(folder))
     try:
         about = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+        check_version(about.get(KEY), FORMAT_VERSION, folder / LABELS, ModelError)
         classifier = Classifier(
             encoder=_encoder(folder, str(about["model"]), device),
             head=Head.of(load_file(folder / HEAD)),

@@ -16,6 +16,7 @@ from atst.model.encoder import MAX_PATCHES, PATCH_FRAMES
 from atst.model.frontend import FRAMES_PER_SECOND
 from atst.model.readout import ReadOut
 from atst.output.atomic import new_folder
+from atst.output.version import KEY, check_version
 from atst.sound.windows import WINDOW_SECONDS
 
 FORMAT_VERSION = 1
@@ -83,13 +84,11 @@ def read(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             f"{folder}: not a model or run folder (no config.json in it or in its model/ folder)."
         )
     try:
-        config = ModelConfig(**json.loads((path / "config.json").read_text()))
+        values = dict(json.loads((path / "config.json").read_text()))
+        check_version(values.get(KEY), FORMAT_VERSION, path / "config.json", ModelError)
+        config = ModelConfig(**values)
     except (ValueError, TypeError, UsageError) as error:
         raise ModelError(f"{path / 'config.json'}: cannot be used as a model's config: {error}") from None
-    if config.format_version != FORMAT_VERSION:
-        raise ModelError(
-            f"{path}: format version {config.format_version}; this release reads {FORMAT_VERSION}."
-        )
     try:
         return config, load_file(path / "model.safetensors")
     except (OSError, SafetensorError) as error:

@@ -6,10 +6,12 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
+from atst.output.version import KEY
 from atst.pretraining.method import TeacherStudent, effective_rank
 from atst.pretraining.recipe import Recipe
 from atst.pretraining.views import Views
 from atst.training import schedules
+from atst.training.checkpoints import FORMAT_VERSION
 
 RANK_EVERY = 20  # steps between effective ranks, which cost an eigendecomposition
 
@@ -76,7 +78,7 @@ class PretrainingModule(lightning.LightningModule):
         self.pair.update_teacher(now["ema"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["atst"] = self.checkpoint_extra
+        checkpoint["atst"] = {KEY: FORMAT_VERSION, **self.checkpoint_extra}
 
     def values(self, step: int) -> dict[str, float]:
         """The scheduled values of a step.

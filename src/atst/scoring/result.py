@@ -17,15 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atst import __version__
+from atst.errors import UsageError
 from atst.model.classifier import Classifier, Head
 from atst.model.embedder import Embedder
 from atst.output.atomic import new_file
 from atst.output.skipped import with_partial, write_errors
+from atst.output.version import KEY, check_version
 from atst.scoring.calibration import expected_calibration_error
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.metrics import BOOTSTRAP, over_folds
 from atst.scoring.per_class import write_predictions
 from atst.tasks import Task
+
+RESULTS = "results.json"
+FORMAT_VERSION = 1  # of it
 
 
 @dataclass
@@ -73,6 +78,7 @@ class Result:
     precision: str  # of the training; tests are in float32
     versions: dict[str, str]
     command: str  # of the process that measured
+    format_version: int = FORMAT_VERSION
     levels: str | None = None  # of the encoder, that were read; None: the last `layers` blocks
 
     def as_classifier(self, encoder: Embedder, head: Head, task: Task) -> Classifier:
@@ -122,9 +128,24 @@ class Tested:
     def write(self, result: Result, folder: Path) -> None:
         """Write `predictions.csv`, then `results.json` and `errors.csv`."""
         write_predictions(self.task, self.rows, self.calibrated, folder / "predictions.csv")
-        with new_file(folder / "results.json") as temporary:  # whoever finds it takes all numbers to be there
+        with new_file(folder / RESULTS) as temporary:  # whoever finds it takes all numbers to be there
             temporary.write_text(json.dumps(asdict(result), indent=2) + "\n")
         write_errors(folder, with_partial(result.skipped, result.partial))
+
+
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """The `results.json` in a folder; None where there is none or it is damaged.
+
+    Raises `UsageError` for one that a later release wrote.
+    """
+    try:
+        values = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(values, dict):
+        return None
+    check_version(values.get(KEY), FORMAT_VERSION, folder / RESULTS, UsageError)
+    return values
 
 
 def origins(task: Task, model: Embedder, skipped: dict[int, str], partial: dict[int, str]) -> dict[str, Any]:

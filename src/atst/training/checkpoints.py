@@ -16,11 +16,14 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from atst.errors import TrainingError
 from atst.output.atomic import new_file
+from atst.output.version import KEY, check_version
 from atst.training import signals
 from atst.training.start import warn_of_changes
 
 Save = Callable[[lightning.Trainer, Any], None]  # with the module that is trained
 Value = TypeVar("Value")
+
+FORMAT_VERSION = 1  # of what a checkpoint holds besides Lightning's own
 
 
 class Checkpoints(lightning.Callback):
@@ -170,14 +173,19 @@ def to_resume(folder: Path, conditions: Mapping[str, Any]) -> tuple[Path | None,
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """The module's `checkpoint_extra` when it was saved. Raises `TrainingError` for a damaged file."""
+    """The module's `checkpoint_extra` when it was saved.
+
+    Raises `TrainingError` for a damaged file, or one of a later version.
+    """
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["atst"]
-        return {**state, "step": int(state["step"]), "conditions": dict(state["conditions"])}
+        state = {**state, "step": int(state["step"]), "conditions": dict(state["conditions"])}
     except Exception as error:  # a damaged file can raise anything
         raise TrainingError(
             f"{checkpoint}: cannot be read ({type(error).__name__}); remove it to resume from the one before."
         ) from None
+    check_version(state.get(KEY), FORMAT_VERSION, checkpoint, TrainingError)
+    return state
 
 
 def check_disk(folder: Path, module: torch.nn.Module, keep: int) -> None:
