@@ -170,7 +170,7 @@ def _fresh(
     digests: dict[Path, str] = {}
     for index in track(range(len(task)), f"features of {task.name}"):
         try:
-            key = keys[index] = _content(task, index, digests)
+            key = keys[index] = task.content(index, digests)
         except AudioError as error:
             unreadable[index] = str(error)
             continue
@@ -194,24 +194,3 @@ def store(model: Embedder, **readout: Any) -> Store:
     settings += "".join(f" {key}={value}" for key, value in sorted(readout.items()))
     name = hashlib.sha256(settings.encode()).hexdigest()[:24]
     return Store(cache_folder() / "features" / name)
-
-
-def _content(task: Task, index: int, digests: dict[Path, str]) -> str:
-    """A hash of the clip's file and segment, or of its samples if it has none.
-
-    `digests` keeps those of files with several clips.
-    """
-    if task.folder is None:
-        return hashlib.sha256(task.read(index).tobytes()).hexdigest()[:32]
-    path, segment = task.path(index), task.segment(index)
-    try:
-        if (digest := digests.get(path)) is None:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise AudioError(f"{path}: {error.strerror}") from error
-    settings = "" if task.channel is None else f" channel {task.channel}"
-    if segment is not None:
-        digests[path] = digest
-        settings += f" {segment[0]:.6f} {segment[1]:.6f}"
-    return hashlib.sha256(f"{digest}{settings}".encode()).hexdigest()[:32] if settings else digest[:32]

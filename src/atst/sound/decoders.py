@@ -92,7 +92,7 @@ def _decoder(name: str, partial: bool) -> Source:
         return Container(name)
     if any(link.early or (partial and link.damaged) for link in links):
         return Container(name)
-    samples = headers.samples(name)
+    samples = None if stream else headers.samples(name)
     if samples is not None and samples.codec in headers.MPEG:
         return Container(name, samples)
     try:

@@ -1,5 +1,6 @@
 """What a labelled data set is to the rest of the library."""
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atst.errors import UsageError
+from atst.errors import AudioError, UsageError
 from atst.sound import isolated
 from atst.sound.audio import middle
 from atst.sound.isolated import Request
@@ -130,6 +131,27 @@ class Task:
         start, end = self.segment(index) or (0.0, None)
         how = {"seconds": seconds, "channel": self.channel, "partial": self.partial}
         return Request("clip", str(self.path(index)), {"start": start, "end": end, **how})
+
+    def content(self, index: int, digests: dict[Path, str]) -> str:
+        """A hash of clip `index`: of its file and segment, or of its samples if it has none.
+
+        `digests` keeps those of files with several clips. Raises `AudioError` for an unreadable file.
+        """
+        if self.folder is None:
+            assert self.waveform is not None, "a task has files or generates its waveforms"
+            return hashlib.sha256(self.waveform(index).tobytes()).hexdigest()[:32]
+        path, segment = self.path(index), self.segment(index)
+        try:
+            if (digest := digests.get(path)) is None:
+                with path.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise AudioError(f"{path}: {error.strerror}") from error
+        settings = "" if self.channel is None else f" channel {self.channel}"
+        if segment is not None:
+            digests[path] = digest
+            settings += f" {segment[0]:.6f} {segment[1]:.6f}"
+        return hashlib.sha256(f"{digest}{settings}".encode()).hexdigest()[:32] if settings else digest[:32]
 
     def read(
         self,
