@@ -16,7 +16,7 @@ from atst.scoring.result import Selection
 from atst.scoring.splits import FewShot, Splits, drawn_clips
 from atst.tasks import Task
 
-LEARNING_RATES = tuple(float(f"{rate:.2g}") for rate in np.logspace(-5, 0, 12))  # for a batch of 256
+LEARNING_RATES = tuple(float(f"{value:.2g}") for value in np.logspace(-5, 0, 12))  # for a batch of 256
 PAPER_SETTINGS = {"epochs": sweep.EPOCHS, "batch": sweep.BATCH}
 
 
@@ -46,7 +46,7 @@ def linear_probe(data: ProbeData) -> Probe:
     else:  # with few labels the kept head has seen no more of them: it is that of the first fold
         trained_on = drawn_clips(few_shot, splits, data.seed) if few_shot else "all training clips"
         kept = Kept(heads[0].tested, trained_on, [heads[0].validated])
-    warnings = _edges(data.task, [rate for rate, _ in best], grid)
+    warnings = _edges(data.task, [index for index, _ in best], grid)
     warnings += scarce(data.task, data.extracted.rows, splits.train_and_valid, few_shot)
     warnings += unseen(data.task, data.extracted.rows, splits.train_and_valid, splits.test)
     return measure(
@@ -95,12 +95,12 @@ def _train(
 
 
 def _selection(
-    splits: Splits, swept: Sweep, grid: list[float], fold: int, rate: int, epoch: int
+    splits: Splits, swept: Sweep, grid: list[float], fold: int, index: int, epoch: int
 ) -> Selection:
-    valid = float(swept.valid_metric[epoch - 1, fold, rate])
+    valid = float(swept.valid_metric[epoch - 1, fold, index])
     return Selection(
         fold=splits.folds[fold] if splits.folds else None,
-        learning_rate=grid[rate],
+        learning_rate=grid[index],
         epoch=epoch,
         epochs=sweep.EPOCHS,
         valid=round(valid, 6) if splits.valid.any() else None,
@@ -111,18 +111,18 @@ def _heads(
     data: ProbeData, swept: Sweep, best: list[tuple[int, int]], selected: list[Selection]
 ) -> list[Heads]:
     """Of each fold; where clips were held out the tested head is trained again with them."""
-    validated = [_validated(data.splits, swept, fold, rate) for fold, (rate, _) in enumerate(best)]
+    validated = [_validated(data.splits, swept, fold, index) for fold, (index, _) in enumerate(best)]
     if not data.splits.held_out:
         return [Heads(of_fold, of_fold[0]) for of_fold in validated]
-    rates, stop = [[one.learning_rate] for one in selected], [one.epoch for one in selected]
-    again = _train(data, data.splits.train_and_valid[:, :, None], rates, stop=stop).heads
+    learning_rates, stop = [[one.learning_rate] for one in selected], [one.epoch for one in selected]
+    again = _train(data, data.splits.train_and_valid[:, :, None], learning_rates, stop=stop).heads
     return [Heads(of_fold, again.head(fold)) for fold, of_fold in enumerate(validated)]
 
 
-def _validated(splits: Splits, swept: Sweep, fold: int, rate: int) -> list[Head]:
+def _validated(splits: Splits, swept: Sweep, fold: int, index: int) -> list[Head]:
     """The heads of the hold-outs of a fold."""
     repeats = splits.holdouts.shape[2]
-    return [swept.heads.head(fold * repeats + i, rate) for i in range(repeats)]
+    return [swept.heads.head(fold * repeats + i, index) for i in range(repeats)]
 
 
 def _refit(data: ProbeData, swept: Sweep, grid: list[float], selected: list[Selection]) -> Kept:
@@ -131,11 +131,11 @@ def _refit(data: ProbeData, swept: Sweep, grid: list[float], selected: list[Sele
     Logits of other learning rates are of other sizes: one temperature for all of them would fit none. So it
     is fitted with the folds' heads of nearly that learning rate.
     """
-    rate = float(np.exp(np.median(np.log([one.learning_rate for one in selected]))))
+    learning_rate = float(np.exp(np.median(np.log([one.learning_rate for one in selected]))))
     epoch = round(float(np.median([one.epoch for one in selected])))
     everything = np.ones((len(data.labels), 1, 1), dtype=bool)
-    head = _train(data, everything, [[rate]], stop=[epoch]).heads.head(0)
-    nearest = int(np.abs(np.log(grid) - np.log(rate)).argmin())
+    head = _train(data, everything, [[learning_rate]], stop=[epoch]).heads.head(0)
+    nearest = int(np.abs(np.log(grid) - np.log(learning_rate)).argmin())
     validated = [_validated(data.splits, swept, fold, nearest) for fold in range(data.splits.count)]
     return Kept(
         head, "all labelled clips, test folds included: the metric was measured on other heads", validated
@@ -153,9 +153,9 @@ def _selected_on(splits: Splits, few_shot: FewShot | None) -> str:
 
 def _edges(task: Task, best: list[int], grid: list[float]) -> list[str]:
     """A learning rate beyond those tried may be better."""
-    edges = sorted({grid[rate] for rate in best if rate in (0, len(grid) - 1)})
+    edges = sorted({grid[index] for index in best if index in (0, len(grid) - 1)})
     if not edges or task.learning_rates or len(grid) == 1:
         return []
-    folds = f" in {sum(grid[rate] in edges for rate in best)} of {len(best)} folds" if len(best) > 1 else ""
-    tried = ", ".join(f"{rate:g}" for rate in edges)
+    folds = f" in {sum(grid[index] in edges for index in best)} of {len(best)} folds" if len(best) > 1 else ""
+    tried = ", ".join(f"{value:g}" for value in edges)
     return [f"The best learning rate is at the edge of those tried ({tried}){folds}."]

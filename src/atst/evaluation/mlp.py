@@ -37,9 +37,9 @@ class Point:
 
 
 GRID = tuple(
-    Point(hidden, rate, init)
+    Point(hidden, learning_rate, init)
     for hidden in (1, 2)
-    for rate in (3.2e-3, 1e-3, 3.2e-4, 1e-4)
+    for learning_rate in (3.2e-3, 1e-3, 3.2e-4, 1e-4)
     for init in ("xavier_uniform", "xavier_normal")
 )
 

@@ -1,7 +1,7 @@
 """The linear probe, trained for every learning rate and every fold at once.
 
 One step of the whole sweep is one product of a batch of features with all weights side by side, and one back:
-the rates share the order of the data, hence the batch statistics; a fold is a mask over the rows.
+the learning rates share the order of the data, hence the batch statistics; a fold is a mask over the rows.
 BatchNorm has no parameters here, so it need not be applied to the features: it scales the weights.
 """
 
@@ -32,14 +32,14 @@ class Heads:
     weight: Tensor  # (D, F, R, C)
     bias: Tensor  # (F, R, C)
 
-    def logits(self, features: Tensor, fold: int, rate: int = 0) -> Tensor:
-        """(n, D) -> (n, C), by the head of that fold and rate."""
-        return features @ self.weight[:, fold, rate] + self.bias[fold, rate]
+    def logits(self, features: Tensor, fold: int, index: int = 0) -> Tensor:
+        """(n, D) -> (n, C), by the head of that fold and of the learning rate at `index`."""
+        return features @ self.weight[:, fold, index] + self.bias[fold, index]
 
-    def head(self, fold: int, rate: int = 0) -> Head:
-        """The head of that fold and rate, on the CPU."""
-        weight = self.weight[:, fold, rate].T.contiguous().cpu()
-        return Head([(weight, self.bias[fold, rate].contiguous().cpu())])
+    def head(self, fold: int, index: int = 0) -> Head:
+        """The head of that fold and of the learning rate at `index`, on the CPU."""
+        weight = self.weight[:, fold, index].T.contiguous().cpu()
+        return Head([(weight, self.bias[fold, index].contiguous().cpu())])
 
 
 @dataclass
@@ -53,12 +53,12 @@ class Sweep:
     valid_metric: Tensor  # (E, F, R), NaN without validation
 
     def best(self, fold: int) -> tuple[int, int]:
-        """(index of the rate, epoch) with the best validation metric; equal ones by validation loss."""
-        epochs, rates = self.epochs[fold], torch.arange(self.epochs.shape[1])
-        metric = self.valid_metric[epochs - 1, fold, rates].nan_to_num(nan=-1.0).tolist()
-        loss = self.valid_loss[epochs - 1, fold, rates].nan_to_num(nan=math.inf, posinf=math.inf).tolist()
-        rate = max(range(len(rates)), key=lambda i: (metric[i], -loss[i]))
-        return rate, int(epochs[rate])
+        """(index of the learning rate, epoch) of the best validation metric, of equal ones the least loss."""
+        epochs, every = self.epochs[fold], torch.arange(self.epochs.shape[1])
+        metric = self.valid_metric[epochs - 1, fold, every].nan_to_num(nan=-1.0).tolist()
+        loss = self.valid_loss[epochs - 1, fold, every].nan_to_num(nan=math.inf, posinf=math.inf).tolist()
+        best = max(range(len(epochs)), key=lambda i: (metric[i], -loss[i]))
+        return best, int(epochs[best])
 
 
 def train(
@@ -74,7 +74,7 @@ def train(
     epochs: int = EPOCHS,
     batch: int = BATCH,
 ) -> Sweep:
-    """Train heads for each fold and rate: BatchNorm without affine, linear layer, SGD, cosine to 0.
+    """Train heads for each fold and learning rate: BatchNorm without affine, linear layer, SGD, cosine to 0.
 
     With repeated hold-out a fold has several heads, which hold out different clips and keep the same epoch.
 
@@ -135,24 +135,32 @@ class _State:
     """Weights, momentum and running statistics of all heads."""
 
     def __init__(
-        self, features: Embeddings, labels: Tensor, classes: int, train_rows: Tensor, rates: Tensor, seed: int
+        self,
+        features: Embeddings,
+        labels: Tensor,
+        classes: int,
+        train_rows: Tensor,
+        learning_rates: Tensor,
+        seed: int,
     ) -> None:
         width, device = features.shape[1], features.device
         self.features, self.labels = features, labels
         self.masks = train_rows.to(device, torch.float32)  # (n, F)
         self.rows = train_rows.any(1).nonzero()[:, 0]  # trained on by any fold
-        self.rates = (rates * LEARNING_RATE_SCALE).to(device, torch.float32)[None, :, :, None]  # (1, F, R, 1)
+        scaled = (learning_rates * LEARNING_RATE_SCALE).to(device, torch.float32)
+        self.learning_rates = scaled[None, :, :, None]  # (1, F, R, 1)
         weight = initial_weight(width, classes, seed).to(device)
-        self.weight = weight[:, None, None].expand(-1, *rates.shape, -1).contiguous()  # (D, F, R, C)
-        self.bias = torch.zeros(*rates.shape, classes, device=device)  # (F, R, C)
+        self.weight = weight[:, None, None].expand(-1, *learning_rates.shape, -1).contiguous()  # (D, F, R, C)
+        self.bias = torch.zeros(*learning_rates.shape, classes, device=device)  # (F, R, C)
         self.weight_momentum, self.bias_momentum = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         # BatchNorm does not see a constant shift; without it the variances cannot cancel numerically.
         self.shift = average(select(features, self.rows))  # (D,)
-        self.mean = (-self.shift).expand(rates.shape[0], -1).clone()  # (F, D), of shifted features: 0 - shift
+        # (F, D), of shifted features: 0 - shift
+        self.mean = (-self.shift).expand(len(learning_rates), -1).clone()
         self.var = torch.ones_like(self.mean)
 
     def step(self, rows: Tensor, factor: float) -> Tensor:
-        """One SGD step of every head on the clips `rows`, at `factor` times its rate; the losses (F, R)."""
+        """One SGD step of every head on `rows`, at `factor` times its learning rate; the losses (F, R)."""
         x = self.features[rows] - self.shift  # (B, D)
         mask = self.masks[rows]  # (B, F)
         count = mask.sum(0).clamp_min(1)  # (F,)
@@ -172,7 +180,7 @@ class _State:
         grad_weight = (x.T @ gradient.flatten(1)).view_as(self.weight)
         grad_weight -= mean.T[:, :, None, None] * grad_bias
         grad_weight *= _inverse_std(var)
-        lr = self.rates * factor
+        lr = self.learning_rates * factor
         self.weight_momentum.mul_(MOMENTUM).add_(grad_weight)
         self.weight.addcmul_(lr, self.weight_momentum, value=-1)
         self.bias_momentum.mul_(MOMENTUM).add_(grad_bias)
@@ -238,7 +246,7 @@ def _validate(
 
 
 def _copy(source: Heads, target: Heads, which: Tensor) -> None:
-    """Copy the heads of the folds and rates in `which` (F, R)."""
+    """Copy the heads of the folds and learning rates in `which` (F, R)."""
     which = which.to(source.bias.device)[:, :, None]
     torch.where(which, source.weight, target.weight, out=target.weight)
     torch.where(which, source.bias, target.bias, out=target.bias)

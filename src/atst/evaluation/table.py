@@ -26,19 +26,19 @@ class Row:
 
     task: str
     model: str
-    setting: str  # the plan's name of the protocol
-    protocol: str
-    generation: str  # of the authors' code: 2022, 2023 or unknown; own: not theirs
-    labels: str  # all, shots K or fraction F
-    seeds: str  # separated by spaces
-    metric: str
-    value: float
-    low: float | None
-    high: float | None
-    interval_over: str
-    knn: float | None
-    valid: float | None  # the metric on validation clips, where there are some; mean over folds and seeds
-    source: str
+    setting: str = ""  # the plan's name of the protocol
+    protocol: str = ""
+    generation: str = ""  # of the authors' code: 2022, 2023 or unknown; own: not theirs
+    labels: str = ALL  # all, shots K or fraction F
+    seeds: str = ""  # separated by spaces
+    metric: str = ""
+    value: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    interval_over: str = ""
+    knn: float | None = None
+    valid: float | None = None  # the metric on validation clips, where there are some; over folds and seeds
+    source: str = "here"
     note: str = ""  # why a published figure cannot be compared with the measured ones
 
     @property
@@ -67,7 +67,7 @@ class Row:
         }
 
 
-HEADER = tuple(Row("", "", "", "", "", "", "", "", 0.0, None, None, "", None, None, "").cells)
+HEADER = tuple(Row("", "").cells)
 
 
 def measured_rows(results: Iterable[tuple[Cell, Mapping[str, Any]]]) -> list[Row]:
@@ -109,7 +109,6 @@ def _row(title: str, name: str, setting: str, labels: str, results: Sequence[Map
         interval_over=over,
         knn=_mean([result["knn"]["value"] for result in results if "knn" in result]),
         valid=_mean([selection["valid"] for result in results for selection in result.get("selected", [])]),
-        source="here",
     )
 
 
@@ -148,18 +147,10 @@ def _published(figure: PublishedResult, done: set[tuple[str, str]]) -> Row:
     return Row(
         task=figure.task,
         model=figure.model,
-        setting="",
-        protocol=figure.protocol,
-        generation=figure.generation,
-        labels=ALL,
-        seeds="",
         metric=figure.metric,
         value=figure.value / 100,
-        low=None,
-        high=None,
-        interval_over="",
-        knn=None,
-        valid=None,
+        protocol=figure.protocol,
+        generation=figure.generation,
         source=figure.source,
         note=note,
     )

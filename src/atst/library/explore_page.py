@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
 import numpy as np
 import soundfile
 
@@ -19,6 +18,7 @@ from atst.library.columns import Columns
 from atst.library.layout import Layout
 from atst.library.library import Library
 from atst.output.atomic import new_file
+from atst.output.html import template
 from atst.output.progress import track
 from atst.output.skipped import Skipped
 from atst.output.text import writable
@@ -55,15 +55,10 @@ def write_page(
         "columns": [_column(name, values) for name, values in columns.items()],
         "sounds": list(_sounds(library, layout, places, megabytes, skipped)),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("atst.library", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     # no text of a name can end the script that holds it
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     script = Path(__file__).with_name("spectrogram.js").read_text(encoding="utf-8")
-    page = environment.get_template("explore.html.jinja").render(
-        title=data["name"], data=text, spectrogram=script
-    )
+    page = template("atst.library", "explore").render(title=data["name"], data=text, spectrogram=script)
     with new_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
     return skipped

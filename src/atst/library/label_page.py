@@ -5,12 +5,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
-import jinja2
-
 from atst.library import media
 from atst.library.labelling import Labelling
 from atst.library.learning import Learned
 from atst.library.serving import Json, Server
+from atst.output.html import template
 from atst.output.text import writable
 
 KEPT = 32  # sounds and pictures of the last stretches, for undo
@@ -60,14 +59,8 @@ class LabelPage:
         self._finished.wait()
 
     def _page(self, nonce: str) -> str:
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("atst.library", "."),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-        )
-        template = environment.get_template("label.html.jinja")
         title = f"Label {writable(self.labelling.library.path.name)}"
-        return template.render(title=title, nonce=nonce)
+        return template("atst.library", "label").render(title=title, nonce=nonce)
 
     def _state(self) -> Json:
         return {**self.labelling.state(), "problem": self._problem}

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from atst.errors import AudioError
 from atst.library import media
 from atst.output.atomic import new_file
+from atst.output.html import template
 from atst.output.text import writable
 
 
@@ -31,21 +30,17 @@ class Sound:
 
 def write_page(out: Path, title: str, groups: Sequence[tuple[str, Sequence[Sound]]]) -> None:
     """Write a page with a heading for each group and its sounds below; all text is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("atst.library", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: writable(value) if isinstance(value, str) else value,
-    )
-    template = environment.get_template("sounds.html.jinja")
     shown = (
         {"heading": heading, "sounds": ({"sound": sound, **_media(sound)} for sound in sounds)}
         for heading, sounds in groups
     )
+    page = template(
+        "atst.library",
+        "sounds",
+        finalize=lambda value: writable(value) if isinstance(value, str) else value,
+    )
     with new_file(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(template.generate(title=title, groups=shown))  # piece by piece: it may be large
+        file.writelines(page.generate(title=title, groups=shown))  # piece by piece: it may be large
 
 
 def stretch_text(start: float, end: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
@@ -77,18 +78,25 @@ class Section:
 
 def write_report(path: str | Path, title: str, sections: Sequence[Section]) -> None:
     """Write a self-contained page: no script, no link, figures as PNG in the text. All text is escaped."""
+    page = template("atst.output", "report").render(title=title, sections=sections)
+    with new_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="replace")  # a file name may not be valid UTF-8
+
+
+def template(package: str, name: str, **options: Any) -> jinja2.Template:
+    """The template NAME.html.jinja of a package, which escapes all text; `options` of its environment."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("atst.output", "."),
+        loader=jinja2.PackageLoader(package, "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
         keep_trailing_newline=True,
+        **options,
     )
     environment.filters["cell"] = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)
     environment.tests["kind"] = lambda part, name: type(part).__name__ == name
-    page = environment.get_template("report.html.jinja").render(title=title, sections=sections)
-    with new_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")  # a file name may not be valid UTF-8
+    return environment.get_template(f"{name}.html.jinja")
 
 
 def _is_number(value: object) -> bool:

@@ -47,11 +47,11 @@ class FewShot:
     def draw(self, classes: NDArray[np.int64], pool: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
         """The clips (n, F) that are drawn from those of `pool` (n, F), class by class; for each fold anew."""
         drawn = np.zeros_like(pool)
-        for fold, chosen in zip(pool.T, drawn.T, strict=True):
+        for fold, of_fold in zip(pool.T, drawn.T, strict=True):
             rng = np.random.default_rng(seed)
             for label in np.unique(classes[fold]):
                 clips = rng.permutation(np.flatnonzero(fold & (classes == label)))
-                chosen[clips[: self.shots or max(1, round((self.fraction or 0) * len(clips)))]] = True
+                of_fold[clips[: self.shots or max(1, round((self.fraction or 0) * len(clips)))]] = True
         return drawn
 
 

@@ -24,6 +24,6 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     return end + 0.5 * (start - end) * (1.0 + np.cos(np.pi * np.arange(steps) / max(steps, 1)))
 
 
-def scaled_learning_rate(rate: float, effective_batch: int) -> float:
-    """Linear scaling rule: the recipe's rate is for 256 clips a step."""
-    return rate * effective_batch / 256
+def scaled_learning_rate(learning_rate: float, effective_batch: int) -> float:
+    """Linear scaling rule: the recipe's learning rate is for 256 clips a step."""
+    return learning_rate * effective_batch / 256
