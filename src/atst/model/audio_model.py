@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from atst.model.whitening import LEAST_CLIPS, Whitening
 from atst.sound.clips import as_clips, windows
 from atst.sound.windows import WINDOW_SECONDS, Waveform
 
+FRONT_END_SAMPLES = 1 << 20  # of a batch of the front end, whose spectrum takes 26 bytes a sample
 WHITENED = ("all", "stem-last")  # levels that a training fits whitening for
 
 
@@ -123,7 +124,7 @@ class AudioModel(nn.Module):
         """Times `(P,)` in seconds and the last block's CLS attention `(heads, P)`: see `cls_attention`."""
         return cls_attention(self, sound, sample_rate)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def embed(
         self,
         sound: Any,
@@ -164,10 +165,10 @@ class AudioModel(nn.Module):
                 seconds.append(len(window) / SAMPLE_RATE)
                 pending.append(window)
                 if len(pending) >= batch_size:
-                    pieces.append(self._pieces([self._logmel(w) for w in pending], read, batch_size))
+                    pieces.append(self._pieces(self._logmels(pending), read, batch_size))
                     pending = []
         if pending:
-            pieces.append(self._pieces([self._logmel(w) for w in pending], read, batch_size))
+            pieces.append(self._pieces(self._logmels(pending), read, batch_size))
         if not pieces:
             return np.zeros((0, read.size(self.encoder)), dtype=np.float32)
         if read.has_cls(self.encoder):
@@ -177,7 +178,7 @@ class AudioModel(nn.Module):
             result = self._vectors(Moments.join(pieces).merge(whose, len(clips)), read).cpu().numpy()
         return result[0] if single else result
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def embed_frames(
         self,
         sound: Any,
@@ -210,7 +211,7 @@ class AudioModel(nn.Module):
                 times.append(number * WINDOW_SECONDS + centres / FRAMES_PER_SECOND)
         return np.concatenate(times), torch.cat(tokens).float().cpu().numpy()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def embed_logmels(
         self,
         logmels: Sequence[Tensor],
@@ -311,9 +312,22 @@ class AudioModel(nn.Module):
         where = self.frontend.window.device
         return self.frontend(torch.from_numpy(waveform).to(where)[None])[0]  # (64, T)
 
+    def _logmels(self, waveforms: Sequence[Waveform]) -> list[Tensor]:
+        """The log-mel `(64, T)` of each; neighbours of one length together, as far as memory allows."""
+        logmels: list[Tensor] = []
+        for length, group in groupby(waveforms, key=len):
+            alike = list(group)
+            most = max(1, FRONT_END_SAMPLES // length)
+            for at in range(0, len(alike), most):
+                batch = torch.from_numpy(np.stack(alike[at : at + most]))
+                logmels += self.frontend(batch.to(self.frontend.window.device)).unbind()
+        return logmels
+
     def _moments(self, batch: Sequence["_Chunk"], read: ReadOut) -> Moments:
         """Moments over time of each chunk's tokens."""
         logmels, lengths = _stack(batch)
+        if _equal(lengths):
+            return Moments.of(read.tokens(self.encoder, logmels))
         lengths = lengths.to(logmels.device)
         tokens = read.tokens(self.encoder, logmels, lengths)  # (B, P, F)
         positions = torch.arange(tokens.shape[1], device=logmels.device)
@@ -323,7 +337,8 @@ class AudioModel(nn.Module):
         """CLS tokens then mean tokens of each chunk, `(len(batch), 2 * layers * D)`."""
         logmels, lengths = _stack(batch)
         where = logmels.device
-        outputs = self.encoder(logmels, lengths=lengths.to(where), layers=layers)
+        masked = None if _equal(lengths) else lengths.to(where)
+        outputs = self.encoder(logmels, lengths=masked, layers=layers)
         patches = lengths // PATCH_FRAMES
         divisor = patches if pooling == "mean" else torch.tensor([chunk.patches_left for chunk in batch])
         return cls_and_means(outputs, patches.to(where), divisor.to(where))
@@ -342,6 +357,11 @@ def _stack(batch: Sequence[_Chunk]) -> tuple[Tensor, Tensor]:
     width = int(lengths.max())
     padded = [nn.functional.pad(chunk.logmel, (0, width - chunk.logmel.shape[-1])) for chunk in batch]
     return torch.stack(padded), lengths
+
+
+def _equal(lengths: Tensor) -> bool:
+    """Whether no clip is padded, and none needs a mask."""
+    return bool((lengths == lengths[0]).all())
 
 
 def counted_chunks(frames: int, chunk: int) -> list[int]:

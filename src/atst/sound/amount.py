@@ -1,5 +1,6 @@
 """How much of a list of recordings is done, in hours, though their lengths are not known before."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class Amount:
 
     def __init__(self, recordings: Sequence[Recording], readings: Sequence[Reading]) -> None:
         self.readings, self.count, self.ended = readings, len(recordings), 0
+        self.begin = time.monotonic()
         self.sizes = [_size(recording) for recording in recordings]
         self.suffixes = [recording.path.suffix.lower() for recording in recordings]
         self.kinds = {suffix: _Kind() for suffix in self.suffixes}
@@ -37,13 +39,14 @@ class Amount:
         done = sum(kind.seconds for kind in self.kinds.values()) + under_way
         read = sum(kind.read for kind in self.kinds.values())
         words = f"{self.ended:,}/{self.count:,}, {done / 3600:.2f} h"
+        speed = f", {done / max(time.monotonic() - self.begin, 1e-3):,.0f} s of sound a second"
         if self.ended == self.count or not read:
-            return Progress(done, done if self.ended == self.count else None, words)
+            return Progress(done, done if self.ended == self.count else None, words + speed)
         mean = sum(kind.seconds for kind in self.kinds.values()) / read
         rates = [(kind, kind.seconds / kind.read if kind.read else mean) for kind in self.kinds.values()]
         waiting = sum(kind.waiting * rate for kind, rate in rates)
         total = done + max(0.0, waiting - under_way)
-        return Progress(done, total, f"{words} of about {total / 3600:.2f} h")
+        return Progress(done, total, f"{words} of about {total / 3600:.2f} h{speed}")
 
     def _end(self, reading: Reading) -> None:
         kind, size = self.kinds[self.suffixes[self.ended]], self.sizes[self.ended]
