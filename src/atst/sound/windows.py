@@ -6,7 +6,7 @@ A window is 60 s and follows the one before; the last is shorter, and left out i
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from atst.sound.pool import Pool
 
 WINDOW_SECONDS = 60.0
 SHORTEST_HOP = 0.01  # s
+BATCH_SECONDS = 480.0  # of sound in memory at a time: many passes of any encoder
 SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is padding, not sound
 FEWEST = round(SHORTEST_TAIL * SAMPLE_RATE)  # samples
 
@@ -171,10 +172,15 @@ class OfReading(Protocol):
 Part = TypeVar("Part", bound=OfReading)
 
 
-def batches(windows: Iterable[Part], size: int) -> Iterator[list[Part]]:
-    """The windows in lists of `size`; the last may be shorter."""
-    windows = iter(windows)
-    while batch := list(islice(windows, size)):
+def batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
+    """The windows in lists of `size`, fewer where they are long; the last may be shorter."""
+    batch: list[Window] = []
+    for window in windows:
+        batch.append(window)
+        if len(batch) >= size or sum(len(held.waveform) for held in batch) >= BATCH_SECONDS * SAMPLE_RATE:
+            yield batch
+            batch = []
+    if batch:
         yield batch
 
 
