@@ -1,7 +1,7 @@
 """What all corpora have in common: clips by index, read a stretch at a time."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 import numpy as np
 
@@ -12,18 +12,23 @@ from atst.sound.levels import SILENCE
 Progress = Callable[[Iterable[float | str], str, int], Iterable[float | str]]  # such as `progress.track`
 
 
-class Corpus(Protocol):
+class Corpus(ABC):
     """Clips of sound. Cheap to pickle and to share with worker processes."""
 
     seconds: np.ndarray  # float64, one entry a clip
     skipped: list[Skipped]  # files left out: path, reason
     cut: list[Skipped]  # stretches that a manifest ends beyond their file: name, where they end
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.seconds)
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """The name of clip `index` in lists: its file, and where it starts if not at 0."""
-        ...
+
+    @abstractmethod
+    def waveform(self, index: int, start: float, duration: float, remarks: list[str]) -> np.ndarray:
+        """As `read`, of a stretch that is known to be in the clip, silent or not."""
 
     def read(
         self,
@@ -37,7 +42,19 @@ class Corpus(Protocol):
         Cut at the clip's end; of a file that was cut short there is what there is, and `remarks` says so.
         Raises `AudioError`: unreadable, non-finite, silent (peak below -80 dBFS).
         """
-        ...
+        rest = float(self.seconds[index]) - start
+        if not (start >= 0 and rest > 0):
+            raise AudioError(
+                f"{self.name(index)}: start {start:g} s is outside its {self.seconds[index]:g} s"
+            )
+        stretch = rest if duration is None else min(rest, duration)
+        waveform = self.waveform(index, start, stretch, [] if remarks is None else remarks)
+        if max(waveform.max(), -waveform.min()) < SILENCE:
+            raise AudioError(
+                f"{self.name(index)}: silent (peak below -80 dBFS) in {len(waveform) / 16000:.2f} s "
+                f"from {start:g} s"
+            )
+        return waveform
 
 
 def cut_clips(
@@ -60,22 +77,3 @@ def too_short(seconds: float, min_seconds: float) -> str:
 def clip_name(path: str, start: float) -> str:
     """A clip's file, and where it starts if not at 0."""
     return path + (f" from {start:g} s" if start else "")
-
-
-def stretch_of(corpus: Corpus, index: int, start: float, duration: float | None) -> float:
-    """Seconds to be read of a clip from `start` on. Raises `AudioError` for a start outside of it."""
-    rest = corpus.seconds[index] - start
-    if not (start >= 0 and rest > 0):
-        raise AudioError(
-            f"{corpus.name(index)}: start {start:g} s is outside its {corpus.seconds[index]:g} s"
-        )
-    return float(rest if duration is None else min(rest, duration))
-
-
-def check_audible(corpus: Corpus, index: int, start: float, waveform: np.ndarray) -> None:
-    """Raises `AudioError` for silence."""
-    if max(waveform.max(), -waveform.min()) < SILENCE:
-        raise AudioError(
-            f"{corpus.name(index)}: silent (peak below -80 dBFS) in {len(waveform) / 16000:.2f} s "
-            f"from {start:g} s"
-        )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atst.corpus.clips import Progress, check_audible, clip_name, cut_clips, stretch_of, too_short
+from atst.corpus.clips import Corpus, Progress, clip_name, cut_clips, too_short
 from atst.corpus.headers import lengths
 from atst.corpus.listing import listed
 from atst.errors import AudioError, CorpusError
@@ -18,7 +18,7 @@ from atst.sound.find import Recording
 WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough
 
 
-class FileCorpus:
+class FileCorpus(Corpus):
     """Clips of audio files. Holds a few flat arrays, however many files: workers share their memory."""
 
     def __init__(
@@ -56,9 +56,6 @@ class FileCorpus:
         for files in self._files:
             files.forget()
 
-    def __len__(self) -> int:
-        return len(self.seconds)
-
     def path(self, index: int) -> str:
         """The file that clip `index` is in."""
         return self._path(int(self._file[index]))
@@ -67,21 +64,10 @@ class FileCorpus:
         """The clip's file, and where it starts if not at 0."""
         return clip_name(self.path(index), self._start[index])
 
-    def read(
-        self,
-        index: int,
-        start: float = 0.0,
-        duration: float | None = None,
-        remarks: list[str] | None = None,
-    ) -> np.ndarray:
-        """As `Corpus.read`."""
-        stretch = stretch_of(self, index, start, duration)
+    def waveform(self, index: int, start: float, duration: float, remarks: list[str]) -> np.ndarray:
+        """As `Corpus.waveform`."""
         begin = float(self._start[index] + start)
-        waveform = isolated.read(
-            self.path(index), begin, stretch, remarks, channel=self.channel, partial=True
-        )
-        check_audible(self, index, start, waveform)
-        return waveform
+        return isolated.read(self.path(index), begin, duration, remarks, channel=self.channel, partial=True)
 
     def _path(self, file: int) -> str:
         source = int(np.searchsorted(self._ends, file, side="right"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from atst.corpus.clips import check_audible, clip_name, cut_clips, stretch_of, too_short
+from atst.corpus.clips import Corpus, clip_name, cut_clips, too_short
 from atst.errors import CorpusError
 from atst.output.skipped import Skipped
 from atst.sound.audio import SAMPLE_RATE
@@ -10,7 +10,7 @@ from atst.sound.duration import too_long
 from atst.sound.packed import Packed
 
 
-class PackedCorpus:
+class PackedCorpus(Corpus):
     """Clips of a packed corpus: a longer recording counts as consecutive clips, as with files."""
 
     def __init__(
@@ -38,26 +38,17 @@ class PackedCorpus:
                 f"{packed.folder}: no recording has min_seconds {min_seconds:g} and at most max_duration"
             )
 
-    def __len__(self) -> int:
-        return len(self.seconds)
-
     def name(self, index: int) -> str:
         """The clip's recording, and where it starts in its file if not at 0."""
         row = int(self._row[index])
         return clip_name(self.packed.path(row), self._start[index] + self.packed.start[row])
 
-    def read(
-        self,
-        index: int,
-        start: float = 0.0,
-        duration: float | None = None,
-        remarks: list[str] | None = None,
-    ) -> np.ndarray:
-        """As `Corpus.read`."""
-        stretch, row = stretch_of(self, index, start, duration), int(self._row[index])
-        first, last = (round(float(self._start[index] + at) * SAMPLE_RATE) for at in (start, start + stretch))
-        waveform = self.packed.waveform(row, first, max(1, last - first))
-        if remarks is not None and row in self.packed.remarks:
+    def waveform(self, index: int, start: float, duration: float, remarks: list[str]) -> np.ndarray:
+        """As `Corpus.waveform`."""
+        row = int(self._row[index])
+        first, last = (
+            round(float(self._start[index] + at) * SAMPLE_RATE) for at in (start, start + duration)
+        )
+        if row in self.packed.remarks:
             remarks.append(self.packed.remarks[row])
-        check_audible(self, index, start, waveform)
-        return waveform
+        return self.packed.waveform(row, first, max(1, last - first))

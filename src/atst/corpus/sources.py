@@ -74,7 +74,7 @@ def _release_memory() -> None:
         trim(0)
 
 
-class Joined:
+class Joined(Corpus):
     """The clips of several corpora, one corpus after the other."""
 
     def __init__(self, parts: Sequence[Corpus]) -> None:
@@ -85,20 +85,15 @@ class Joined:
         self.channel: int | None = getattr(parts[0], "channel", None)
         self._ends = np.cumsum([len(part) for part in parts])
 
-    def __len__(self) -> int:
-        return len(self.seconds)
-
     def name(self, index: int) -> str:
         """As `Corpus.name`."""
         part, index = self._place(index)
         return part.name(index)
 
-    def read(
-        self, index: int, start: float = 0.0, duration: float | None = None, remarks: list[str] | None = None
-    ) -> np.ndarray:
-        """As `Corpus.read`."""
+    def waveform(self, index: int, start: float, duration: float, remarks: list[str]) -> np.ndarray:
+        """As `Corpus.waveform`."""
         part, index = self._place(index)
-        return part.read(index, start, duration, remarks)
+        return part.waveform(index, start, duration, remarks)
 
     def _place(self, index: int) -> tuple[Corpus, int]:
         """The corpus that a clip is in, and its index there."""

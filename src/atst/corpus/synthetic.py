@@ -9,11 +9,10 @@ read.
 
 import functools
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from atst.errors import AudioError
+from atst.corpus.clips import Corpus
 from atst.sound.audio import SAMPLE_RATE
 
 KINDS = (
@@ -25,8 +24,8 @@ TABLE = 2048  # samples of one period, a power of two
 PRETRAINING, TASK = 0, 1  # streams of random numbers: labelled clips are never those pre-trained on
 
 
-class SyntheticCorpus:
-    """`size` clips of `seconds`, a `Corpus`; clip i is of kind `i % 12`."""
+class SyntheticCorpus(Corpus):
+    """`size` clips of `seconds`; clip i is of kind `i % 12`."""
 
     label_names = KINDS
 
@@ -37,9 +36,6 @@ class SyntheticCorpus:
         self.seed = seed
         self._latest: tuple[int, np.ndarray] = (-1, np.zeros(0, np.float32))
 
-    def __len__(self) -> int:
-        return len(self.seconds)
-
     def name(self, index: int) -> str:
         """Seed, number and kind of the clip."""
         return f"synthetic {self.seed}/{index} ({KINDS[self.label(index)]})"
@@ -48,47 +44,14 @@ class SyntheticCorpus:
         """The clip's kind, an index into `label_names`."""
         return index % len(KINDS)
 
-    def read(
-        self,
-        index: int,
-        start: float = 0.0,
-        duration: float | None = None,
-        remarks: list[str] | None = None,
-    ) -> np.ndarray:
-        """As `Corpus.read`; both segments of a pair cost one synthesis."""
-        if not 0 <= start < self.seconds[index]:
-            raise AudioError(
-                f"{self.name(index)}: start {start:g} s is outside its {self.seconds[index]:g} s"
-            )
+    def waveform(self, index: int, start: float, duration: float, remarks: list[str]) -> np.ndarray:
+        """As `Corpus.waveform`; both segments of a pair cost one synthesis."""
         if self._latest[0] != index:
             rng = np.random.default_rng([PRETRAINING, self.seed, index])
             self._latest = index, make_sound(self.label(index), float(self.seconds[index]), rng)
         first = round(start * SAMPLE_RATE)
-        last = None if duration is None else max(first + 1, round((start + duration) * SAMPLE_RATE))
+        last = max(first + 1, round((start + duration) * SAMPLE_RATE))
         return self._latest[1][first:last].copy()
-
-
-@dataclass(frozen=True)
-class SyntheticTask:
-    """Labelled clips for a probe."""
-
-    waveforms: np.ndarray  # (N, samples) float32, 16 kHz
-    labels: np.ndarray  # (N,) int64
-    splits: np.ndarray  # (N,) of "train", "valid", "test"
-    label_names: tuple[str, ...] = KINDS
-
-
-def synthetic_task(
-    train: int = 600, valid: int = 240, test: int = 360, seconds: float = 4.0, seed: int = 0
-) -> SyntheticTask:
-    """So many clips a split, kinds equally frequent, from other random numbers than any `SyntheticCorpus`."""
-    total = train + valid + test
-    labels = np.arange(total) % len(KINDS)
-    waveforms = [
-        make_sound(int(labels[i]), seconds, np.random.default_rng([TASK, seed, i])) for i in range(total)
-    ]
-    splits = np.repeat(["train", "valid", "test"], [train, valid, test])
-    return SyntheticTask(np.stack(waveforms), labels, splits)
 
 
 def make_sound(kind: int, seconds: float, rng: np.random.Generator) -> np.ndarray:

@@ -46,7 +46,7 @@ def write_run_report(folder: Path, recipe: Recipe, corpus: Corpus, devices: int 
         Section("", [_headline(columns, recipe, corpus, clips_per_step), *_health(columns, recipe)]),
         Section("Is it learning?", [Plot(figures.learning(columns), LEARNING)]),
         Section("Data", [_fed(columns, corpus, errors), *_error_list(errors)]),
-        Section("Two views of some clips", [_views(recipe, corpus)]),  # type: ignore[arg-type]  # hashed by identity
+        Section("Two views of some clips", [_views(recipe, corpus)]),
         Section("Schedules and speed", [Plot(figures.schedules(columns), SCHEDULES)]),
         Section("Recipe", [_recipe_table(recipe)]),
     ]
