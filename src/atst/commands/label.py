@@ -154,7 +154,12 @@ class _Saver:
                 f"{encoder.name}: not the model that made {labelling.library.path}; give --model M."
             )
         self.out, self.labelling, self.encoder = out, labelling, encoder
-        self.features = {"layers": about["layers"], "pooling": about["pooling"], "clip_seconds": None}
+        self.features = {
+            "layers": 1,
+            "pooling": "mean",
+            "clip_seconds": None,
+        }  # those of baselines, which have no others
+        self.features |= {key: about[key] for key in ("layers", "pooling") if key in about}
         self.again = False  # the encoder is there already
 
     def __call__(self, learned: Learned) -> None:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save as as_safetensors
 from torch import Tensor, nn
 
+from atst.errors import UsageError
 from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
 from atst.model.classifier import folded, initial_weight
@@ -53,9 +54,11 @@ class Network(nn.Module):
         """Parameters to train, a group for each multiple (`scale`) of the learning rate.
 
         `freeze` blocks from the input on, and with them the embeddings, stay as they are; all blocks: the
-        final norm too.
+        final norm too. Raises `UsageError` for more blocks than there are.
         """
         encoder = self.model.encoder
+        if freeze > encoder.depth:
+            raise UsageError(f"freeze must be 0 to {encoder.depth} for this encoder, not {freeze}.")
         by_scale: dict[float, list[nn.Parameter]] = {1.0: list(self.linear.parameters())}
         scales = layer_scales(encoder, decay)
         for name, parameter in encoder.named_parameters():
