@@ -1,10 +1,11 @@
-"""`atst demo` ends with a table, where to look and what to do next; again, it goes on."""
+"""`atst demo` makes a page of neighbours and a table with a verdict; again, it goes on."""
 
 import importlib
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 
 import atst
 from atst.pretraining import recipe as recipes
@@ -20,28 +21,55 @@ def calls(monkeypatch):
     def pretrain(sources, **options):
         made.append(("pretrain", options))
 
-    def probe(task, *, model, out, **options):
-        made.append(("probe", {"model": model, "out": out}))
-        value = {"logmel": 0.5, "random:nano": 0.6}.get(model, 0.7)
-        return SimpleNamespace(value=value, ci=(value - 0.05, value + 0.05), knn={"value": value - 0.1})
+    def measure(out, device):
+        made.append(("measure", {"out": out}))
+        return {
+            name: right(share) for name, share in [("trained", 0.9), ("untrained", 0.7), ("log-mel", 0.5)]
+        }
 
     monkeypatch.setattr(demo_module, "pretrain", pretrain)
-    monkeypatch.setattr(demo_module, "probe", probe)
+    monkeypatch.setattr(demo_module, "_measure", measure)
+    monkeypatch.setattr(demo_module, "_page", lambda folder, out, device: out / "neighbours.html")
     monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: 0.5)
     return made
 
 
-def test_the_run_is_resumed_and_three_feature_sets_are_compared(calls, tmp_path, capsys):
+def right(share, clips=200):
+    """Both methods have the first clips right."""
+    return np.stack([np.arange(clips) < share * clips] * 2)
+
+
+def test_the_run_is_resumed_and_what_it_learned_is_shown(calls, tmp_path, capsys):
     atst.demo(out=tmp_path)
-    (_, training), *probes = calls
+    (_, training), (measured, _) = calls
     assert training["out"] == tmp_path / "run"
     assert training["resume"] is True
-    assert [options["model"] for _, options in probes] == [str(tmp_path / "run"), "random:nano", "logmel"]
+    assert measured == "measure"
     table = capsys.readouterr().out
-    for line in ("trained encoder", "0.700  0.650 to 0.750", "untrained encoder", "log-mel statistics"):
-        assert line in table
+    for text in ("0.900", "+0.200 (+0.1", "Against untrained: ahead by logistic regression and nearest"):
+        assert text in table
+    assert "did not show a gain" not in table
     assert str(Path(tmp_path, "run", "report.html")) in table
-    assert f"embed FOLDER --model {tmp_path / 'run'}" in table
+
+
+def test_a_gain_that_is_not_shown_is_said_first():
+    shown = {"trained": right(0.7), "untrained": right(0.7), "log-mel": right(0.9)}
+    first, untrained, logmel = demo_module._verdict(shown).splitlines()
+    assert "did not show a gain" in first
+    assert untrained.startswith("Against untrained: no difference")
+    assert logmel.startswith("Against log-mel: behind by")
+
+
+def test_neighbours_of_own_recordings_without_those_that_cannot_be_read(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    for number in range(3):
+        sound = np.random.default_rng(number).normal(0, 0.1, 8000)
+        soundfile.write(tmp_path / "mine" / f"noise {number}.wav", sound, 16000)
+    (tmp_path / "mine" / "broken.wav").write_bytes(b"RIFF")
+    page = demo_module._page(tmp_path / "mine", tmp_path, "cpu").read_text()
+    assert all(f"noise {number}.wav" in page for number in range(3))
+    assert "similarity" in page
+    assert "broken.wav" in capsys.readouterr().err
 
 
 def test_interrupted_it_says_how_to_go_on(calls, tmp_path, monkeypatch):
@@ -53,17 +81,17 @@ def test_interrupted_it_says_how_to_go_on(calls, tmp_path, monkeypatch):
         atst.demo(out=tmp_path)
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(0.5, 200), (1.34, 200), (2.7, 100), (27.0, 10), (1000.0, 1)])
+@pytest.mark.parametrize(("seconds", "steps"), [(0.5, 150), (1.19, 150), (1.8, 100), (18.0, 10), (900.0, 1)])
 def test_a_slow_machine_trains_fewer_steps_and_says_so(calls, tmp_path, monkeypatch, capsys, seconds, steps):
     monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: seconds)
     atst.demo(out=tmp_path)
     assert f"max_steps={steps}" in calls[0][1]["overrides"]
     said = capsys.readouterr().err
-    assert (f"minutes on this machine: the demo trains {steps}\n" in said) == (steps < 200)
+    assert (f"minutes on this machine: the demo trains {steps}\n" in said) == (steps < 150)
 
 
 def test_a_second_call_keeps_the_steps_of_the_first(calls, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: 27.0)
+    monkeypatch.setattr(demo_module, "seconds_a_step", lambda *_: 18.0)
     atst.demo(out=tmp_path)
     planned = recipes.resolve("nano", calls[0][1]["overrides"])
     (tmp_path / "run").mkdir()

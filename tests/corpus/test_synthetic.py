@@ -2,13 +2,14 @@ import pickle
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from atst.corpus import open_corpus
-from atst.corpus.synthetic import KINDS, SyntheticCorpus
+from atst.corpus.synthetic import KINDS, SyntheticCorpus, write_sounds
 from atst.errors import AudioError, UsageError
 from atst.model.frontend import FrontEnd
 from atst.tasks.synthetic import synthetic_task
@@ -66,3 +67,14 @@ def test_log_mel_statistics_do_not_solve_it():
     train = task.splits == "train"
     accuracy = probe.fit(features[train], task.labels[train]).score(features[~train], task.labels[~train])
     assert 1.5 / len(KINDS) < accuracy < 0.8, "well above chance, far from solved"
+
+
+def test_files_are_named_by_kind_and_written_once(tmp_path):
+    folder = write_sounds(tmp_path / "sounds", each=2, seconds=0.5)
+    files = sorted(folder.iterdir())
+    assert {path.stem for path in files} == {f"{kind} {number}" for kind in KINDS for number in (1, 2)}
+    sound, rate = soundfile.read(files[0])
+    assert (len(sound), rate) == (8000, 16000)
+    files[0].write_bytes(b"mine")
+    write_sounds(folder, each=2, seconds=0.5)
+    assert files[0].read_bytes() == b"mine"

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 import atst
+from atst.corpus import open_corpus
 from atst.errors import CorpusError, TrainingError, UsageError
 from atst.pretraining import run as runs
 from atst.pretraining.module import PretrainingModule
@@ -106,6 +107,17 @@ def test_a_resumed_run_of_convolutions_ends_in_the_same_weights(sounds, tmp_path
     run(sounds, tmp_path / "cut", 4, "checkpoint_steps=2", recipe="nano", resume=True)
     assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
     assert atst.load(tmp_path / "cut").fingerprint == atst.load(tmp_path / "whole").fingerprint
+
+
+def test_the_untrained_copy_has_the_first_weights_the_standardisation_and_the_read_out(sounds, tmp_path):
+    run(sounds, tmp_path / "run", 1, "learning_rate=1e-12", recipe="nano")
+    plan, trained = runs.stored_recipe(tmp_path / "run"), atst.load(tmp_path / "run")
+    untrained = runs.untrained(plan, open_corpus([sounds], plan.clip_seconds, plan.min_seconds))
+    for first, last in zip(untrained.encoder.parameters(), trained.encoder.parameters(), strict=True):
+        torch.testing.assert_close(first, last, atol=1e-6, rtol=0)
+    assert untrained.encoder.input_std == trained.encoder.input_std != 1
+    assert untrained.readout() == trained.readout()
+    assert untrained.readout().pooling == "whitened"
 
 
 def test_resume_of_a_finished_run_does_nothing_and_of_none_starts_one(sounds, whole, tmp_path):

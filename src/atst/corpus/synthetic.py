@@ -1,18 +1,22 @@
 """Built-in sounds, labelled by construction: the offline default of the demo and of tests, never evidence.
 
-Twelve instruments. A clip is one of them playing notes of random pitch, loudness and length over a
-background that changes its colour: little but the instrument stays the same throughout a clip, as in much
-real sound. Some instruments share their long-term spectrum and differ in the course of a note, so means and
-deviations of a spectrogram do not tell them all apart. Clip i depends on (seed, i) alone; it is made when
-read.
+Twelve instruments; a class is what a listener would call the same source. A clip is one of them playing
+notes of random pitch (three octaves), loudness (24 dB) and length over noise of random colour, 10 to 25 dB
+below, that changes throughout the clip, at a random level. Partials vary from clip to clip; there is no
+reverberation. Some instruments share their long-term spectrum and differ in the course of a note (vibrato,
+tremolo, decay, glide), so means and deviations of a spectrogram do not tell them all apart. Clip i depends on
+(seed, i) alone; it is made when read.
 """
 
 import functools
 import math
+from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from atst.corpus.clips import Corpus
+from atst.output.atomic import new_file
 from atst.sound.audio import SAMPLE_RATE
 
 KINDS = (
@@ -21,7 +25,7 @@ KINDS = (
 )
 FORMANTS = {"dark voice": (450, 850), "bright voice": (350, 2500)}  # Hz
 TABLE = 2048  # samples of one period, a power of two
-PRETRAINING, TASK = 0, 1  # streams of random numbers: labelled clips are never those pre-trained on
+PRETRAINING, TASK, FILES = 0, 1, 2  # streams of random numbers: no clip of one is in another
 
 
 class SyntheticCorpus(Corpus):
@@ -52,6 +56,19 @@ class SyntheticCorpus(Corpus):
         first = round(start * SAMPLE_RATE)
         last = max(first + 1, round((start + duration) * SAMPLE_RATE))
         return self._latest[1][first:last].copy()
+
+
+def write_sounds(folder: Path, each: int = 4, seconds: float = 4.0) -> Path:
+    """Write `each` sounds of every kind, `bell 1.wav`; files that are there stay. Returns `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, name in enumerate(KINDS):
+        for number in range(1, each + 1):
+            path = folder / f"{name} {number}.wav"
+            if not path.exists():
+                sound = make_sound(kind, seconds, np.random.default_rng([FILES, kind, number]))
+                with new_file(path) as temporary:
+                    soundfile.write(temporary, sound, SAMPLE_RATE, format="WAV")
+    return folder
 
 
 def make_sound(kind: int, seconds: float, rng: np.random.Generator) -> np.ndarray:

@@ -91,9 +91,8 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     if checkpoint is None:
         if init is not None:
             module.pair.student["encoder"].load_state_dict(init.encoder.state_dict())
-        elif job.recipe.stem == "conv":
-            encoder: Any = module.pair.student["encoder"]
-            encoder.standardise(*data.logmel_moments(job.corpus, job.recipe))
+        else:
+            _standardise(module, job.corpus)
         module.pair.copy_student()
     memory.keep()
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -182,9 +181,8 @@ def _export(job: Job, model: AudioModel) -> None:
 
     What the statistics of a convolutional encoder have in common is measured once, at the end.
     """
-    recipe = job.recipe
-    if not model.encoder.has_cls and model.config.training["steps"] >= recipe.max_steps:
-        model.whiten(data.whole_clips(job.corpus, recipe, min(CLIPS, len(job.corpus))))
+    if model.config.training["steps"] >= job.recipe.max_steps:
+        _whiten(model, job.recipe, job.corpus)
     model.save(job.folder / "model")
     write_run_report(job.folder, job.recipe, job.corpus, job.devices)
 
@@ -206,6 +204,30 @@ def export(module: PretrainingModule, step: int, devices: int = 1) -> AudioModel
     model = AudioModel(ModelConfig(recipe.size, recipe.segment_seconds, training, stem=recipe.stem))
     model.encoder.load_state_dict(module.pair.teacher["encoder"].state_dict())
     return model
+
+
+def untrained(recipe: Recipe, corpus: Corpus) -> AudioModel:
+    """What a run begins with, to compare its end with: the same first weights, standardised and whitened."""
+    lightning.seed_everything(recipe.seed, verbose=False)
+    module = PretrainingModule(recipe)
+    _standardise(module, corpus)
+    module.pair.copy_student()
+    model = export(module, 0)
+    _whiten(model, recipe, corpus)
+    return model
+
+
+def _standardise(module: PretrainingModule, corpus: Corpus) -> None:
+    """A convolutional encoder's input by the mean and standard deviation of the corpus."""
+    if module.recipe.stem == "conv":
+        encoder: Any = module.pair.student["encoder"]
+        encoder.standardise(*data.logmel_moments(corpus, module.recipe))
+
+
+def _whiten(model: AudioModel, recipe: Recipe, corpus: Corpus) -> None:
+    """Measure what a convolutional encoder's statistics of all clips have in common."""
+    if not model.encoder.has_cls:
+        model.whiten(data.whole_clips(corpus, recipe, min(CLIPS, len(corpus))))
 
 
 def model_at(checkpoint: Path, devices: int = 1) -> AudioModel:
