@@ -24,7 +24,8 @@ class Embedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
     Args:
         model: what `atst.load` takes, or a loaded model.
-        layers, pooling: as in `embed`; None for what the model does by itself.
+        layers: as in `embed`; None for what the model does by itself.
+        pooling: likewise.
         sample_rate: of arrays, in Hz.
         device: where to compute, for a model that is loaded here.
         batch_size: sounds embedded at a time.
