@@ -61,6 +61,16 @@ def test_the_classifier_is_one(library, tmp_path, person, capsys):
     atst.label(library, labels=tmp_path / "meta.csv", out=out, no_browser=True, quiet=True)  # nothing is left
 
 
+def test_the_classifier_reads_the_levels_of_the_library(library, tmp_path, person):
+    atst.embed([tmp_path / "sounds"], model="random:conv-nano", levels="stem-last", out=library, quiet=True)
+    out = tmp_path / "mine"
+    options = {"classes": "high,low", "out": out, "no_browser": True, "quiet": True}
+    atst.label(library, labels=tmp_path / "meta.csv", **options)
+    assert atst.load_classifier(out).readout["levels"] == "stem-last"
+    atst.explore(library, html=tmp_path / "map.html", classifier=out, map="pca", quiet=True)
+    assert '"suggestion"' in (tmp_path / "map.html").read_text()
+
+
 def test_another_model_and_another_folder_are_refused(library, tmp_path, person):
     options = {"labels": tmp_path / "meta.csv", "classes": "high,low", "no_browser": True, "quiet": True}
     with pytest.raises(ModelError, match="functionals: not the model that made"):

@@ -159,7 +159,7 @@ class _Saver:
             "pooling": "mean",
             "clip_seconds": None,
         }  # those of baselines, which have no others
-        self.features |= {key: about[key] for key in ("layers", "pooling") if key in about}
+        self.features |= {key: about[key] for key in ("layers", "pooling", "levels") if key in about}
         self.again = False  # the encoder is there already
 
     def __call__(self, learned: Learned) -> None:

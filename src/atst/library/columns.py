@@ -77,7 +77,7 @@ def _suggestions(library: Library, layout: Layout, classifier: Classifier) -> Co
     """The classifier's best label, and its doubt: 1 - the score. Raises `ModelError` for other features."""
     about, features = library.metadata, classifier.features
     same = classifier.encoder.fingerprint == about.get("fingerprint") and all(
-        features[key] == about.get(key, features[key]) for key in ("layers", "pooling")
+        features.get(key) == about.get(key, features.get(key)) for key in ("layers", "pooling", "levels")
     )
     if not same or classifier.clip_seconds is not None or about.get("frames"):
         raise ModelError(
