@@ -1,7 +1,6 @@
 """One file of embeddings: its columns, its metadata, and its vectors by row group."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from atst.output.version import KEY, check_version
 
 FORMAT_VERSION = 1
 OURS = ("path", "start", "end", "embedding")
-UNREADABLE = (OSError, ValueError, KeyError, IndexError, EOFError, pa.ArrowException, zipfile.BadZipFile)
 NPZ_ROWS = 1024  # of a group of an .npz file, which has none of its own
 
 
@@ -29,7 +27,7 @@ class EmbeddingFile:
         self.path = path
         try:
             self._source: _Npz | _Parquet = (_Npz if path.suffix == ".npz" else _Parquet)(path)
-        except UNREADABLE as error:
+        except Exception as error:  # a damaged file can raise anything
             raise UsageError(f"{path}: cannot be read as embeddings: {_one_line(error)}.") from None
         schema = self._source.schema
         self.rows, self.groups, self.names = self._source.rows, self._source.groups, schema.names
@@ -38,8 +36,9 @@ class EmbeddingFile:
             raise UsageError(f"{path}: no column {' and '.join(missing)}: not what `atst embed` wrote.")
         kind = schema.field("embedding").type
         self._size: int | None = kind.list_size if pa.types.is_fixed_size_list(kind) else None
-        if not (self._size or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-            raise UsageError(f"{path}: the column embedding holds {kind}, not lists of numbers.")
+        numbers = pa.types.is_list(kind) or pa.types.is_large_list(kind) or self._size
+        if not numbers or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+            self._fail(f"the column embedding holds {kind}, not lists of numbers")
 
     @property
     def columns(self) -> list[str]:
@@ -100,13 +99,13 @@ class EmbeddingFile:
     def _read(self, name: str, group: int | None = None) -> pa.ChunkedArray:
         try:
             return self._source.read(name, group)
-        except UNREADABLE as error:
+        except Exception as error:
             raise UsageError(f"{self.path}: cannot be read to its end: {_one_line(error)}.") from None
 
     def _metadata(self) -> dict[str, Any]:
         try:
             about = json.loads(self._source.about or "")
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             about = None
         if not isinstance(about, dict) or "model" not in about:
             raise UsageError(

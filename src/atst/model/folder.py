@@ -87,7 +87,7 @@ def read(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         values = dict(json.loads((path / "config.json").read_text()))
         check_version(values.get(KEY), FORMAT_VERSION, path / "config.json", ModelError)
         config = ModelConfig(**values)
-    except (ValueError, TypeError, UsageError) as error:
+    except (ValueError, TypeError, UsageError, OSError, RecursionError) as error:
         raise ModelError(f"{path / 'config.json'}: cannot be used as a model's config: {error}") from None
     try:
         return config, load_file(path / "model.safetensors")

@@ -12,7 +12,7 @@ from typing import Any
 from atst.errors import CorpusError, UsageError
 from atst.output.progress import SEARCH_SECONDS, track
 from atst.output.skipped import Skipped
-from atst.sound.names import existing
+from atst.sound.names import existing, is_possible
 from atst.sound.packed import Stored, open_packed
 from atst.sound.remote import STANDARD_INPUT, Remote, is_audio_address, standard_input
 from atst.sound.walk import irregular, walk
@@ -160,7 +160,7 @@ def _jsonl(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
             continue
         try:
             entry = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{manifest}: line {number} is not JSON") from error
         entry = entry if isinstance(entry, dict) else {"path": entry}
         if not isinstance(entry.get("path"), str) or not entry["path"]:
@@ -176,6 +176,8 @@ def _txt(manifest: Path, file: Iterable[str]) -> Iterator[Entry]:
 
 def _recording(manifest: Path, number: int, row: dict[str, Any], columns: bool) -> Recording:
     where = f"{manifest}, line {number}"
+    if not is_possible(row["path"]):
+        raise UsageError(f"{where}: {row['path']!r} cannot be the name of a file")
     first, last = seconds_of(where, "start", row.get("start")), seconds_of(where, "end", row.get("end"))
     if last is not None and last <= (first or 0.0):
         raise UsageError(f"{where}: end {last:g} s is not after start {first or 0.0:g} s")
@@ -206,7 +208,7 @@ def seconds_of(where: str, name: str, value: Any) -> float | None:
         return None
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
         raise UsageError(f"{where}: {name} must be seconds, 0 or more, not '{value}'")

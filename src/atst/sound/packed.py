@@ -106,14 +106,14 @@ class Packed:
                 f"{self.index}: damaged, it has no column '{sorted(missing)[0]}'; copy it again."
             )
         self.channel: int | None = about.get("channel")
-        self.shards = [int(samples) for samples in about.get("shards", [])]
         try:
+            self.shards = [int(samples) for samples in about.get("shards", [])]
             table = parquet.read([*NUMBERS, "path", "remark"])
             arrays = [table[name].to_numpy().astype(kind, copy=False) for name, kind in NUMBERS.items()]
             self.paths = table["path"].cast(pa.large_string()).combine_chunks()
             remarked = pc.indices_nonzero(pc.not_equal(table["remark"], "")).to_pylist()
             self.remarks: dict[int, str] = {row: table["remark"][row].as_py() for row in remarked}
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, TypeError) as error:
             raise CorpusError(f"{self.index}: damaged ({error}); copy it again.") from error
         self.start, self.samples, self.shard, self.offset, self.factor, self.high, self.sample_rate = arrays
         self._check()
@@ -236,6 +236,6 @@ def _about(parquet: pq.ParquetFile) -> dict[str, Any]:
     """What the index says of the corpus; nothing if it is another program's table."""
     try:
         about = json.loads((parquet.schema_arrow.metadata or {}).get(b"atst", b"{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from atst.errors import UsageError
-from atst.sound.names import existing, same_form
+from atst.sound.names import existing, is_possible, same_form
 from atst.tasks.listing import SHOWN, Listing, build_task, open_table
 from atst.tasks.segments import WHOLE, Segment, cut_to_files, description, parse
 from atst.tasks.task import SPLITS, Task
@@ -139,6 +139,8 @@ def _rows(path: Path, reader: "csv.DictReader[str]", columns: _Columns) -> Itera
         for column, value in (("path", cell("path")), (columns.part, part)):
             if not value:
                 raise UsageError(f"{where}: empty '{column}'.")
+        if not is_possible(cell("path")):
+            raise UsageError(f"{where}: {cell('path')!r} cannot be the name of a file.")
         if columns.part == "split" and part not in SPLITS:
             raise UsageError(f"{where}: unknown split '{part}'. Valid: {', '.join(SPLITS)}.")
         segment = parse(where, cell("start"), cell("end")) if columns.segments else WHOLE

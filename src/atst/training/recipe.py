@@ -1,6 +1,7 @@
 """Flat recipes: YAML and `key=value` overrides become a typed dataclass; a wrong key or value is named."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from importlib import resources
@@ -10,6 +11,9 @@ from typing import Any, Self
 import yaml
 
 from atst.errors import UsageError, unknown
+
+# of text that is no YAML: a date that is none and a very deep list raise the last two
+YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
 
 
 class Settings:
@@ -65,27 +69,39 @@ def bundled(package: str) -> list[str]:
     )
 
 
-def load(recipe: str | Path, package: str, default: str) -> dict[str, Any]:
+def load(recipe: str | Path, package: str, default: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """Keys of a bundled recipe, or of a YAML file; either may name only some and a `base` for the rest.
 
-    A file's base is `default` if it names none; a bundled recipe without one has every key.
+    A file's base is `default` if it names none; a bundled recipe without one has every key. `above` are the
+    recipes that this one is the base of.
     """
     names = bundled(package)
     is_bundled = str(recipe) in names and not str(recipe).endswith((".yaml", ".yml"))
     if is_bundled:
         text = (resources.files(package) / "recipes" / f"{recipe}.yaml").read_text()
-    elif Path(recipe).is_file():
-        text = Path(recipe).read_text()
+    elif os.path.isfile(recipe):  # noqa: PTH113 - Path.is_file() fails on impossible names
+        text = _text(Path(recipe))
     else:
         raise unknown("recipe", str(recipe), [*names, "a path to a .yaml file"])
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except YAML_ERRORS as error:
         raise UsageError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{recipe}: a recipe is 'key: value' lines.")
     base = values.pop("base", None if is_bundled else default)
-    return values if base is None else load(base, package, default) | values
+    if base is None:
+        return values
+    if str(base) in above:
+        raise UsageError(f"{recipe}: its base '{base}' leads back to itself.")
+    return load(str(base), package, default, (*above, str(recipe), str(base))) | values
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a recipe: {error}.") from None
 
 
 def parse(overrides: Sequence[str]) -> dict[str, Any]:
@@ -97,7 +113,7 @@ def parse(overrides: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set takes key=value, not '{override}'.")
         try:
             values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except YAML_ERRORS:
             raise UsageError(f"--set {key}: '{text}' is not a value.") from None
     return values
 
