@@ -46,6 +46,12 @@ class ModelConfig:
         if not isinstance(seconds, int | float) or not SHORTEST_SEGMENT <= seconds <= LONGEST_SEGMENT:
             allowed = f"{SHORTEST_SEGMENT} to {LONGEST_SEGMENT} seconds fit one pass"
             raise ValueError(f"segment_seconds is {repr(seconds)[:50]}; {allowed}")
+        if not isinstance(self.training, dict) or not isinstance(self.readout, dict):
+            raise ValueError("training and readout must be objects")
+        kinds = {"layers": int, "pooling": str, "levels": str}
+        for key, kind in kinds.items():
+            if not isinstance(self.readout.get(key), kind | None):
+                raise ValueError(f"readout's {key} is {repr(self.readout[key])[:50]}")
 
     @property
     def chunk_frames(self) -> int:

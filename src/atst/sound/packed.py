@@ -59,7 +59,7 @@ def is_packed(source: str | os.PathLike[str]) -> bool:
         return False
     try:
         return "packed_corpus" in _about(pq.ParquetFile(index))
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):
         return False
 
 
@@ -95,7 +95,7 @@ class Packed:
         self.folder, self.index = folder, f"{folder}/{INDEX}"
         try:
             parquet = pq.ParquetFile(index)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise CorpusError(f"{self.index}: damaged ({error}); copy it again.") from error
         about = _about(parquet)
         if (version := about.get("packed_corpus")) != FORMAT:
