@@ -199,3 +199,10 @@ def test_the_index_of_a_packed_corpus(made, changes):
         if (corpus := open_packed(folder)) is not None:
             for row in range(len(corpus)):
                 corpus.waveform(row)
+
+
+def test_a_table_of_labels_with_a_name_that_is_too_long(tmp_path):
+    path = tmp_path / "meta.csv"
+    path.write_text(f"path,label\n{'a' * 400}.wav,x\nb.wav,y\n")
+    with pytest.raises(AtstError, match="2 of 2 files are missing"):
+        read_task(path)

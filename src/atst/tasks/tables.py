@@ -169,7 +169,8 @@ def _merged(path: Path, rows: list[_Row], real: dict[str, str], many: bool) -> l
 
 
 def _check_files(path: Path, paths: list[Path]) -> None:
-    missing = [file for file in dict.fromkeys(paths) if not file.is_file()]
+    # Path.is_file() fails on names that are too long
+    missing = [file for file in dict.fromkeys(paths) if not os.path.isfile(file)]  # noqa: PTH113
     if missing:
         listed = ", ".join(str(file) for file in missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
         raise UsageError(f"{path}: {len(missing)} of {len(set(paths))} files are missing: {listed}")
