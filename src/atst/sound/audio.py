@@ -21,6 +21,7 @@ from atst.sound.source import How, Pathlike, Source, mono_float
 SAMPLE_RATE = 16000
 # s read on both sides of a stretch: settles resampling filters and lossy decoders after a seek
 CONTEXT = 0.25
+LOUDEST = 1e15  # of a sample: the power spectrum of more is not finite in float32
 INTEGERS = (np.int16, np.int32, np.uint8)  # arrays of others have no known full scale
 
 
@@ -139,6 +140,8 @@ def _stretch(
         piece = part[max(0, first - at) : len(part) if last is None else max(0, last - at)]
         if not np.isfinite(piece).all():
             raise AudioError(f"{source.path}: non-finite samples (NaN or infinity)")
+        if len(piece) and max(piece.max(), -piece.min()) > LOUDEST:
+            raise AudioError(f"{source.path}: samples beyond {LOUDEST:g}, where full scale is 1")
         yield piece
         at += len(part)
         empty = empty and not len(piece)
