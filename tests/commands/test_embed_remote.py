@@ -44,6 +44,13 @@ def rows(path):
     return table["path"].to_pylist(), np.stack(table["embedding"].to_numpy())
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path_factory, monkeypatch):
+    folder = str(tmp_path_factory.mktemp("temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    monkeypatch.setenv("TMPDIR", folder)
+
+
 def copies():
     return [file for folder in Path(tempfile.gettempdir()).glob("atst-*") for file in folder.iterdir()]
 

@@ -84,7 +84,7 @@ def test_pretrain(folder, tmp_path, workers, monkeypatch):
     """Headers are read by the same processes: here they are good, and the sound is not."""
     for i in range(3, 8):
         (folder / f"good{i}.wav").unlink()
-    only_sound = isolated.START.replace("basename(path)", "basename(path) * bool(rest)")
+    only_sound = isolated.START.replace("basename(path)", "basename(path) * bool(how)")
     monkeypatch.setattr(isolated, "START", only_sound)
     run = atst.pretrain([folder], out=tmp_path / "run", workers=workers, **PRETRAIN)
     assert (run.steps, run.unreadable) == (3, 3)

@@ -80,7 +80,8 @@ def names(pairs):
 EXPECTED = {frozenset(("1.wav", "quiet.flac")), frozenset(("2.wav", "cut.wav"))}
 
 
-def test_pairs_on_the_screen_and_in_files(sounds, capsys):
+def test_pairs_on_the_screen_and_in_files(sounds, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # long names are folded
     pairs = atst.duplicates(sounds / "x.parquet")
     assert names(pairs) == EXPECTED
     out, err = capsys.readouterr()

@@ -62,7 +62,13 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[] if name in ("patches", "whitened") else pytest.mark.full)
+        for name in MODELS
+    ],
+)
 def exported(request, tmp_path_factory):
     """A model, the options that it was exported with, and what was written."""
     make, how = MODELS[request.param]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 import torch.distributed as dist
@@ -61,6 +62,7 @@ def test_two_processes_equal_one(tmp_path):
         torch.testing.assert_close(two["state"][key], value, atol=1e-7, rtol=0, msg=key)
 
 
+@pytest.mark.full
 def test_clips_that_any_process_could_not_use_are_listed_once(tmp_path):
     silent = [f"{i}.wav" for i in range(0, 8, 2)]
     for i in range(8):

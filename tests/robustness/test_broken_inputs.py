@@ -19,7 +19,6 @@ KEYS = ["batch_size=2", "segment_seconds=0.3", "min_seconds=0.2", "max_steps=2",
 KEYS += ["precision=float32"]
 TUNE = ["batch_size=4", "max_epochs=1", "warmup_epochs=0", "precision=float32", "workers=0"]
 ALL = pytest.mark.parametrize("inputs", [pytest.param(1, marks=pytest.mark.full)], indirect=True)
-FULL = pytest.mark.full
 LONGEST = 600  # s, for --max-duration
 
 
@@ -58,7 +57,6 @@ def embedded(inputs, tmp_path, **options):
     )
 
 
-@FULL
 def test_embed(inputs, tmp_path):
     left = {path.rsplit("/", 1)[-1].split("-")[0].split(".")[0] for path in embedded(inputs, tmp_path)}
     assert left >= {"empty", "text", "zeros", "pipe", "socket", "link", "values", "header", "rate"}
@@ -146,8 +144,8 @@ def test_a_file_that_vanishes(tmp_path, monkeypatch):
         soundfile.write(tmp_path / f"{name}.wav", broken.sweep(16000, 1.0), 16000)
     found = command.find_audio
 
-    def vanish(sources):
-        result = found(sources)
+    def vanish(sources, **how):
+        result = found(sources, **how)
         (tmp_path / "b.wav").unlink()
         return result
 
