@@ -3,6 +3,7 @@
 Nothing here imports PyTorch before it is needed: the wait policy counts only if it is set before that.
 """
 
+import ctypes
 import os
 
 
@@ -35,3 +36,10 @@ def wait_passively() -> None:
     needs a core, they then burn the time that the last of them would need (`benchmarks/shared_machine.py`).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def release_memory() -> None:
+    """Give back to the system what was freed: among large blocks that come and go, ever more is kept."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)

@@ -79,7 +79,8 @@ def test_finetune(folder, tmp_path, monkeypatch, workers):
     assert_listed(tmp_path / "run" / "errors.csv")
 
 
-@IN_TWO_PLACES
+@pytest.mark.full
+@pytest.mark.parametrize("workers", [0, 1])
 def test_pretrain(folder, tmp_path, workers, monkeypatch):
     """Headers are read by the same processes: here they are good, and the sound is not."""
     for i in range(3, 8):

@@ -1,6 +1,5 @@
 """What a user names as unlabelled sound becomes one corpus."""
 
-import ctypes
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from atst.cores import release_memory
 from atst.corpus.clips import Corpus, Progress
 from atst.corpus.files import FileCorpus
 from atst.corpus.packed import PackedCorpus
@@ -62,16 +62,9 @@ def open_corpus(
             progress=progress,
         )
         parts.append(found)
-    _release_memory()
-    return parts[0] if len(parts) == 1 else Joined(parts)
-
-
-def _release_memory() -> None:
-    """Give back to the system what opening took: with a million files, more than it keeps."""
     pa.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
-    if trim is not None:
-        trim(0)
+    release_memory()  # with a million files it is more than what stays
+    return parts[0] if len(parts) == 1 else Joined(parts)
 
 
 class Joined(Corpus):

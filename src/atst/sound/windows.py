@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from atst.cores import release_memory
 from atst.errors import AudioError, UsageError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound.audio import SAMPLE_RATE, middle
@@ -21,7 +22,7 @@ from atst.sound.pool import Pool
 
 WINDOW_SECONDS = 60.0
 SHORTEST_HOP = 0.01  # s
-BATCH_SECONDS = 480.0  # of sound in memory at a time: many passes of any encoder
+BATCH_SECONDS = 120.0  # of sound in memory at a time: enough passes of any encoder to keep it busy
 SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is padding, not sound
 FEWEST = round(SHORTEST_TAIL * SAMPLE_RATE)  # samples
 
@@ -177,9 +178,12 @@ def batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
     batch: list[Window] = []
     for window in windows:
         batch.append(window)
-        if len(batch) >= size or sum(len(held.waveform) for held in batch) >= BATCH_SECONDS * SAMPLE_RATE:
+        is_long = sum(len(held.waveform) for held in batch) >= BATCH_SECONDS * SAMPLE_RATE
+        if len(batch) >= size or is_long:
             yield batch
             batch = []
+            if is_long:
+                release_memory()
     if batch:
         yield batch
 
