@@ -1,9 +1,9 @@
 """`atst label`: the classifier's folder, the lock, wrong usage; the page has `library/test_browser.py`."""
 
 import csv
-import re
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
