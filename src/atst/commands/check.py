@@ -13,7 +13,7 @@ from atst.output.atomic import new_file
 from atst.output.progress import track
 from atst.output.skipped import PARTLY, errors_file, listed, summary, write_errors
 from atst.output.table import check_out, csv_file
-from atst.output.text import print_table, writable
+from atst.output.text import path_text, print_table, writable
 from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
 from atst.sound.pool import Pool
@@ -87,4 +87,4 @@ def _cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return writable("; ".join(value) if isinstance(value, list) else str(value))
+    return path_text("; ".join(value) if isinstance(value, list) else str(value))
