@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atst.sound.amount import Amount
-from atst.sound.find import Recording
+from atst.sound.recording import Recording
 from atst.sound.windows import Reading, minutes, sliding, split
 
 RATE = 16000

@@ -21,9 +21,10 @@ from atst.output.version import KEY
 from atst.sound.amount import Amount
 from atst.sound.channel import channel_number
 from atst.sound.duration import check_max_duration
-from atst.sound.find import Found, Recording, find_audio
+from atst.sound.find import Found, find_audio
 from atst.sound.levels import say_high
 from atst.sound.pool import Pool
+from atst.sound.recording import Recording
 from atst.sound.remote import STANDARD_INPUT
 from atst.sound.windows import Reading, check_windows, cutter, read_all, unreadable, whole
 

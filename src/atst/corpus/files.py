@@ -13,7 +13,7 @@ from atst.output.skipped import PARTLY, Skipped
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.duration import too_long
-from atst.sound.find import Recording
+from atst.sound.recording import Recording
 
 WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from atst.output.progress import SEARCH_SECONDS, track
 from atst.output.skipped import Skipped
-from atst.sound.find import Recording, find_audio
+from atst.sound.find import find_audio
+from atst.sound.recording import Recording
 from atst.sound.walk import entries
 
 

@@ -17,10 +17,10 @@ from atst.errors import AudioError
 from atst.output.skipped import PARTLY, Skipped
 from atst.output.text import path_text
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.find import Recording
 from atst.sound.isolated import Reply, Request
 from atst.sound.packed import FORMAT, FULL_SCALE
 from atst.sound.pool import Pool
+from atst.sound.recording import Recording
 from atst.sound.windows import WINDOW_SECONDS
 
 IN_MEMORY = 64 << 20  # bytes of a recording that wait in memory for its peak: 17 minutes

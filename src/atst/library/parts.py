@@ -23,7 +23,7 @@ from atst.output import lock
 from atst.output.atomic import new_file, remove_leftovers
 from atst.output.progress import say
 from atst.output.table import groups, writing
-from atst.sound.find import Recording
+from atst.sound.recording import Recording
 from atst.sound.windows import Reading
 
 PART_ROWS = 10_000

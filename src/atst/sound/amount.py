@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atst.output.progress import Progress
-from atst.sound.find import Recording
 from atst.sound.packed import Stored
+from atst.sound.recording import Recording
 from atst.sound.windows import Reading
 
 

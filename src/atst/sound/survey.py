@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from atst.errors import AudioError
-from atst.sound.find import Recording
 from atst.sound.isolated import Request
 from atst.sound.levels import HIGH
 from atst.sound.pool import Pool
+from atst.sound.recording import Recording
 
 
 @dataclass

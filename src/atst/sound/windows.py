@@ -16,9 +16,9 @@ from atst.cores import release_memory
 from atst.errors import AudioError, UsageError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound.audio import SAMPLE_RATE, middle
-from atst.sound.find import Recording
 from atst.sound.isolated import Request
 from atst.sound.pool import Pool
+from atst.sound.recording import Recording
 
 WINDOW_SECONDS = 60.0
 SHORTEST_HOP = 0.01  # s

@@ -10,7 +10,8 @@ from atst.errors import AudioError, UsageError
 from atst.output.progress import track
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.find import Recording, seconds_of
+from atst.sound.manifest import seconds_of
+from atst.sound.recording import Recording
 
 Segment = tuple[float, float]  # start and end in s
 WHOLE = (0.0, math.inf)
