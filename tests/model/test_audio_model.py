@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import atst
 from atst.errors import AudioError, ModelError, UsageError
-from atst.model.audio_model import AudioModel, ModelConfig, counted_chunks
+from atst.model.audio_model import AudioModel, ModelConfig
+from atst.model.chunks import counted_chunks
 from golden import recipes
 from golden.numbers import arrays, encoder_state
 

@@ -1,10 +1,9 @@
 """A trained encoder with its front end: embed files and arrays, save, load."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,19 +14,16 @@ from torch import Tensor, nn
 
 from atst.errors import UsageError
 from atst.model import folder as model_folder
+from atst.model import whitening
 from atst.model.attention import Maps, cls_attention
+from atst.model.chunks import Encoded, encode, encode_frames, merge
 from atst.model.conv_encoder import STEMS
 from atst.model.encoder import PATCH_FRAMES
 from atst.model.folder import WHITENING, ModelConfig
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
-from atst.model.moments import Moments
-from atst.model.readout import ReadOut, cls_and_means
-from atst.model.whitening import LEAST_CLIPS, Whitening
+from atst.model.readout import ReadOut
 from atst.sound.clips import as_clips, windows
-from atst.sound.windows import WINDOW_SECONDS, Waveform
-
-FRONT_END_SAMPLES = 1 << 20  # of a batch of the front end, whose spectrum takes 26 bytes a sample
-WHITENED = ("all", "stem-last")  # levels that a training fits whitening for
+from atst.sound.windows import WINDOW_SECONDS
 
 
 class AudioModel(nn.Module):
@@ -105,13 +101,8 @@ class AudioModel(nn.Module):
     @property
     def fingerprint(self) -> str:
         """A hash of weights and segment length, computed each time: equal for models that embed alike."""
-        digest = hashlib.sha256(f"{self.config.size} {self.config.segment_seconds}".encode())
-        for key, tensor in sorted(self.encoder.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        for key, tensor in sorted(self.whitening.state_dict().items()):
-            digest.update(key.encode() + tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        states = self.encoder.state_dict(), self.whitening.state_dict()
+        return model_folder.fingerprint(self.config, *states)
 
     def forward(self, waveforms: Tensor, **readout: Any) -> Tensor:
         """Waveforms `(B, N)` at 16 kHz to embeddings `(B, embedding_size)`, which gradients flow through.
@@ -155,27 +146,14 @@ class AudioModel(nn.Module):
         """
         read = self.readout(layers, pooling, levels)
         single, clips = as_clips(sound)
-        pieces: list[Any] = []
-        owners: list[int] = []
-        seconds: list[float] = []
-        pending: list[Waveform] = []
-        for owner, clip in enumerate(clips):
-            for window in windows(clip, sample_rate):
-                owners.append(owner)
-                seconds.append(len(window) / SAMPLE_RATE)
-                pending.append(window)
-                if len(pending) >= batch_size:
-                    pieces.append(self._pieces(self._logmels(pending), read, batch_size))
-                    pending = []
-        if pending:
-            pieces.append(self._pieces(self._logmels(pending), read, batch_size))
-        if not pieces:
-            return np.zeros((0, read.size(self.encoder)), dtype=np.float32)
-        if read.has_cls(self.encoder):
-            result = _weighted_mean(torch.cat(pieces).cpu().numpy(), np.array(owners), np.array(seconds))
-        else:
-            whose = torch.tensor(owners, device=pieces[0].count.device)
-            result = self._vectors(Moments.join(pieces).merge(whose, len(clips)), read).cpu().numpy()
+        pieces = ((n, window) for n, clip in enumerate(clips) for window in windows(clip, sample_rate))
+        parts, owners, seconds = list[Encoded](), list[int](), list[float]()
+        while batch := list(islice(pieces, batch_size)):
+            owners += [owner for owner, _ in batch]
+            seconds += [len(window) / SAMPLE_RATE for _, window in batch]
+            logmels = self.frontend.each([window for _, window in batch])
+            parts.append(self._encode(logmels, read, batch_size))
+        result = self._vectors(merge(parts, owners, seconds), read).cpu().numpy()
         return result[0] if single else result
 
     @torch.inference_mode()
@@ -197,35 +175,22 @@ class AudioModel(nn.Module):
         single, clips = as_clips(sound)
         if not single:
             raise UsageError("embed_frames takes one clip; call it once for each.")
-        chunk = self.config.chunk_frames // PATCH_FRAMES * PATCH_FRAMES
-        tokens: list[Tensor] = []
-        times: list[NDArray[np.float64]] = []
+        centres, tokens = list[NDArray[np.float64]](), list[Tensor]()
         for number, window in enumerate(windows(clips[0], sample_rate)):
-            logmel = self._logmel(window)[None]  # (1, 64, T)
-            frames = min(logmel.shape[-1], int(WINDOW_SECONDS * FRAMES_PER_SECOND))
-            for start in range(0, frames - PATCH_FRAMES + 1, chunk):
-                end = min(start + chunk, frames)
-                with self._autocast():
-                    tokens.append(read.tokens(self.encoder, logmel[:, :, start:end])[0])  # (P, D)
-                centres = start + np.arange(len(tokens[-1])) * PATCH_FRAMES + self.encoder.first_centre
-                times.append(number * WINDOW_SECONDS + centres / FRAMES_PER_SECOND)
-        return np.concatenate(times), torch.cat(tokens).float().cpu().numpy()
+            with self._autocast():
+                logmel = self.frontend.each([window])[0][:, : round(WINDOW_SECONDS * FRAMES_PER_SECOND)]
+                for at, part in encode_frames(self.encoder, read, logmel, self.config.chunk_frames):
+                    centres.append(number * WINDOW_SECONDS + at / FRAMES_PER_SECOND)
+                    tokens.append(part)
+        return np.concatenate(centres), torch.cat(tokens).float().cpu().numpy()
 
     @torch.inference_mode()
-    def embed_logmels(
-        self,
-        logmels: Sequence[Tensor],
-        *,
-        layers: int | None = None,
-        pooling: str | None = None,
-        levels: str | None = None,
-        batch_size: int = 32,
-    ) -> NDArray[np.float32]:
+    def embed_logmels(self, logmels: Sequence[Tensor], **options: Any) -> NDArray[np.float32]:
         """Embed clips given as the front end's log-mels, each `(64, T)` with at least 4 frames.
 
-        Returns `(len(logmels), D)`, as `embed` does for clips of at most 60 s.
+        Returns `(len(logmels), D)`, as `embed` does for clips of at most 60 s; options as of `pool_logmels`.
         """
-        return self.pool_logmels(logmels, layers, pooling, batch_size, levels).cpu().numpy()
+        return self.pool_logmels(logmels, **options).cpu().numpy()
 
     def pool_logmels(
         self,
@@ -235,10 +200,9 @@ class AudioModel(nn.Module):
         batch_size: int = 32,
         levels: str | None = None,
     ) -> Tensor:
-        """`embed_logmels` as a tensor `(len(logmels), D)` that gradients flow through."""
+        """`embed_logmels` as a tensor `(len(logmels), D)` that gradients flow through; options of `embed`."""
         read = self.readout(layers, pooling, levels)
-        pieces = self._pieces(logmels, read, batch_size)
-        return self._vectors(pieces, read) if isinstance(pieces, Moments) else pieces
+        return self._vectors(self._encode(logmels, read, batch_size), read)
 
     @torch.no_grad()
     def whiten(self, logmels: Iterable[Tensor], batch_size: int = 32) -> None:
@@ -246,52 +210,28 @@ class AudioModel(nn.Module):
 
         Fewer than `LEAST_CLIPS` say nothing of what sounds share, and change nothing.
         """
-        vectors: dict[str, list[Tensor]] = {levels: [] for levels in WHITENED}
-        clips = iter(logmels)
+        clips, parts = iter(logmels), list[Tensor]()
         while batch := list(islice(clips, batch_size)):
-            for levels, parts in vectors.items():
-                parts.append(self.pool_logmels(batch, None, "statistics", batch_size, levels))
-        if sum(map(len, vectors[WHITENED[0]])) < LEAST_CLIPS:
+            parts.append(self.pool_logmels(batch, None, "statistics", batch_size, "all"))
+        if sum(map(len, parts)) < whitening.LEAST_CLIPS:
             return
-        for levels, parts in vectors.items():
-            self.whitening[levels] = Whitening.fit(torch.cat(parts))
+        self.whitening.update(whitening.fit(torch.cat(parts), self.encoder.stem_sizes))
 
-    def _vectors(self, moments: Moments, read: ReadOut) -> Tensor:
-        vectors = moments.pooled(read.has_statistics)
-        return self.whitening[read.levels](vectors) if read.pooling == "whitened" else vectors
-
-    def _pieces(self, logmels: Sequence[Tensor], read: ReadOut, batch_size: int) -> Tensor | Moments:
-        """What is merged over the windows of a clip: CLS and mean tokens, or the moments of all tokens."""
-        chunks = [
-            _Chunk(
-                i,
-                logmel[:, start : start + self.config.chunk_frames],
-                (logmel.shape[-1] - start) // PATCH_FRAMES,
-            )
-            for i, logmel in enumerate(logmels)
-            for start in counted_chunks(logmel.shape[-1], self.config.chunk_frames)
-        ]
-        chunks.sort(key=lambda chunk: chunk.logmel.shape[-1])
-        batches = [chunks[at : at + batch_size] for at in range(0, len(chunks), batch_size)]
-        owners = torch.tensor([chunk.owner for chunk in chunks], device=logmels[0].device)
+    def _encode(self, logmels: Sequence[Tensor], read: ReadOut, batch_size: int) -> Encoded:
         with self._autocast():
-            if not read.has_cls(self.encoder):
-                moments = [self._moments(batch, read) for batch in batches]
-                return Moments.join(moments).merge(owners, len(logmels))
-            vectors = torch.cat([self._pool(batch, read.layers, read.pooling).float() for batch in batches])
-        total = vectors.new_zeros(len(logmels), vectors.shape[1]).index_add(0, owners, vectors)
-        return total / torch.bincount(owners, minlength=len(logmels))[:, None]
+            return encode(self.encoder, read, logmels, self.config.chunk_frames, batch_size)
+
+    def _vectors(self, encoded: Encoded, read: ReadOut) -> Tensor:
+        if isinstance(encoded, Tensor):
+            return encoded
+        vectors = encoded.pooled(read.has_statistics)
+        return self.whitening[read.levels](vectors) if read.pooling == "whitened" else vectors
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take the tensors of a model folder. Raises `RuntimeError` where they do not fit."""
-        whitening = {
-            key.removeprefix(WHITENING): value for key, value in tensors.items() if key.startswith(WHITENING)
-        }
-        for levels in WHITENED:
-            directions = whitening.get(f"{levels}.directions")
-            if directions is not None and directions.ndim == 2:
-                self.whitening[levels] = Whitening(directions.shape[1], len(directions))
-        self.whitening.load_state_dict(whitening)
+        own = {k.removeprefix(WHITENING): v for k, v in tensors.items() if k.startswith(WHITENING)}
+        self.whitening.update(whitening.unfitted(own))
+        self.whitening.load_state_dict(own)
         self.encoder.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(WHITENING)})
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
@@ -307,74 +247,3 @@ class AudioModel(nn.Module):
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.frontend.window.device.type, torch.bfloat16)
-
-    def _logmel(self, waveform: Waveform) -> Tensor:
-        where = self.frontend.window.device
-        return self.frontend(torch.from_numpy(waveform).to(where)[None])[0]  # (64, T)
-
-    def _logmels(self, waveforms: Sequence[Waveform]) -> list[Tensor]:
-        """The log-mel `(64, T)` of each; neighbours of one length together, as far as memory allows."""
-        logmels: list[Tensor] = []
-        for length, group in groupby(waveforms, key=len):
-            alike = list(group)
-            most = max(1, FRONT_END_SAMPLES // length)
-            for at in range(0, len(alike), most):
-                batch = torch.from_numpy(np.stack(alike[at : at + most]))
-                logmels += self.frontend(batch.to(self.frontend.window.device)).unbind()
-        return logmels
-
-    def _moments(self, batch: Sequence["_Chunk"], read: ReadOut) -> Moments:
-        """Moments over time of each chunk's tokens."""
-        logmels, lengths = _stack(batch)
-        if _equal(lengths):
-            return Moments.of(read.tokens(self.encoder, logmels))
-        lengths = lengths.to(logmels.device)
-        tokens = read.tokens(self.encoder, logmels, lengths)  # (B, P, F)
-        positions = torch.arange(tokens.shape[1], device=logmels.device)
-        return Moments.of(tokens, positions < self.encoder.count(lengths)[:, None])
-
-    def _pool(self, batch: Sequence["_Chunk"], layers: int, pooling: str) -> Tensor:
-        """CLS tokens then mean tokens of each chunk, `(len(batch), 2 * layers * D)`."""
-        logmels, lengths = _stack(batch)
-        where = logmels.device
-        masked = None if _equal(lengths) else lengths.to(where)
-        outputs = self.encoder(logmels, lengths=masked, layers=layers)
-        patches = lengths // PATCH_FRAMES
-        divisor = patches if pooling == "mean" else torch.tensor([chunk.patches_left for chunk in batch])
-        return cls_and_means(outputs, patches.to(where), divisor.to(where))
-
-
-@dataclass
-class _Chunk:
-    owner: int  # index of the window it was cut from
-    logmel: Tensor  # (64, T)
-    patches_left: int  # of the window, from this chunk's start on
-
-
-def _stack(batch: Sequence[_Chunk]) -> tuple[Tensor, Tensor]:
-    """Log-mels of a batch `(B, 64, T)`, padded at the end, and their lengths `(B,)`, on the CPU."""
-    lengths = torch.tensor([chunk.logmel.shape[-1] for chunk in batch])
-    width = int(lengths.max())
-    padded = [nn.functional.pad(chunk.logmel, (0, width - chunk.logmel.shape[-1])) for chunk in batch]
-    return torch.stack(padded), lengths
-
-
-def _equal(lengths: Tensor) -> bool:
-    """Whether no clip is padded, and none needs a mask."""
-    return bool((lengths == lengths[0]).all())
-
-
-def counted_chunks(frames: int, chunk: int) -> list[int]:
-    """Start frames of the chunks that count: the first always, a later one if over half of it exists."""
-    return [start for start in range(0, frames, chunk) if start == 0 or frames - start > chunk // 2]
-
-
-def _weighted_mean(
-    vectors: NDArray[np.float32], owners: NDArray[np.int64], weights: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Average of each owner's rows by weight, `(owners, D)`; a single row is passed as it is."""
-    if len(np.unique(owners)) == len(owners):
-        return vectors
-    total = np.zeros((owners.max() + 1, vectors.shape[1]))
-    np.add.at(total, owners, vectors * weights[:, None])
-    return (total / np.bincount(owners, weights)[:, None]).astype(np.float32)

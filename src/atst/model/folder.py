@@ -1,5 +1,6 @@
 """A model on disk: `config.json`, `model.safetensors` and a model card."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,6 +60,16 @@ class ModelConfig:
         if self.stem == "conv":
             return int(WINDOW_SECONDS * FRAMES_PER_SECOND + 1)
         return int(self.segment_seconds * FRAMES_PER_SECOND + 1)
+
+
+def fingerprint(config: ModelConfig, *states: dict[str, Tensor]) -> str:
+    """A hash of weights and segment length."""
+    digest = hashlib.sha256(f"{config.size} {config.segment_seconds}".encode())
+    for state in states:
+        for key, tensor in sorted(state.items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def write(

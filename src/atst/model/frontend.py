@@ -4,8 +4,12 @@ Every number is fixed by the method (`docs/fidelity.md`); changing one makes ano
 """
 
 import math
+from collections.abc import Sequence
+from itertools import groupby
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from atst.sound.audio import SAMPLE_RATE
@@ -18,6 +22,7 @@ MEL_LOW_HZ, MEL_HIGH_HZ = 60.0, 7800.0
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE_DB = 80.0
 NORM_LOW_DB, NORM_HIGH_DB = -79.6482, 50.6842
+BATCH_SAMPLES = 1 << 20  # of one pass, whose spectrum takes 26 bytes a sample
 MIN_SAMPLES = N_FFT // 2 + 1  # reflect padding needs more samples than it adds on a side
 
 
@@ -45,6 +50,17 @@ class FrontEnd(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         with torch.autocast(waveforms.device.type, enabled=False):
             return normalise(to_decibel(self.mel_power(waveforms.float())))
+
+    def each(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Tensor]:
+        """The log-mel `(64, T)` of each waveform `(N,)`; neighbours of one length together."""
+        logmels: list[Tensor] = []
+        for length, group in groupby(waveforms, key=len):
+            alike = list(group)
+            most = max(1, BATCH_SAMPLES // length)
+            for at in range(0, len(alike), most):
+                batch = torch.from_numpy(np.stack(alike[at : at + most]))
+                logmels += self(batch.to(self.window.device)).unbind()
+        return logmels
 
     def mel_power(self, waveforms: Tensor) -> Tensor:
         """Mel power spectrogram `(B, 64, T)`, before the logarithm."""

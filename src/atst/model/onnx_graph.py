@@ -88,7 +88,7 @@ class OnnxGraph(nn.Module):
         return tokens.reshape(logmel.shape[0], -1, tokens.shape[-1])[:, : self.encoder.count(frames)]
 
     def _counted(self, logmel: Tensor) -> tuple[Tensor, Tensor, int]:
-        """The chunks that count, as `counted_chunks` says, their lengths, and how many a clip has."""
+        """The chunks that count, as `chunks.counted_chunks` says, their lengths, and how many a clip has."""
         chunk = self.chunk_frames
         number = 1 + logmel[:, :, chunk // 2 + 1 :].shape[-1] // chunk
         return *_cut(logmel, chunk, number), number

@@ -7,6 +7,9 @@ shrunk, none is dropped, and nothing is learned from labels.
 import torch
 from torch import Tensor, nn
 
+from atst.model.moments import STATISTICS
+
+LEVELS = ("all", "stem-last")  # that a training fits whitening for
 DIRECTIONS = 256  # at most; those beyond keep their scale
 EXPONENT = 0.35  # 0 keeps all scales, 0.5 makes those of the directions equal; selected on the dev splits
 LEAST_CLIPS = 4  # a direction
@@ -45,3 +48,20 @@ class Whitening(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         standard = (vectors - self.mean) / self.std
         return standard + ((standard @ self.directions.T) * (self.gains - 1.0)) @ self.directions
+
+
+def fit(vectors: Tensor, stem_sizes: list[int]) -> dict[str, Whitening]:
+    """By `LEVELS`, from statistics `(N, 3 * F)` of all levels, of which those of the stem come first."""
+    first, last = sum(stem_sizes[:-1]), sum(stem_sizes)
+    stem_last = vectors.unflatten(1, (len(STATISTICS), -1))[:, :, first:last].flatten(1)
+    return {"all": Whitening.fit(vectors), "stem-last": Whitening.fit(stem_last)}
+
+
+def unfitted(tensors: dict[str, Tensor]) -> dict[str, Whitening]:
+    """By levels, modules that fit these tensors of a state."""
+    found = {levels: tensors.get(f"{levels}.directions") for levels in LEVELS}
+    return {
+        levels: Whitening(directions.shape[1], len(directions))
+        for levels, directions in found.items()
+        if directions is not None and directions.ndim == 2
+    }
