@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from atst.cores import wait_passively
+
 RATE = 16000
 
 
@@ -25,6 +27,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=30)
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(given.threads)  # of both; before PyTorch is imported
+    wait_passively()  # as the commands do
     import torch
 
     import atst

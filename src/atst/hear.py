@@ -43,7 +43,7 @@ def load_model(model_file_path: str | Path = "") -> HearModel:
     name = str(model_file_path) or DEFAULT_MODEL
     model = load(name)
     if not isinstance(model, AudioModel):
-        raise UsageError(f"{name}: has no frame embeddings, which HEAR asks for; give an encoder.")
+        raise UsageError(f"{name}: HEAR's functions need an encoder in PyTorch, with embeddings of frames.")
     return HearModel(model)
 
 

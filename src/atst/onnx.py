@@ -4,9 +4,11 @@ model = atst.onnx.load("model.onnx")
 vector = model.embed("dog.wav")
 """
 
+import hashlib
 import importlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,11 @@ from atst.sound.audio import SAMPLE_RATE
 from atst.sound.clips import as_clips, windows
 from atst.sound.windows import WINDOW_SECONDS, Waveform
 
+FILE = "model.onnx"  # in the folder of a classifier
 KEY = "atst"  # of the file's metadata
 FORMAT_VERSION = 1
+SEAL = b"\x72\x4f\x0a\x0batst.sha256\x12\x40"  # of a file's last entry of metadata; 64 digits follow
+LARGEST = 2**31  # bytes of an ONNX file
 FIELDS = {
     "fingerprint": str,
     "depth": int,
@@ -52,19 +57,26 @@ def load(path: str | Path, device: str = "cpu") -> "OnnxModel":
         raise UsageError(
             f'{path}: an ONNX model needs another package: pip install "atst-audio[onnx]".'
         ) from None
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file.")
+    data = _intact(path)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = _threads()
     options.log_severity_level = 4  # what goes wrong is raised
     # threads that wait in a loop would take the cores from the processes that decode
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class of their own in common
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path}: not an ONNX model, or a damaged one ({reason}).") from None
+        raise ModelError(f"{path}: ONNX Runtime cannot run it ({reason}).") from None
     return OnnxModel(session, _about(path, session), str(path))
+
+
+def sealed(model: bytes) -> bytes:
+    """An ONNX model with a checksum, which is a last entry of its metadata to any other reader.
+
+    A damaged file may be anything to ONNX Runtime, so `load` gives it none.
+    """
+    return model + SEAL + hashlib.sha256(model).hexdigest().encode()
 
 
 class OnnxModel:
@@ -145,7 +157,8 @@ class OnnxModel:
         return np.concatenate(centres), np.concatenate(tokens)
 
     def save(self, folder: str | Path) -> None:
-        """Nothing: the file is enough to load the model."""
+        """Copy the file into a folder, as `model.onnx`."""
+        shutil.copyfile(self.name, Path(folder) / FILE)
 
     def _statistics(self) -> list[str]:
         named = {output.name for output in self.session.get_outputs()}
@@ -155,9 +168,9 @@ class OnnxModel:
         """These outputs for one window."""
         try:
             values = self.session.run(names, {"waveform": waveform[None]}, self._only)
+            return {name: value[0] for name, value in zip(names, values, strict=True)}
         except Exception as error:
             raise ModelError(f"{self.name}: cannot be run: {' '.join(str(error).split())[:200]}") from None
-        return {name: value[0] for name, value in zip(names, values, strict=True)}
 
     def _merged(self, parts: list[tuple[int, dict[str, Floats]]]) -> Floats:
         """The vector of a clip from those of its windows, with their samples."""
@@ -191,17 +204,28 @@ def _merge(counts: NDArray[np.float64], vectors: NDArray[np.float64], least: flo
     return np.concatenate([mean, std, maxima.max(0)])
 
 
+def _intact(path: Path) -> bytes:
+    """What is in a file of `atst export`. Raises `ModelError` for another one, or a damaged one."""
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file.")
+    try:
+        data = path.read_bytes() if path.stat().st_size < LARGEST else b""
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}.") from None
+    if data != sealed(data[: -len(sealed(b""))]):
+        raise ModelError(
+            f"{path}: not an ONNX file as `atst export` wrote it, but another one, or damaged (its checksum "
+            "does not fit). Copy it again, or export it anew."
+        )
+    return data
+
+
 def _about(path: Path, session: Any) -> dict[str, Any]:
     """Our metadata of a file. Raises `ModelError` where it has none, or of another version or form."""
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if text is None:
-        raise ModelError(
-            f"{path}: an ONNX model, but not one that `atst export` wrote (no metadata '{KEY}')."
-        )
     try:
-        about = json.loads(text)
+        about = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
         version = about["format_version"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ModelError(f"{path}: its metadata '{KEY}' cannot be read.") from None
     if version != FORMAT_VERSION:
         raise ModelError(f"{path}: format version {version}; this release reads {FORMAT_VERSION}.")

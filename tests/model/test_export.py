@@ -16,6 +16,7 @@ import soundfile
 import torch
 
 import atst
+import atst.hear
 import atst.onnx
 from atst.corpus.synthetic import SyntheticCorpus
 from atst.model import export as exporting
@@ -204,32 +205,85 @@ def test_an_export_that_differs_is_refused(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def changed(path: Path, out: Path, about: str | None) -> Path:
+def changed(path: Path, out: Path, about: dict[str, str]) -> Path:
     proto = onnx.load(path)
-    del proto.metadata_props[:]
-    if about is not None:
-        onnx.helper.set_model_props(proto, {"atst": about})
-    onnx.save(proto, out)
+    onnx.helper.set_model_props(proto, about)
+    out.write_bytes(atst.onnx.sealed(proto.SerializeToString()))
     return out
 
 
 def test_files_that_are_no_exported_models(nano, tmp_path):
-    text = tmp_path / "text.onnx"
+    text, cut, flipped = (tmp_path / f"{name}.onnx" for name in ("text", "cut", "flipped"))
     text.write_text("no model")
+    good = nano.path.read_bytes()
+    cut.write_bytes(good[:-1])
+    flipped.write_bytes(good[:1000] + bytes([good[1000] ^ 1]) + good[1001:])
+    foreign = onnx.load(nano.path)
+    onnx.helper.set_model_props(foreign, {})
+    onnx.save(foreign, tmp_path / "foreign.onnx")
     for path, words in (
-        (text, "not an ONNX model"),
+        (text, "not an ONNX file as `atst export` wrote it"),
+        (cut, "not an ONNX file as `atst export` wrote it"),
+        (flipped, "not an ONNX file as `atst export` wrote it"),
+        (tmp_path / "foreign.onnx", "not an ONNX file as `atst export` wrote it"),
         (tmp_path / "missing.onnx", "no such file"),
-        (changed(nano.path, tmp_path / "a.onnx", None), "not one that `atst export` wrote"),
+        (changed(nano.path, tmp_path / "a.onnx", {}), "its metadata 'atst' cannot be read"),
         (
-            changed(nano.path, tmp_path / "b.onnx", '{"format_version": 99}'),
+            changed(nano.path, tmp_path / "b.onnx", {"atst": '{"format_version": 99}'}),
             "format version 99; this release reads 1",
         ),
-        (changed(nano.path, tmp_path / "c.onnx", '{"format_version": 1}'), "damaged: fingerprint"),
-        (changed(nano.path, tmp_path / "d.onnx", "[]"), "cannot be read"),
+        (changed(nano.path, tmp_path / "c.onnx", {"atst": '{"format_version": 1}'}), "damaged: fingerprint"),
+        (changed(nano.path, tmp_path / "d.onnx", {"atst": "[" * 100_000}), "cannot be read"),
     ):
         with pytest.raises(atst.ModelError) as error:
             atst.load(path)
         assert words in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def tones(tmp_path) -> Path:
+    """A task of two classes, high and low tones."""
+    seconds = np.arange(RATE) / RATE
+    rows = ["path,label,split"]
+    for number in range(12):
+        label = ("high", "low")[number % 2]
+        tone = np.sin(2 * np.pi * (2000 if label == "high" else 300) * seconds)
+        soundfile.write(tmp_path / f"{number}.wav", 0.3 * tone + noise.normal(0, 0.05, RATE), RATE)
+        rows.append(f"{number}.wav,{label},{'test' if number > 7 else 'train'}")
+    (tmp_path / "meta.csv").write_text("\n".join(rows))
+    return tmp_path / "meta.csv"
+
+
+@pytest.mark.parametrize("exported", ["patches", "whitened"], indirect=True)
+def test_a_probe_by_the_read_out_of_the_file(exported, tones, tmp_path):
+    model, _, written = exported
+    results = atst.probe(tones, model=written.path, protocol="simple", out=tmp_path / "probe", quiet=True)
+    assert results.value == 1
+    own = model.options()
+    assert (results.layers, results.pooling) == (own["layers"], own["pooling"])
+    written.path.rename(tmp_path / "elsewhere.onnx")
+    try:
+        atst.predict([tones.with_name("0.wav")], model=tmp_path / "probe", out=tmp_path / "rows.csv")
+    finally:
+        (tmp_path / "elsewhere.onnx").rename(written.path)
+    assert "high" in (tmp_path / "rows.csv").read_text().splitlines()[1]
+
+
+def test_what_needs_pytorch_says_so(nano, tones, tmp_path):
+    path, sound = nano.path, tones.with_name("0.wav")
+    for call, words in (
+        (lambda: atst.finetune(tones, model=path, out=tmp_path / "a"), "has no weights to train"),
+        (lambda: atst.pretrain([sound], init=path, recipe="nano", out=tmp_path / "b"), "not an encoder"),
+        (lambda: atst.push(path, "user/name"), "has no weights to push"),
+        (lambda: atst.export(path, out=tmp_path / "c.onnx"), "only encoders can be exported"),
+        (lambda: atst.embed([sound], model=path, attention=tmp_path / "d.html"), "no CLS token in PyTorch"),
+        (lambda: atst.convert(path, out=tmp_path / "e"), "nano.onnx"),
+        (lambda: atst.hear.load_model(path), "need an encoder in PyTorch"),
+        (lambda: atst.probe(tones, model=path, pooling="published"), "has but one read-out"),
+    ):
+        with pytest.raises(atst.AtstError, match=words) as error:
+            call()
         assert "\n" not in str(error.value)
 
 

@@ -7,13 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import atst
-from atst.errors import AtstError
+import atst.onnx
+from atst.errors import AtstError, ModelError
 from atst.library.embedding_file import EmbeddingFile
 from atst.pretraining import recipe as pretraining
 from atst.sound.find import find_audio
@@ -158,6 +160,78 @@ def test_values_of_a_models_config(made, values):
     with suppress(AtstError):
         model = atst.load(folder)
         model.embed(np.ones(8000, np.float32), sample_rate=16000)
+
+
+def exported(about: str) -> bytes:
+    """A file as `atst export` writes it, but the embedding is the mean sample and each sample a frame."""
+    make, values = onnx.helper, [("waveform", 2), ("embedding", 2), ("frames", 3), ("count", 2)]
+    value = {name: make.make_tensor_value_info(name, 1, [None] * rank) for name, rank in values}
+    graph = make.make_graph(
+        [
+            make.make_node("ReduceMean", ["waveform"], ["embedding"], axes=[1]),
+            make.make_node("Unsqueeze", ["waveform", "last"], ["frames"]),
+            make.make_node("ReduceSum", ["waveform", "first"], ["count"]),
+        ],
+        "graph",
+        [value.pop("waveform")],
+        list(value.values()),
+        [make.make_tensor("last", 7, [1], [-1]), make.make_tensor("first", 7, [1], [1])],
+    )
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
+    make.set_model_props(model, {atst.onnx.KEY: about})
+    return atst.onnx.sealed(model.SerializeToString())
+
+
+ABOUT = {
+    "format_version": 1,
+    "fingerprint": "0123456789abcdef",
+    "precision": "float32",
+    "depth": 1,
+    "cls": True,
+    "readout": {"layers": 1, "pooling": "mean", "levels": "blocks"},
+    "frames": {"layers": 1, "pooling": "statistics", "levels": "blocks"},
+    "first_seconds": 0.0,
+    "token_seconds": 0.04,
+    "least_variance": 1e-8,
+}
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({"a": 1})
+)
+
+
+def test_an_onnx_file_that_nothing_has_changed(made):
+    (made / "good.onnx").write_bytes(exported(json.dumps(ABOUT)))
+    atst.embed([made / "a.wav"], model=made / "good.onnx", out=made / "b.parquet", quiet=True)
+
+
+@given(changes=CHANGES, flip=st.booleans(), end=st.integers(1, 3000))
+@FUZZ
+def test_onnx_files(made, changes, flip, end):
+    good, path = exported(json.dumps(ABOUT)), made / "damaged.onnx"
+    data = bytearray(good if flip else good[:-end])
+    if flip:
+        data[end % len(data)] ^= 1 << end % 8
+    for damaged in (bytes(data), changed(good, changes)):
+        path.write_bytes(damaged)
+        if damaged == good:
+            continue
+        with pytest.raises(ModelError, match="as `atst export` wrote it"):
+            atst.onnx.load(path)
+        with pytest.raises(ModelError, match="as `atst export` wrote it"):
+            atst.embed([made / "a.wav"], model=path, out=made / "b.parquet", quiet=True)
+
+
+@given(changes=st.one_of(CHANGES, st.dictionaries(st.sampled_from([*ABOUT, "x"]), VALUES, min_size=1)))
+@FUZZ
+def test_metadata_of_onnx_files(made, changes):
+    path, good = made / "other.onnx", json.dumps(ABOUT)
+    text = json.dumps(ABOUT | changes) if isinstance(changes, dict) else changed(good.encode(), changes)
+    path.write_bytes(exported(text if isinstance(text, str) else text.decode("utf-8", "replace")))
+    with suppress(AtstError):
+        model = atst.onnx.load(path)
+        model.embed(np.ones(61 * 16000, np.float32), sample_rate=16000)
+        model.embed_frames(made / "a.wav")
+        atst.embed([made / "a.wav"], model=path, out=made / "b.parquet", quiet=True)
 
 
 @given(changes=CHANGES)

@@ -139,7 +139,7 @@ def _plan(recipe: str | Path | None, overrides: list[str], out: Path, resume: bo
 def _initial(name: str | Path, plan: Recipe) -> AudioModel:
     model = models.load(name)
     if not isinstance(model, AudioModel):
-        raise UsageError(f"--init {name}: not an encoder.")
+        raise UsageError(f"--init {name}: not an encoder in PyTorch, whose training could go on.")
     its, wanted = (f"'{each.size}' with stem '{each.stem}'" for each in (model.config, plan))
     if its != wanted:
         raise UsageError(f"--init {name}: its encoder is {its}, the recipe's is {wanted}.")

@@ -64,7 +64,8 @@ def probe(
         segment of its file. From Python also a `Task`.
     model
         A model folder, a run folder, an authors' `.ckpt`, `random:SIZE`, or a baseline: `logmel`,
-        `functionals`, `descriptors`, `functionals+descriptors`, `opensmile`.
+        `functionals`, `descriptors`, `functionals+descriptors`, `opensmile`, or a file of `atst export`
+        (.onnx).
     data
         Folder with the files of a registered task. Default: its folder in $ATST_DATA.
     out
@@ -77,7 +78,7 @@ def probe(
         HEAR's grid; the best on validation clips (with folds, of the first) is tested. Much slower.
     pooling, levels
         How the features are read, as in `atst embed`. Default: all blocks' CLS and mean tokens, pooled as
-        published; of a convolutional encoder its own read-out.
+        published; of a convolutional encoder its own read-out, of an ONNX file the one it was exported with.
     shots
         Training clips of each class, drawn at random; no other labels are used. The paper's protocol holds
         out a fifth of 2 or more (at least one) to select learning rate and epoch; with 1 the middle learning

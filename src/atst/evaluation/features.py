@@ -18,6 +18,7 @@ from atst.model import device as devices
 from atst.model.audio_model import AudioModel
 from atst.model.classifier import Head
 from atst.model.embedder import Embedder
+from atst.onnx import OnnxModel
 from atst.output.cache import cache_folder
 from atst.output.progress import track
 from atst.scoring.splits import FewShot, Splits, make_splits
@@ -117,9 +118,12 @@ def prepare(
 def probe_readout(model: Embedder, **asked: Any) -> dict[str, Any]:
     """Options of `embed` for a probe: all blocks' CLS and mean tokens, pooled as published.
 
-    A model without CLS has its own read-out. `asked` says otherwise, where it is not None.
+    A model without CLS has its own read-out, and an ONNX file the one it was exported with. `asked` says
+    otherwise, where it is not None.
     """
     asked = {key: value for key, value in asked.items() if value is not None}
+    if isinstance(model, OnnxModel):
+        return model.options(**asked)
     if not isinstance(model, AudioModel):
         return {"layers": model.depth, "pooling": POOLING}
     if model.encoder.has_cls:

@@ -23,7 +23,7 @@ def has_cls(model: Any) -> bool:
 def check_cls(model: Any) -> None:
     """Raises `UsageError` for a model without a CLS token."""
     if not has_cls(model):
-        raise UsageError(f"{model.name} has no CLS token, whose attention could be shown.")
+        raise UsageError(f"{model.name} has no CLS token in PyTorch, whose attention could be shown.")
 
 
 def cls_attention(model: "AudioModel", sound: Any, sample_rate: int | None = None) -> Maps:

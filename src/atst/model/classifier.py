@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as as_safetensors
 from torch import Tensor
 
+from atst import onnx
 from atst.errors import ModelError
 from atst.model import hub
 from atst.model import load as models
@@ -227,4 +228,7 @@ def _find(folder: Path) -> Path:
 
 def _encoder(folder: Path, name: str, device: str) -> Embedder:
     """The encoder in the folder; a feature baseline has no files, only a name."""
-    return BASELINES[name]() if name in BASELINES else models.load(folder, device)
+    if name in BASELINES:
+        return BASELINES[name]()
+    exported = folder / onnx.FILE
+    return models.load(exported if exported.exists() else folder, device)

@@ -136,9 +136,8 @@ def _share(graph: Any) -> None:
 
 
 def _annotate(proto: Any, path: Path, about: dict[str, Any]) -> None:
-    library = _onnx()
-    library.helper.set_model_props(proto, {onnx.KEY: json.dumps(about)})
-    library.save(proto, path)
+    _onnx().helper.set_model_props(proto, {onnx.KEY: json.dumps(about)})
+    path.write_bytes(onnx.sealed(proto.SerializeToString()))
 
 
 def _quantised(path: Path, about: dict[str, Any]) -> Path:

@@ -47,7 +47,9 @@ class Whitening(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         standard = (vectors - self.mean) / self.std
-        return standard + ((standard @ self.directions.T) * (self.gains - 1.0)) @ self.directions
+        # not `standard @ directions.T`, of which an exported file would keep a second, transposed matrix
+        along = (self.directions @ standard.T).T  # (N, directions)
+        return standard + (along * (self.gains - 1.0)) @ self.directions
 
 
 def fit(vectors: Tensor, stem_sizes: list[int]) -> dict[str, Whitening]:
