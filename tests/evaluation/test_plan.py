@@ -9,6 +9,13 @@ from atst.evaluation.plan import read_plan
 from atst.scoring.splits import FewShot
 
 FINETUNINGS = ("paper", "own")
+
+
+def bomb(key):
+    """A line that stands for 10 to the 30 values."""
+    return f"{key}: [" + ", ".join(f"&a{i} [x{f', *a{i - 1}' * 9 * (i > 0)}]" for i in range(30)) + "]"
+
+
 START = "models: [runs/a]\ntasks: [x]\n"
 
 
@@ -62,8 +69,12 @@ def test_what_has_no_weights_is_not_fine_tuned_and_that_is_said(tmp_path):
     [
         ("model: [logmel]", "Did you mean 'models'"),
         ("models: []\ntasks: [esc50]", "'models' must be"),
-        ("- logmel", "give 'models:'"),
+        ("- logmel", "must be 'key: value' lines"),
         ("models: [", "not valid YAML"),
+        ("models: " + "[" * 5000, "not valid YAML"),
+        ("models: 2024-13-01", "not valid YAML"),
+        (bomb("models"), "aliases"),
+        (START + "shots: 0x" + "f" * 5000, "too long"),
         (START + "seed: 0", "Did you mean 'seeds'"),
         (START + "seeds: [0, -1]", "seeds must be"),
         (START + "seeds: []", "seeds must be"),
@@ -86,6 +97,12 @@ def test_what_has_no_weights_is_not_fine_tuned_and_that_is_said(tmp_path):
 def test_a_wrong_plan_is_named(tmp_path, text, message):
     with pytest.raises(UsageError, match=message):
         read(tmp_path, text)
+
+
+def test_any_value_of_a_recipe_key_is_passed_on(tmp_path):
+    keys = "{protocol: finetune, a: 2024-01-01, b: {2024-01-01: 1}, c: [1, 2]}"
+    (setting,) = read(tmp_path, START + f"protocols: {{x: {keys}}}").settings
+    assert setting.overrides == ('a="2024-01-01"', "b={}", "c=[1, 2]")
 
 
 def test_a_missing_plan(tmp_path):

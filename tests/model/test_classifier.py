@@ -120,3 +120,31 @@ def test_a_damaged_classifier_is_one_line(probed, tmp_path, damage):
     with pytest.raises(atst.ModelError) as error:
         atst.load_classifier(folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"labels": [1, 2]},
+        {"labels": None},
+        {"temperature": 0},
+        {"temperature": "warm"},
+        {"features": []},
+        {"features": {"layers": None}},
+        {"features": {"layers": 1e400}},
+        {"features": {"layers": 1, "pooling": {}}},
+        {"features": {"layers": 1, "levels": []}},
+        {"features": {"layers": 1, "clip_seconds": "all"}},
+    ],
+)
+def test_values_that_no_classifier_has(probed, tmp_path, changed):
+    with pytest.raises(atst.ModelError, match="cannot be loaded"):
+        change_labels(probed, tmp_path / "model", **changed)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "[" * 100_000])
+def test_labels_that_are_no_object(probed, tmp_path, text):
+    change_labels(probed, tmp_path / "model")
+    (tmp_path / "model" / "labels.json").write_text(text)
+    with pytest.raises(atst.ModelError, match="cannot be loaded"):
+        atst.load_classifier(tmp_path / "model")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -76,6 +77,17 @@ def test_the_lock_of_a_process_that_was_killed_is_taken_at_once(tmp_path, other,
     assert f"taking over from process {other.pid} on " in capsys.readouterr().err
     assert "which is gone" not in (tmp_path / "run").name
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_lock_that_cannot_be_written_is_not_left_for_others_to_wonder_at(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"), lock.held(tmp_path / "run"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_later_process_with_the_same_number_is_not_taken_for_the_owner(tmp_path):

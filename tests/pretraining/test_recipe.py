@@ -66,8 +66,23 @@ def test_an_unknown_recipe_names_the_nearest():
         recipes.resolve("smal")
 
 
-@pytest.mark.parametrize("text", ["[", "- a list", "just text"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "- a list",
+        "just text",
+        "1: 2",
+        "base: 3",
+        "seed: 0x" + "f" * 5000,
+        "weight_decay: [" + ", ".join(f"&a{i} [x{f', *a{i - 1}' * 9 * (i > 0)}]" for i in range(30)) + "]",
+        "weight_decay: &a [*a]",
+        "<<: &a {<<: *a}",
+        "\0",
+    ],
+)
 def test_a_file_that_is_no_recipe(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
-    with pytest.raises(UsageError, match=r"bad\.yaml"):
+    with pytest.raises(UsageError, match=r"bad\.yaml") as refused:
         recipes.resolve(tmp_path / "bad.yaml")
+    assert "\n" not in str(refused.value)

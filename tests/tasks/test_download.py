@@ -3,6 +3,8 @@
 import hashlib
 import io
 import re
+import signal
+import sys
 import tarfile
 import threading
 import zipfile
@@ -16,19 +18,24 @@ from atst.errors import AtstError
 from atst.tasks import DATASETS
 from atst.tasks.download import download, fetch, unfinished, unpack
 from atst.tasks.spec import Archive
+from atst.training import signals
 
 pytest.importorskip("pooch", reason="needs the extra data")
 requests = pytest.importorskip("requests")
 
 
 class Server:
-    """Files by name; counts and records what is asked; can break off after some bytes, or know no ranges."""
+    """Files by name; counts and records what is asked; can break off after some bytes, or know no ranges.
+
+    With `silent` it does not break off but calls that, and then sends nothing more until the test ends.
+    """
 
     def __init__(self):
         self.files = {}
         self.asked = []  # (name, Range header)
         self.break_after = None
         self.ranges = True
+        self.silent, self.ended = None, threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -71,12 +78,16 @@ class Server:
         if end < len(body):
             request.wfile.flush()
             request.close_connection = True
+            if self.silent:
+                self.silent()
+                self.ended.wait()
 
 
 @pytest.fixture
 def server():
     server = Server()
     yield server
+    server.ended.set()
     server.http.shutdown()
     server.http.server_close()
 
@@ -158,6 +169,38 @@ def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
 
 
 BODY = np.random.default_rng(0).bytes(2_500_000)
+
+
+@pytest.mark.parametrize("sent", [0, 1_200_000])
+def test_a_server_that_falls_silent_is_not_waited_for(server, tmp_path, monkeypatch, sent):
+    one = archive(server, "x.bin", BODY)
+    server.break_after, server.silent = sent, lambda: None
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["atst.tasks.download"], "TIMEOUT", 0.2)
+        with pytest.raises(AtstError, match=r"cannot download .*timed out.* Run it again to continue"):
+            fetch(one, tmp_path / "x.bin")
+    assert_goes_on(server, one, tmp_path / "x.bin")
+
+
+def test_ctrl_c_in_a_download(server, tmp_path):
+    main = threading.main_thread().ident
+    one = archive(server, "x.bin", BODY)
+    server.break_after = 1_200_000
+    server.silent = lambda: signal.pthread_kill(main, signal.SIGINT)
+    with signals.restored():
+        signals.install(signals.handler(signals.stop))
+        with pytest.raises(KeyboardInterrupt):
+            fetch(one, tmp_path / "x.bin")
+    assert_goes_on(server, one, tmp_path / "x.bin")
+
+
+def assert_goes_on(server, one, path):
+    """The file is not there, but is after a second try, alone."""
+    assert not path.exists()
+    server.break_after = None
+    fetch(one, path)
+    assert path.read_bytes() == BODY
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from cyclopts import Parameter
 
 from atst.commands._options import Flag, Quiet
@@ -33,7 +32,7 @@ from atst.tasks import Task, drawn, load_task
 from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
-from atst.training.recipe import shorthand
+from atst.training.recipe import read_yaml, shorthand
 from atst.training.start import check_folder, check_same
 
 MAY_CHANGE = ("workers", "checkpoint_minutes")  # recipe keys that do not touch the result
@@ -185,9 +184,9 @@ def _stored(folder: Path) -> dict[str, Any] | None:
     if not (folder / "recipe.yaml").is_file() or not (folder / "start.json").is_file():
         return None
     try:
-        recipe = Recipe.from_mapping(yaml.safe_load((folder / "recipe.yaml").read_text()))
+        recipe = Recipe.from_mapping(read_yaml(folder / "recipe.yaml"))
         return asdict(recipe) | dict(json.loads((folder / "start.json").read_text()))
-    except (yaml.YAMLError, ValueError, UsageError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, UsageError, TypeError) as error:
         raise TrainingError(f"{folder}: not the folder of a fine-tuning: {error}") from None
 
 

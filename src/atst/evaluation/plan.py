@@ -7,11 +7,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from atst.errors import UsageError, unknown
 from atst.model.baselines import BASELINES
 from atst.scoring.splits import FewShot
+from atst.training.recipe import read_yaml
 
 KEYS = ("models", "tasks", "protocols", "shots", "fraction", "seeds", "finetuned")
 PROBES = ("paper", "simple", "hear")
@@ -91,7 +90,7 @@ def read_plan(path: Path, finetunings: Sequence[str]) -> Plan:
 
     `finetunings` are the protocols that `finetune:` may name.
     """
-    values = _yaml(path)
+    values = read_yaml(path)
     for key in values:
         if key not in KEYS:
             raise unknown(f"key in {path}", str(key), KEYS)
@@ -113,18 +112,6 @@ def read_plan(path: Path, finetunings: Sequence[str]) -> Plan:
 def folder_name(name: str) -> str:
     """A name as a folder's: what could mean a path is replaced."""
     return "".join(c if c.isalnum() or c in " ._-" else "-" for c in name).strip(" .") or "unnamed"
-
-
-def _yaml(path: Path) -> dict[Any, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: give 'models:' and 'tasks:'.")
-    return values
 
 
 def _named(path: Path, values: dict[str, Any], key: str) -> dict[str, Any]:
@@ -168,7 +155,7 @@ def _setting(path: Path, title: str, entry: Any, finetunings: Sequence[str]) -> 
         return Setting(title, name)
     if "seed" in keys:
         raise UsageError(f"{path}: {title}: give seeds for the whole plan ('seeds: [0, 1, 2]').")
-    overrides = tuple(f"{key}={json.dumps(value)}" for key, value in keys.items())
+    overrides = tuple(f"{key}={json.dumps(value, default=str, skipkeys=True)}" for key, value in keys.items())
     return Setting(title, name.partition(":")[2] or None, True, overrides)
 
 

@@ -19,6 +19,7 @@ from atst.finetuning.module import FinetuningModule, balancing_weights, predict
 from atst.finetuning.network import Network
 from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
+from atst.output import tensors
 from atst.output.atomic import new_file
 from atst.scoring.splits import FewShot
 from atst.tasks import Task
@@ -133,7 +134,7 @@ def fit(job: Job, split: Split, resume: bool) -> Outcome | None:
     outcome = Outcome(history, epoch, valid_rows, valid, test_rows, test, dict(job.clips.unreadable))
     network.save(folder / "network.safetensors")
     with new_file(folder / "outcome.pt") as path:
-        torch.save(asdict(outcome), path)
+        tensors.save(asdict(outcome), path)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     (folder / "best.safetensors").unlink(missing_ok=True)
     return outcome

@@ -1,6 +1,7 @@
 """A saved classifier, as `atst probe` and `atst finetune` leave it: an encoder, a head and its labels."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from atst.sound.windows import minutes
 HEAD, LABELS = "head.safetensors", "labels.json"
 FORMAT_VERSION = 1  # of labels.json
 READOUT = ("layers", "pooling", "levels")  # options of `embed`
+DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError)
 INIT_STD = 0.01  # of the linear layer that a probe and a fine-tuning start from
 
 
@@ -151,6 +153,7 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
     try:
         about = json.loads((folder / LABELS).read_text(encoding="utf-8"))
         check_version(about.get(KEY), FORMAT_VERSION, folder / LABELS, ModelError)
+        _check_values(about)
         classifier = Classifier(
             encoder=_encoder(folder, str(about["model"]), device),
             head=Head.of(load_file(folder / HEAD)),
@@ -160,8 +163,7 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> Classifier:
             temperature=float(about.get("temperature", 1.0)),
             name=name if hub.is_id(name) else str(folder),
         )
-        int(classifier.features["layers"])
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+    except DAMAGED as error:
         raise ModelError(
             f"{folder}: its classifier cannot be loaded: {type(error).__name__} {error}"
         ) from None
@@ -190,6 +192,21 @@ def folded(
     """Weight (C, D) and bias (C,) of BatchNorm without parameters followed by a linear layer."""
     scaled = weight.double() * (variance.double() + eps).rsqrt()
     return scaled.float(), (bias.double() - scaled @ mean.double()).float()
+
+
+def _check_values(about: dict[str, Any]) -> None:
+    """Raise `ValueError` for values that no classifier has, one of `DAMAGED` for what they cannot even be."""
+    features, seconds = about["features"], about["features"].get("clip_seconds")
+    if not all(isinstance(label, str) for label in about["labels"]):
+        raise ValueError("labels must be texts")
+    if type(features["layers"]) is not int:
+        raise ValueError(f"layers is {repr(features['layers'])[:50]}")
+    for key in ("pooling", "levels"):
+        if not isinstance(features.get(key), str | None):
+            raise ValueError(f"{key} is {repr(features[key])[:50]}")
+    for key, value in (("clip_seconds", seconds), ("temperature", about.get("temperature", 1.0))):
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"{key} is {value}")
 
 
 def _check_shapes(classifier: Classifier) -> None:

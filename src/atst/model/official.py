@@ -28,6 +28,7 @@ from atst.model.official_tensors import (
     tensor_names,
     their_name,
 )
+from atst.output import tensors
 from atst.output.atomic import new_file
 
 NETWORKS = ("teacher", "student")
@@ -105,7 +106,7 @@ def save(model: AudioModel, path: str | Path) -> None:
     known = {key: model.config.training.get(key, value) for key, value in SCRIPT_VALUES[size].items()}
     hyper_parameters = {"arch": size, **known, "train_len": model.config.segment_seconds}
     with new_file(path) as temporary:
-        torch.save(_lightning_file(state, hyper_parameters), temporary)
+        tensors.save(_lightning_file(state, hyper_parameters), temporary)
 
 
 # What the authors' scripts pass; their module cannot be built without, their evaluation ignores them.

@@ -29,14 +29,14 @@ def held(folder: Path, *, patient: bool = False) -> Iterator[None]:
     """
     lock = folder / NAME
     made = _make(folder)
-    mine = _claim(lock, patient)
-    ended = threading.Event()
-    threading.Thread(target=_keep_touching, args=(lock, mine, ended), daemon=True).start()
+    mine, ended = None, threading.Event()
     try:
+        mine = _claim(lock, patient)
+        threading.Thread(target=_keep_touching, args=(lock, mine, ended), daemon=True).start()
         yield
     finally:
         ended.set()
-        if _owner(lock) == mine:
+        if mine is not None and _owner(lock) == mine:
             lock.unlink(missing_ok=True)
         if made:
             with suppress(OSError):  # something is in it
@@ -71,11 +71,17 @@ def _claim(lock: Path, patient: bool) -> dict[str, Any]:
     mine = _self()
     while True:
         try:
-            with lock.open("x") as file:
-                file.write(json.dumps(mine))
-            return mine
+            file = lock.open("x")
         except FileExistsError:
             _make_way(lock, patient)
+            continue
+        try:
+            with file:
+                file.write(json.dumps(mine))
+        except BaseException:  # a full disk; whose an empty lock is, nobody could tell
+            lock.unlink()
+            raise
+        return mine
 
 
 def _make_way(lock: Path, patient: bool) -> None:

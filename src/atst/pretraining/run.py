@@ -29,6 +29,7 @@ from atst.training.augment import BANK_SIZE
 from atst.training.launch import is_first_process
 from atst.training.loader import Batches, BatchPositions, Lost
 from atst.training.loop import fit
+from atst.training.recipe import read_yaml
 from atst.training.start import conditions
 
 Watch = Callable[[PretrainingModule], float]
@@ -246,6 +247,6 @@ def stored_recipe(folder: Path) -> Recipe | None:
     if not path.is_file():
         return None
     try:
-        return Recipe.from_mapping(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, UsageError, TypeError, AttributeError) as error:
+        return Recipe.from_mapping(read_yaml(path))
+    except UsageError as error:
         raise TrainingError(f"{path}: not the recipe of a run: {error}") from None

@@ -13,6 +13,7 @@ from atst.errors import AudioError, CorpusError, UsageError
 
 ATTEMPTS = 3
 PAUSE = 1.0  # s before the second attempt; twice as long before each further one
+SILENCE = 60.0  # s without a byte from the web after which an attempt has failed; a whole file may take hours
 
 Result = TypeVar("Result")
 
@@ -58,20 +59,21 @@ def download(address: str, path: str, unwanted: Callable[[], bool]) -> None:
         files.get_file(remote, path, callback=_GiveUp(unwanted))
 
     try:
-        _attempt(address, copy, unwanted, **_patient(address))
+        _attempt(address, copy, unwanted)
     except FileNotFoundError:
         raise AudioError(f"{address}: no such file") from None
     except (ImportError, ValueError) as error:
         raise AudioError(f"{address}: {error}") from error
 
 
-def _patient(address: str) -> dict[str, Any]:
-    """Options of a file system: a file from the web may take hours, but its next part not more than 60 s."""
+def _patience(address: str) -> dict[str, Any]:
+    """Options of a file system that say how long to wait for it."""
     if not address.startswith(("http://", "https://")):
         return {}
     import aiohttp  # a second, for those who need it
 
-    return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=60, sock_read=60)}}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
+    return {"client_kwargs": {"timeout": timeout}}
 
 
 class _GiveUp(fsspec.Callback):
@@ -100,14 +102,12 @@ def _attempt(
     address: str,
     work: Callable[[Any, str], Result],
     unwanted: Callable[[], bool] = lambda: False,
-    **options: Any,
 ) -> Result:
     """What `work` gives, which gets the file system and the path in it; tried again when that fails."""
     for attempt in range(ATTEMPTS):
         try:
-            files, path = fsspec.core.url_to_fs(
-                address, **options
-            )  # it keeps the connections, one set a process
+            # it keeps the connections, one set a process
+            files, path = fsspec.core.url_to_fs(address, **_patience(address))
             return work(files, path)
         except (ImportError, ValueError, FileNotFoundError):
             raise

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from atst.errors import TrainingError
+from atst.output import tensors
 from atst.output.atomic import new_file
 from atst.output.version import KEY, check_version
 from atst.training import signals
@@ -126,13 +127,7 @@ class CheckpointFile(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        try:
-            with Path(path).open("wb") as file:
-                torch.save(checkpoint, file)
-        except RuntimeError as error:  # PyTorch's, while it deals with that of a full disk
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
+        tensors.save(checkpoint, Path(path))
 
 
 def prune(folder: Path, keep: int) -> None:

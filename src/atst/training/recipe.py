@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,8 +13,8 @@ import yaml
 
 from atst.errors import UsageError, unknown
 
-# of text that is no YAML: a date that is none and a very deep list raise the last two
-YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
+MOST_VALUES = 10_000  # in a file
+LONGEST_NUMBER = 64  # characters
 
 
 class Settings:
@@ -78,30 +79,62 @@ def load(recipe: str | Path, package: str, default: str, above: tuple[str, ...] 
     names = bundled(package)
     is_bundled = str(recipe) in names and not str(recipe).endswith((".yaml", ".yml"))
     if is_bundled:
-        text = (resources.files(package) / "recipes" / f"{recipe}.yaml").read_text()
+        with resources.as_file(resources.files(package) / "recipes" / f"{recipe}.yaml") as path:
+            values = read_yaml(path)
     elif os.path.isfile(recipe):  # noqa: PTH113 - Path.is_file() fails on impossible names
-        text = _text(Path(recipe))
+        values = read_yaml(Path(recipe))
     else:
         raise unknown("recipe", str(recipe), [*names, "a path to a .yaml file"])
-    try:
-        values = yaml.safe_load(text)
-    except YAML_ERRORS as error:
-        raise UsageError(f"{recipe}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{recipe}: a recipe is 'key: value' lines.")
     base = values.pop("base", None if is_bundled else default)
     if base is None:
         return values
-    if str(base) in above:
+    if not isinstance(base, str):
+        raise UsageError(f"{recipe}: its base must be the name of a recipe, or of a file of one.")
+    if base in above:
         raise UsageError(f"{recipe}: its base '{base}' leads back to itself.")
-    return load(str(base), package, default, (*above, str(recipe), str(base))) | values
+    return load(base, package, default, (*above, str(recipe), base)) | values
 
 
-def _text(path: Path) -> str:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values in a YAML file. Raises `UsageError`."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a recipe: {error}.") from None
+        values = _values(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not valid YAML: {error}.") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UsageError(f"{path}: must be 'key: value' lines.")
+    return values
+
+
+def _values(text: str) -> Any:
+    """What a YAML text says. Raises `ValueError` with one line."""
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values, or its aliases stand for so many")
+        return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, a very deep list
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node stands for, those behind its aliases counted each time: a few lines can mean
+    more than any memory holds. Raises `ValueError` for a number that Python would not print.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > LONGEST_NUMBER:
+            raise ValueError("a whole number is too long")
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # for an alias to a list in that list
+        entries = node.value if isinstance(node, yaml.SequenceNode) else chain.from_iterable(node.value)
+        known[id(node)] = 1 + sum(_size(entry, known) for entry in entries)
+    return known[id(node)]
 
 
 def parse(overrides: Sequence[str]) -> dict[str, Any]:
@@ -112,8 +145,8 @@ def parse(overrides: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise UsageError(f"--set takes key=value, not '{override}'.")
         try:
-            values[key.strip()] = yaml.safe_load(text)
-        except YAML_ERRORS:
+            values[key.strip()] = _values(text)
+        except ValueError:
             raise UsageError(f"--set {key}: '{text}' is not a value.") from None
     return values
 
