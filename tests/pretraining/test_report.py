@@ -26,6 +26,7 @@ def write_metrics(folder, steps, **changes):
         "loss": 1.0, "output_std_student": 0.05, "output_std_teacher": 0.055,
         "padding": 0.0, "differing": 0.99,
         "learning_rate": 1e-4, "weight_decay": 0.1, "ema": 0.99, "clips_per_second": 80.0,
+        "share_of_peak": 0.5,
     }  # fmt: skip
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")

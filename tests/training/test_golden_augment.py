@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from atst.training.augment import CANVAS, draw_crops, log_mixup_exp, resize_crop
+from atst.training.augment import CANVAS, MixupBank, draw_crops, log_mixup_exp, resize_crop
 from golden import recipes
 from golden.numbers import arrays
 
@@ -116,3 +116,18 @@ def test_mixup_limits(seed: int, weight: float) -> None:
     mixed = log_mixup_exp(x, z, torch.tensor(weight))
     assert bool((mixed >= torch.minimum(x, z) - 1e-5).all())
     assert bool((mixed <= torch.maximum(x, z) + 1e-5).all())
+
+
+def test_a_bank_mixes_each_clip_with_one_of_those_before_it():
+    rng = torch.Generator().manual_seed(0)
+    clips = torch.randn(23, 64, 7, generator=rng) * 0.3
+    draws = torch.rand(23, 2, generator=rng)
+    bank = MixupBank(size=10)
+    batches = zip(clips.split([4, 6, 9, 4]), draws.split([4, 6, 9, 4]), strict=True)
+    mixed = torch.cat([bank.mix(batch.clone(), drawn) for batch, drawn in batches])
+    torch.testing.assert_close(mixed[0], clips[0])  # there is none before it
+    for number in range(1, len(clips)):
+        available = min(number, 10)
+        earlier = clips[number - 1 - int(draws[number, 0] * available)]
+        expected = log_mixup_exp(clips[number], earlier, 1.0 - 0.4 * draws[number, 1])
+        torch.testing.assert_close(mixed[number], expected)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from atst.errors import unknown
-from atst.model.encoder import PATCH_FRAMES, Block, Encoder, initialise, set_drop_path
+from atst.model.encoder import PATCH_FRAMES, Block, Encoder, block_flops, initialise, set_drop_path
 from atst.model.frontend import N_MELS
 
 # channels of the three convolutions, then width, blocks and heads of the transformer
@@ -45,7 +45,7 @@ class ConvEncoder(nn.Module):
             raise unknown("encoder size", size, CONV_SIZES)
         self.size = size
         channels, self.width, self.depth, heads = CONV_SIZES[size]
-        self.stem_sizes = [bands * count for bands, count in zip(BANDS, channels[1:], strict=True)]
+        self.stem_sizes = stem_sizes(size)
         self.register_buffer("input_mean", torch.zeros(()))
         self.register_buffer("input_std", torch.full((), 0.3))  # about that of any sound
         self.stem = nn.ModuleList(
@@ -111,6 +111,23 @@ class ConvEncoder(nn.Module):
             if i >= self.depth - layers:
                 read.append(self.norm(tokens))
         return read
+
+
+def stem_sizes(size: str) -> list[int]:
+    """Values a token of the convolutions that are read out."""
+    return [bands * count for bands, count in zip(BANDS, CONV_SIZES[size][0][1:], strict=True)]
+
+
+def conv_flops(size: str, frames: int, keep: float = 1.0) -> int:
+    """As `forward_flops`, of this encoder; its blocks see a share `keep` of the tokens."""
+    channels, width, blocks, _ = CONV_SIZES[size]
+    total, bands = 0, N_MELS
+    layers = zip((1, *channels), channels, KERNELS, STRIDES, strict=False)
+    for before, after, kernel, (stride, hop) in layers:
+        bands, frames = -(-bands // stride), -(-frames // hop)
+        total += 2 * kernel**2 * before * after * bands * frames
+    total += 2 * BANDS[-1] * channels[-1] * width * frames
+    return total + blocks * block_flops(width, max(1, round(keep * frames)))
 
 
 STEMS: dict[str, type[Encoder] | type[ConvEncoder]] = {"patches": Encoder, "conv": ConvEncoder}

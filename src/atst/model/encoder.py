@@ -196,10 +196,13 @@ def forward_flops(size: str, frames: int) -> int:
     """Floating-point operations of the matrix products for one clip; a multiply-add counts as two."""
     width, blocks, _ = SIZES[size]
     count = frames // PATCH_FRAMES
-    tokens = 1 + count
+    return 2 * N_MELS * PATCH_FRAMES * width * count + blocks * block_flops(width, 1 + count)
+
+
+def block_flops(width: int, tokens: int) -> int:
+    """Those of a transformer block."""
     linear = 2 * 12 * width * width * tokens  # QKV 3, projection 1, MLP 4 + 4
-    attention = 2 * 2 * tokens * tokens * width  # scores, then the weighted sum of values
-    return 2 * N_MELS * PATCH_FRAMES * width * count + blocks * (linear + attention)
+    return linear + 2 * 2 * tokens * tokens * width  # scores, then the weighted sum of values
 
 
 def set_drop_path(blocks: nn.ModuleList, rate: float) -> None:

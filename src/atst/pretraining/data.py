@@ -61,7 +61,7 @@ class PairDataset(Dataset[dict[str, Any]]):
             raise CorpusError(f"{ATTEMPTS} clips in a row could not be used, the last: {errors[-1][1]}")
         views = torch.from_numpy(pair)  # (2, N)
         if self.frontend is not None:
-            views = self.frontend(views)  # (2, 64, T)
+            views = self.frontend(views if differ else views[:1]).expand(2, -1, -1)  # (2, 64, T)
         return {
             "views": views,
             "draws": torch.from_numpy(draws),

@@ -1,16 +1,30 @@
 """What a training step costs."""
 
+from atst.model.conv_encoder import CONV_SIZES, conv_flops, stem_sizes
 from atst.model.encoder import HEAD_HIDDEN, HEAD_OUTPUT, SIZES, forward_flops
+from atst.model.frontend import SAMPLE_RATE, n_frames
+from atst.pretraining.heads import StatisticsHead
+from atst.pretraining.recipe import Recipe
 
 
-def flops_per_clip(size: str, frames: int) -> int:
-    """Floating-point operations of the matrix products for one clip, both views of `frames` frames.
+def flops_per_clip(recipe: Recipe) -> int:
+    """Floating-point operations of the products of matrices, and convolutions, for one clip, both views.
 
     A backward pass counts as two forward passes; the student has both, the teacher only the forward one.
     Making the views, the optimiser and everything that is done element by element are left out.
     """
-    projector = 2 * HEAD_HIDDEN * (SIZES[size][0] + HEAD_OUTPUT)
-    predictor = 2 * HEAD_HIDDEN * (HEAD_OUTPUT + HEAD_OUTPUT)
-    student = 3 * (forward_flops(size, frames) + projector + predictor)
-    teacher = forward_flops(size, frames) + projector
-    return 2 * (student + teacher)
+    frames = n_frames(round(recipe.segment_seconds * SAMPLE_RATE))
+    if recipe.stem == "conv":
+        _, width, blocks, _ = CONV_SIZES[recipe.size]
+        levels = [*stem_sizes(recipe.size), *blocks * [width]]
+        teacher, student = (conv_flops(recipe.size, frames, keep) for keep in (1.0, 1.0 - recipe.token_drop))
+    else:
+        width, blocks, _ = SIZES[recipe.size]
+        levels = (1 + blocks) * [width]
+        teacher = student = forward_flops(recipe.size, frames)
+    hidden = HEAD_HIDDEN
+    if recipe.projector_input == "statistics":
+        hidden, width = StatisticsHead.HIDDEN, 2 * sum(levels)
+    projector = 2 * hidden * (width + HEAD_OUTPUT)
+    predictor = 2 * hidden * (HEAD_OUTPUT + HEAD_OUTPUT)
+    return 2 * (3 * (student + projector + predictor) + teacher + projector)

@@ -4,12 +4,13 @@ import csv
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
+import torch
 import torch.distributed as dist
 from torch.utils.tensorboard import SummaryWriter
 
@@ -19,12 +20,17 @@ from atst.output.atomic import new_file
 from atst.output.progress import Display, Progress, clock
 from atst.output.skipped import Skipped, append_errors, read_errors
 from atst.output.text import writable
+from atst.pretraining.flops import flops_per_clip
 from atst.pretraining.health import Health
 from atst.pretraining.module import RANK_EVERY
+from atst.pretraining.recipe import Recipe
+from atst.training.loader import worker_count
+from atst.training.peak import matmul_peak, overload
 
 COLUMNS = (
     "step", "loss", "output_std_student", "output_std_teacher", "rank_student", "rank_teacher", "padding",
-    "differing", "learning_rate", "weight_decay", "ema", "clips_per_second", "watch",
+    "differing", "learning_rate", "weight_decay", "ema", "clips_per_second",
+    "share_of_peak", "watch",
 )  # fmt: skip
 ESTIMATE_SECONDS = 5.0  # of steps that an early estimate needs; it then comes within 10 s of the first step
 
@@ -38,9 +44,11 @@ class RunLog(lightning.Callback):
     run. Of several processes only the first writes.
     """
 
-    def __init__(self, folder: Path, clips_per_step: int, first_step: int, total: int, writes: bool) -> None:
-        self.folder, self.clips_per_step, self.total = folder, clips_per_step, total
-        self.writes = writes
+    def __init__(self, folder: Path, recipe: Recipe, devices: int, first_step: int, writes: bool) -> None:
+        self.folder, self.recipe, self.devices = folder, recipe, devices
+        self.clips_per_step = recipe.batch_size * recipe.accumulate * devices
+        self.total, self.writes = recipe.max_steps, writes
+        self.peak = 0.0  # clips/s that the devices could do if a step were products of matrices alone
         self.health = Health()
         self.display = Display("pre-training", first_step)
         self.first, self.estimated = first_step, not writes
@@ -56,6 +64,8 @@ class RunLog(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.writes:
+            peak = self.devices * matmul_peak(self.recipe.precision, pl_module.device)
+            self.peak = peak / flops_per_clip(self.recipe)
             self.display.__enter__()
 
     def on_train_batch_start(
@@ -74,9 +84,8 @@ class RunLog(lightning.Callback):
         step = trainer.global_step - 1
         now = time.monotonic()
         speed = self.clips_per_step / max(now - self.last, 1e-9)
-        self.rows.append(
-            {"step": step, **pl_module.statistics, **pl_module.values(step), "clips_per_second": speed}
-        )
+        row: Row = {"step": step, **pl_module.statistics, **pl_module.values(step), "clips_per_second": speed}
+        self.rows.append(row | ({"share_of_peak": speed / self.peak} if self.peak > 0 else {}))
         self.last = now
         early = not self.estimated and now - self.flushed >= ESTIMATE_SECONDS
         if step % RANK_EVERY == 0 or early:
@@ -141,8 +150,13 @@ class RunLog(lightning.Callback):
         if self.display.due or done >= self.total:
             speed = len(rows) * self.clips_per_step / seconds
             losses = f"loss {last['loss']:.3f}, output std {last['output_std_student']:.4f}"
-            text = f"step {done}/{self.total}, {losses}, {speed:.0f} clips/s"
+            share = f" ({speed / self.peak:.0%} of the peak)" if self.peak > 0 else ""
+            text = f"step {done}/{self.total}, {losses}, {speed:.0f} clips/s{share}{self._overload()}"
             self.display.show(Progress(done, self.total, text))
+
+    def _overload(self) -> str:
+        threads = torch.get_num_threads() + worker_count(self.recipe.workers, self.devices)
+        return overload(self.devices * threads)
 
     def _list_errors(self) -> None:
         """Append the clips that any process could not use, or only partly, to `errors.csv`, each once."""
@@ -163,9 +177,12 @@ class RunLog(lightning.Callback):
 
 
 def _append(path: Path, rows: list[Row]) -> None:
-    new = not path.exists()
+    columns: Sequence[str] = COLUMNS
+    if not (new := not path.exists()):
+        with path.open(newline="") as file:
+            columns = next(csv.reader(file), COLUMNS)  # those of the version that started the run
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
         if new:
             writer.writeheader()
         for row in rows:

@@ -92,10 +92,11 @@ class TeacherStudent(nn.Module):
     @torch.no_grad()
     def update_teacher(self, decay: float) -> None:
         """Move the teacher's encoder and projector parameters towards the student's; not its buffers."""
-        for part in ("encoder", "projector"):
-            student = self.student[part].parameters()
-            for target, source in zip(self.teacher[part].parameters(), student, strict=True):
-                target.lerp_(source, 1.0 - decay)
+        teacher, student = (
+            [tensor for part in ("encoder", "projector") for tensor in network[part].parameters()]
+            for network in (self.teacher, self.student)
+        )
+        torch._foreach_lerp_(teacher, student, 1.0 - decay)
 
     @torch.no_grad()
     def copy_student(self) -> None:

@@ -62,7 +62,11 @@ def _read_metrics(path: Path) -> Columns:
         read_options=arrow_csv.ReadOptions(use_threads=False),
         convert_options=arrow_csv.ConvertOptions(column_types={name: pa.float64() for name in COLUMNS}),
     )
-    return {name: table[name].to_numpy(zero_copy_only=False) for name in COLUMNS}
+    missing = np.full(len(table), np.nan)  # in runs that an earlier version started
+    return {
+        name: table[name].to_numpy(zero_copy_only=False) if name in table.column_names else missing
+        for name in COLUMNS
+    }
 
 
 def _headline(columns: Columns, recipe: Recipe, corpus: Corpus, clips_per_step: int) -> Headline:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from atst.training.launch import is_first_process
 from atst.training.loader import Batches, BatchPositions, Lost
 from atst.training.loop import fit
 from atst.training.recipe import read_yaml
+from atst.training.side_stream import beside
 from atst.training.start import conditions
 
 Watch = Callable[[PretrainingModule], float]
@@ -105,8 +107,7 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
 
 def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int) -> Run:
     recipe = job.recipe
-    clips_per_step = recipe.batch_size * recipe.accumulate * job.devices
-    log = RunLog(job.folder, clips_per_step, done, recipe.max_steps, writes=is_first_process())
+    log = RunLog(job.folder, recipe, job.devices, done, writes=is_first_process())
     log.note(job.corpus.skipped + job.corpus.cut)
 
     def save(trainer: lightning.Trainer, module: PretrainingModule) -> None:
@@ -155,8 +156,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
 class _Banks(lightning.Callback):
     """Fills the mixup banks of a resumed run by loading once more the clips that they held.
 
-    Cheaper than keeping them: two banks of 6 s segments are 0.6 GB in every checkpoint
-    (`benchmarks/resume.py`).
+    Cheaper than keeping them: two banks of 6 s segments are 0.6 GB a checkpoint (`benchmarks/resume.py`).
     """
 
     def __init__(self, dataset: data.PairDataset, recipe: Recipe, done: int, lost: Lost) -> None:
@@ -172,9 +172,10 @@ class _Banks(lightning.Callback):
         for bank in banks:
             bank.seen = start * batch
         positions = BatchPositions(batch, start, trainer.global_rank, trainer.world_size)
-        stream = iter(data.loader(self.dataset, positions, self.recipe.workers, self.lost))
-        for _ in range(start, end):
-            pl_module.views.remember({"views": next(stream)["views"].to(pl_module.device)})
+        stream = data.loader(self.dataset, positions, self.recipe.workers, self.lost)
+        for loaded in islice(stream, end - start):
+            with beside(pl_module.device):
+                pl_module.views.remember({"views": loaded["views"].to(pl_module.device)})
 
 
 def _export(job: Job, model: AudioModel) -> None:

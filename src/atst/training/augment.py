@@ -7,7 +7,7 @@ so a batch is a pure function of its draws.
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atst.model.frontend import NORM_HIGH_DB, NORM_LOW_DB
 
@@ -42,18 +42,18 @@ class MixupBank:
             self.stored = torch.zeros(
                 self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device
             )
-        order = torch.arange(batch)
+        order, draws = torch.arange(batch), draws.cpu()
         available = (order + self.seen).clamp_max(self.size)
-        back = 1 + (draws[:, 0].cpu() * available).long().clamp_max(available - 1)  # 1 = the clip just before
-        in_batch = (back <= order).to(logmels.device)
-        earlier = logmels[(order - back).clamp_min(0).to(logmels.device)]
-        stored = self.stored[((self.seen + order - back) % self.size).to(logmels.device)]
-        partner = torch.where(in_batch[:, None, None], earlier, stored)
+        back = 1 + (draws[:, 0] * available).long().clamp_max(available - 1)  # 1 = the clip just before
+        partner = self.stored[((self.seen + order - back) % self.size).to(logmels.device)]
+        in_batch = (back <= order).nonzero()[:, 0]
+        partner[in_batch.to(logmels.device)] = logmels[(order - back)[in_batch].to(logmels.device)]
         weight = (MIXUP_RATIO * draws[:, 1]).to(logmels)[:, None, None]
         mixed = log_mixup_exp(logmels, partner, 1.0 - weight, self.scale)
-        alone = (available == 0).to(logmels.device)[:, None, None]
+        if self.seen == 0:  # there is none before the very first
+            mixed[0] = logmels[0]
         self.push(logmels)
-        return torch.where(alone, logmels, mixed)
+        return mixed
 
     def push(self, logmels: Tensor) -> None:
         """Remember `(B, 64, T)` without mixing."""
@@ -70,8 +70,8 @@ class MixupBank:
 def log_mixup_exp(x: Tensor, z: Tensor, weight_of_x: Tensor, scale: float = 1.0) -> Tensor:
     """Logarithm of the weighted sum of exponentials of two normalised log-mels, times `scale`."""
     if scale == 1.0:
-        mixed = weight_of_x * x.exp() + (1.0 - weight_of_x) * z.exp()
-        return (mixed + torch.finfo(torch.float32).eps).log()
+        mixed = x.exp().mul_(weight_of_x).add_(z.exp().mul_(1.0 - weight_of_x))
+        return mixed.add_(torch.finfo(torch.float32).eps).log_()
     return torch.logaddexp(scale * x + weight_of_x.log(), scale * z + (1.0 - weight_of_x).log()) / scale
 
 
@@ -84,11 +84,7 @@ def stretch(logmels: Tensor, frames: int, most: float, draws: Tensor) -> Tensor:
     factor = most ** (2.0 * draws[:, 0].double().cpu() - 1.0)
     length = (frames * factor).round().long().clamp(2, source)
     start = (draws[:, 1].double().cpu() * (source - length + 1)).long().minimum(source - length)
-    columns = resize_matrix(
-        start.to(logmels.device), length.to(logmels.device), source, frames
-    )  # (B, frames, T)
-    with torch.autocast(logmels.device.type, enabled=False):
-        return logmels @ columns.to(logmels).transpose(1, 2)
+    return resize_time(logmels, start, length, frames)
 
 
 def colour(logmels: Tensor, equaliser_db: float, gain_db: float, draws: Tensor) -> Tensor:
@@ -119,33 +115,50 @@ def resize_crop(logmels: Tensor, crops: Tensor) -> Tensor:
     """Cut `crops` `(B, 4)` out of the canvas around each clip and resize them back to `(B, 64, T)`.
 
     Bicubic (a = -0.75), corners aligned, no antialiasing. The canvas is `int(1.5 * T)` wide, zero
-    outside the clip, which is in its middle. Bicubic resizing is linear and separable, so a batch is
-    two small batched matrix products, in float32 also under autocast.
+    outside the clip, which is in its middle. Bicubic resizing is linear and separable: first the frames,
+    then, by a product of small matrices, the bands; in float32 also under autocast.
     """
     bands, frames = logmels.shape[1:]
     offset = (int(CANVAS * frames) - frames) // 2
-    top, left, height, width = crops.to(logmels.device).unbind(1)
-    rows = resize_matrix(top, height, bands, bands)  # (B, 64, 64)
-    columns = resize_matrix(left - offset, width, frames, frames)  # (B, T, T)
+    top, left, height, width = crops.cpu().unbind(1)
+    rows = torch.zeros(len(crops), bands, bands)
+    rows.scatter_add_(2, *taps(top, height, bands, bands))
+    resized = resize_time(logmels, left - offset, width, frames)
     with torch.autocast(logmels.device.type, enabled=False):
-        return rows.to(logmels) @ logmels @ columns.to(logmels).transpose(1, 2)
+        # the bands of a frame lie side by side in memory
+        return (resized.transpose(1, 2) @ rows.to(logmels).transpose(1, 2)).transpose(1, 2)
 
 
-def resize_matrix(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
-    """Matrices `(B, target, source)` that resize positions `start .. start + length` of a line.
+def resize_time(logmels: Tensor, start: Tensor, length: Tensor, frames: int) -> Tensor:
+    """Frames `start .. start + length` of each clip `(B, 64, T)` resized to `(B, 64, frames)`; see `taps`.
 
-    Taps beyond the crop repeat its edge; positions outside `0 .. source` hold zeros.
+    Each frame is a weighted sum of four, and PyTorch's fast sum of rows by number is that of embeddings.
     """
-    at = (
-        torch.arange(target, device=start.device) * ((length - 1) / max(target - 1, 1))[:, None]
-    )  # (B, target)
+    batch, bands, source = logmels.shape
+    index, weights = taps(start.cpu(), length.cpu(), source, frames)  # (B, frames, 4)
+    index += source * torch.arange(batch)[:, None, None]
+    flat = logmels.transpose(1, 2).reshape(batch * source, bands)
+    with torch.autocast(logmels.device.type, enabled=False):
+        resized = nn.functional.embedding_bag(
+            index.flatten(0, 1).to(logmels.device),
+            flat,
+            mode="sum",
+            per_sample_weights=weights.flatten(0, 1).to(flat),
+        )
+    return resized.view(batch, frames, bands).transpose(1, 2)
+
+
+def taps(start: Tensor, length: Tensor, source: int, target: int) -> tuple[Tensor, Tensor]:
+    """Positions and weights `(B, target, 4)` that resize positions `start .. start + length` of a line.
+
+    Taps beyond the crop repeat its edge; positions outside `0 .. source` count as zeros.
+    """
+    at = torch.arange(target) * ((length - 1) / max(target - 1, 1))[:, None]  # (B, target)
     left = at.floor()
-    taps = left[..., None] + torch.arange(-1, 3, device=start.device)  # (B, target, 4)
-    weights = cubic_weights((at - left).float())
-    index = start[:, None, None] + taps.clamp_min(0).minimum((length - 1)[:, None, None]).long()
+    near = left.long()[..., None] + torch.arange(-1, 3)  # (B, target, 4)
+    index = start[:, None, None] + near.clamp_min(0).minimum((length - 1)[:, None, None])
     inside = (index >= 0) & (index < source)
-    matrix = torch.zeros(*at.shape, source, device=start.device)
-    return matrix.scatter_add_(2, index.clamp(0, source - 1), weights * inside)
+    return index.clamp(0, source - 1), cubic_weights((at - left).float()) * inside
 
 
 def cubic_weights(fraction: Tensor) -> Tensor:

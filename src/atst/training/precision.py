@@ -50,10 +50,10 @@ def seconds(precision: str, width: int, device: torch.device) -> float:
     )
     taken = []
     for _ in range(1 + TIMINGS):
-        _finish(device)
+        finish(device)
         start = time.perf_counter()
         left @ right
-        _finish(device)
+        finish(device)
         taken.append(time.perf_counter() - start)
     return statistics.median(taken[1:])  # the first one also chooses and loads the kernel
 
@@ -91,6 +91,7 @@ def _warn_if_slow(precision: str, width: int, device: torch.device) -> None:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
+    """Wait for what an accelerator still computes."""
     if device.type != "cpu":
         torch.accelerator.synchronize()
