@@ -92,11 +92,11 @@ class TeacherStudent(nn.Module):
     @torch.no_grad()
     def update_teacher(self, decay: float) -> None:
         """Move the teacher's encoder and projector parameters towards the student's; not its buffers."""
-        teacher, student = (
-            [tensor for part in ("encoder", "projector") for tensor in network[part].parameters()]
-            for network in (self.teacher, self.student)
-        )
-        torch._foreach_lerp_(teacher, student, 1.0 - decay)
+        torch._foreach_lerp_(self._averaged(self.teacher), self._averaged(self.student), 1.0 - decay)
+
+    @staticmethod
+    def _averaged(network: nn.ModuleDict) -> list[Tensor]:
+        return [*network["encoder"].parameters(), *network["projector"].parameters()]
 
     @torch.no_grad()
     def copy_student(self) -> None:
