@@ -81,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     given = {key: getattr(options, key) for key in ("pooling", "levels") if getattr(options, key)}
-    tasks = {name: _task(options.data, name, options.test) for name in TASKS}
+    tasks = load_tasks(options.data, options.test)
     part = "test parts" if options.test else "dev splits"
     for few_shot in map(FewShot, options.shots) if options.shots else (None,):
         labels = "all labels" if few_shot is None else few_shot.description
@@ -98,17 +98,19 @@ def measure(
     described: str,
     given: dict[str, Any],
     tasks: dict[str, Task],
-    few_shot: FewShot | None,
-    draws: int,
-    seed: int,
+    few_shot: FewShot | None = None,
+    draws: int = 1,
+    seed: int = 0,
+    columns: Sequence[int] | slice = slice(None),
 ) -> Measured:
-    """All tasks with one model; `given` is its read-out where its name says no other."""
+    """All tasks with one model; `given` is its read-out where its name says no other, and `columns` of it."""
     name, *own = described.split(",")
     model = models.load(name, seed=seed)
     readout = {} if name in BASELINES else given | dict(pair.split("=", 1) for pair in own)
     right, values = {}, 0
     for title, task in tasks.items():
         data = prepare(model, task, device="cpu", few_shot=few_shot, **readout)
+        data = replace(data, features=data.features[:, columns])
         values = data.features.shape[1]
         drawn = [_right(data.divided(draw, train_test_splits)) for draw in range(draws)]
         right[title] = [np.mean(fold, axis=0) for fold in zip(*drawn, strict=True)]
@@ -118,24 +120,21 @@ def measure(
 
 def differences(model: Measured, other: Measured) -> list[list[str]]:
     """A row a method: the difference of each task, and of the mean over tasks."""
-    rows = []
-    for method, name in enumerate(METHODS):
-        draws = {
-            task: _resampled(model.right[task], other.right[task], method, i) for i, task in enumerate(TASKS)
-        }
-        gains = {task: (model.figures(task) - other.figures(task))[method] for task in TASKS}
-        cells = [(gains[task], draws[task]) for task in TASKS]
-        cells.append((np.mean(list(gains.values())), np.mean(list(draws.values()), axis=0)))
-        rows.append(
-            [
-                name,
-                *(
-                    f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"
-                    for gain, (low, high) in ((g, interval(d)) for g, d in cells)
-                ),
-            ]
-        )
-    return rows
+    return [
+        [
+            name,
+            *(f"{gain:+.3f} ({low:+.3f} to {high:+.3f})" for gain, low, high in gains(model, other, method)),
+        ]
+        for method, name in enumerate(METHODS)
+    ]
+
+
+def gains(model: Measured, other: Measured, method: int) -> list[tuple[float, float, float]]:
+    """A method's difference on each task, then of the mean over tasks, each with its 95% interval."""
+    gain = [(model.figures(task) - other.figures(task))[method] for task in TASKS]
+    draws = [_resampled(model.right[task], other.right[task], method, i) for i, task in enumerate(TASKS)]
+    columns = zip([*gain, np.mean(gain)], [*draws, np.mean(draws, axis=0)], strict=True)
+    return [(float(value), *interval(drawn)) for value, drawn in columns]
 
 
 def _resampled(model: Right, other: Right, method: int, number: int) -> NDArray[np.float64]:
@@ -162,10 +161,10 @@ def _text(figures: Sequence[float]) -> str:
     return " / ".join(f"{value:.3f}".removeprefix("0") for value in figures)
 
 
-def _task(data: Path, name: str, test: bool) -> Task:
-    registered, folder = TASKS[name]
-    task = load_task(registered, data / "tasks" / folder)
-    return task if test else dev_task(task, name)
+def load_tasks(data: Path, test: bool = False) -> dict[str, Task]:
+    """By their names: the published parts if `test`, else the clips for choosing."""
+    tasks = {name: load_task(task, data / "tasks" / folder) for name, (task, folder) in TASKS.items()}
+    return tasks if test else {name: dev_task(task, name) for name, task in tasks.items()}
 
 
 def dev_task(task: Task, name: str) -> Task:
