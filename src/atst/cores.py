@@ -1,10 +1,19 @@
-"""How many cores this process may use, and threads that leave them to others while they wait.
+"""How many cores this process may use, and threads that share them and leave them to others while they wait.
 
 Nothing here imports PyTorch before it is needed: the wait policy counts only if it is set before that.
 """
 
 import ctypes
 import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TypeVar
+
+Model = TypeVar("Model")
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
 
 
 def cores() -> int:
@@ -27,6 +36,34 @@ def limit_threads(processes: int = 1) -> int:
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
     return threads
+
+
+def in_parallel(
+    models: list[Model], work: Callable[[Model, Batch], Result], batches: Iterable[Batch]
+) -> Iterator[Result]:
+    """`work` of each batch by whichever model is free, in the order of the batches, a few of them ahead."""
+    if len(models) == 1:
+        yield from (work(models[0], batch) for batch in batches)
+        return
+    free: SimpleQueue[Model] = SimpleQueue()
+    for model in models:
+        free.put(model)
+
+    def done(batch: Batch) -> Result:
+        model = free.get()
+        try:
+            return work(model, batch)
+        finally:
+            free.put(model)
+
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(len(models)) as threads:
+        for batch in batches:
+            waiting.append(threads.submit(done, batch))
+            if len(waiting) > len(models):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def wait_passively() -> None:

@@ -1,7 +1,7 @@
 """`atst embed`: recordings become rows of a Parquet or npz file."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,7 +134,8 @@ def embed(
             windows = watch(windows, "embedding", Amount(recordings, readings))
             if frames and has_frames(encoder):
                 return whole(frame_rows(windows, encoder, readout, out.parent))
-            return whole(clip_rows(windows, _spread(encoder, devices), batch_size * devices, readout))
+            models = stack.enter_context(_spread(encoder, devices))
+            return whole(clip_rows(windows, models, batch_size, readout))
 
         if resume and any(recording.named == STANDARD_INPUT for recording in found.recordings):
             raise UsageError("--resume: standard input cannot be read again; give files.")
@@ -208,9 +209,9 @@ def _load(model: str | Path, device: str, precision: str) -> Embedder:
     return encoder
 
 
-def _spread(encoder: Embedder, devices: int) -> Any:
-    if devices == 1:
-        return encoder
-    from atst.model.replicas import Replicas
+def _spread(encoder: Embedder, devices: int) -> AbstractContextManager[list[Embedder]]:
+    if isinstance(encoder, onnx.OnnxModel) and devices == 1:
+        return nullcontext([encoder])
+    from atst.model.replicas import side_by_side
 
-    return Replicas.of(encoder, devices)
+    return side_by_side(encoder, devices)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from atst import __version__
 from atst.commands._options import Flag, Quiet
+from atst.cores import in_parallel
 from atst.errors import AudioError, UsageError
 from atst.events.predictions import audacity_file, check_one_recording, raven_file
 from atst.model.classifier import Classifier, load_classifier
+from atst.model.replicas import side_by_side
 from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
@@ -132,7 +134,8 @@ def predict(
         windows = read_all(pool, found.recordings, cut, readings, **how)
         if out is not None or not sys.stdout.isatty():
             windows = watch(windows, "predicting", Amount(found.recordings, readings))
-        rows = whole(_judged(windows, classifier, batch_size))
+        models = stack.enter_context(side_by_side(classifier.encoder))
+        rows = whole(_judged(windows, [replace(classifier, encoder=m) for m in models], batch_size))
         rows = rows if window is not None else _averaged(rows)
         tables = _tables(rows, classifier, top, threshold, batch_size)
 
@@ -166,11 +169,16 @@ def _check_window(classifier: Classifier, window: float) -> None:
         raise UsageError(f"--window {window:g}: must be at most {longest}.")
 
 
-def _judged(windows: Iterable[Window], classifier: Classifier, batch_size: int) -> Iterator[Row]:
-    for batch in batches(windows, batch_size):
+def _judged(windows: Iterable[Window], alike: list[Classifier], batch_size: int) -> Iterator[Row]:
+    def judged(classifier: Classifier, batch: list[Window]) -> list[Row]:
         scores = classifier.scores([window.waveform for window in batch], batch_size)
-        for window, row in zip(batch, scores, strict=True):
-            yield Row(window.reading, window.start, window.end, row)
+        return [
+            Row(window.reading, window.start, window.end, row)
+            for window, row in zip(batch, scores, strict=True)
+        ]
+
+    for rows in in_parallel(alike, judged, batches(windows, batch_size)):
+        yield from rows
 
 
 def _averaged(rows: Iterable[Row]) -> Iterator[Row]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from atst.cores import in_parallel
 from atst.model.embedder import Embedder, FrameEmbedder
 from atst.output.text import path_text
 from atst.sound import audio
@@ -32,14 +33,20 @@ class Rows:
 
 
 def clip_rows(
-    windows: Iterable[Window], model: Embedder, batch_size: int, options: dict[str, Any]
+    windows: Iterable[Window], models: list[Embedder], batch_size: int, options: dict[str, Any]
 ) -> Iterator[Rows]:
-    """One row a window."""
-    for batch in batches(windows, batch_size):
+    """One row a window; each batch is embedded by one of the models, which are alike."""
+
+    def embedded(model: Embedder, batch: list[Window]) -> list[Rows]:
         waveforms = [window.waveform for window in batch]
         vectors = model.embed(waveforms, sample_rate=audio.SAMPLE_RATE, batch_size=batch_size, **options)
-        for window, vector in zip(batch, vectors, strict=True):
-            yield Rows(window.reading, np.array([window.start]), np.array([window.end]), vector[None])
+        return [
+            Rows(window.reading, np.array([window.start]), np.array([window.end]), vector[None])
+            for window, vector in zip(batch, vectors, strict=True)
+        ]
+
+    for rows in in_parallel(models, embedded, batches(windows, batch_size)):
+        yield from rows
 
 
 def frame_rows(

@@ -13,6 +13,8 @@ from atst.model.encoder import PATCH_FRAMES
 from atst.model.moments import Moments
 from atst.model.readout import ReadOut, cls_and_means
 
+PADDED = 1.2  # times its length: as far as a chunk is padded to be in a batch with a longer one
+
 Encoded = Tensor | Moments  # a row a clip: CLS and mean tokens, or the moments of all its tokens
 
 
@@ -21,7 +23,7 @@ def encode(
 ) -> Encoded:
     """What is read of each log-mel `(64, T)`, at most `chunk_frames` of it in one pass."""
     chunks = sorted(_cut(logmels, chunk_frames), key=lambda chunk: chunk.frames)
-    batches = [chunks[at : at + batch_size] for at in range(0, len(chunks), batch_size)]
+    batches = list(_batches(chunks, batch_size))
     owners = torch.tensor([chunk.owner for chunk in chunks], device=logmels[0].device)
     if not read.has_cls(encoder):
         moments = [_moments(encoder, read, batch) for batch in batches]
@@ -80,6 +82,17 @@ def _cut(logmels: Sequence[Tensor], size: int) -> Iterator[_Chunk]:
             yield _Chunk(owner, logmel[:, start : start + size], (frames - start) // PATCH_FRAMES)
 
 
+def _batches(chunks: Sequence[_Chunk], size: int) -> Iterator[list[_Chunk]]:
+    """At most `size` at a time, shorter ones first; a little padding is cheaper than another pass."""
+    batch: list[_Chunk] = []
+    for chunk in chunks:
+        if batch and (len(batch) == size or chunk.frames > PADDED * batch[0].frames):
+            yield batch
+            batch = []
+        batch.append(chunk)
+    yield batch
+
+
 def _moments(encoder: Any, read: ReadOut, batch: Sequence[_Chunk]) -> Moments:
     """Moments over time of each chunk's tokens."""
     logmels, lengths = _stack(batch)
@@ -104,6 +117,8 @@ def _cls_and_means(encoder: Any, read: ReadOut, batch: Sequence[_Chunk]) -> Tens
 def _stack(batch: Sequence[_Chunk]) -> tuple[Tensor, Tensor]:
     """Log-mels of a batch `(B, 64, T)`, padded at the end, and their lengths `(B,)`, on the CPU."""
     lengths = torch.tensor([chunk.frames for chunk in batch])
+    if _equal(lengths):
+        return torch.stack([chunk.logmel for chunk in batch]), lengths
     width = int(lengths.max())
     padded = [nn.functional.pad(chunk.logmel, (0, width - chunk.frames)) for chunk in batch]
     return torch.stack(padded), lengths

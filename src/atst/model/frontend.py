@@ -23,7 +23,8 @@ MEL_LOW_HZ, MEL_HIGH_HZ = 60.0, 7800.0
 POWER_FLOOR = 1e-10
 DYNAMIC_RANGE_DB = 80.0
 NORM_LOW_DB, NORM_HIGH_DB = -79.6482, 50.6842
-BATCH_SAMPLES = 1 << 20  # of one pass, whose spectrum takes 26 bytes a sample
+BATCH_SAMPLES = 1 << 17  # of waveforms that go together: their spectra fit the cache, and the heap
+BATCH_FRAMES = 2048  # of a waveform whose spectrum is in memory at a time
 MIN_SAMPLES = N_FFT // 2 + 1  # reflect padding needs more samples than it adds on a side
 
 
@@ -68,12 +69,16 @@ class FrontEnd(nn.Module):
         """Mel power spectrogram `(B, 64, T)`, before the logarithm."""
         if waveforms.shape[-1] < MIN_SAMPLES:
             waveforms = nn.functional.pad(waveforms, (0, MIN_SAMPLES - waveforms.shape[-1]))
-        spectrum = torch.stft(
-            waveforms, N_FFT, HOP, window=self.window, center=True, pad_mode="reflect", return_complex=True
-        )  # (B, 513, T)
-        squares = torch.view_as_real(spectrum.transpose(1, 2)).square().flatten(2)  # (B, T, 1026)
-        groups = [squares[:, :, rows] @ self.filters[rows, bands] for rows, bands in self.groups]
-        return torch.cat(groups, dim=2).transpose(1, 2)  # (B, 64, T)
+        frames = waveforms.shape[-1] // HOP + 1
+        padded = nn.functional.pad(waveforms[:, None], (N_FFT // 2, N_FFT // 2), mode="reflect")[:, 0]
+        parts = []
+        for start in range(0, frames, BATCH_FRAMES):
+            part = padded[:, start * HOP : (min(start + BATCH_FRAMES, frames) - 1) * HOP + N_FFT]
+            spectrum = torch.stft(part, N_FFT, HOP, window=self.window, center=False, return_complex=True)
+            squares = torch.view_as_real(spectrum.transpose(1, 2)).square().flatten(2)  # (B, T, 1026)
+            groups = [squares[:, :, rows] @ self.filters[rows, bands] for rows, bands in self.groups]
+            parts.append(torch.cat(groups, dim=2))
+        return torch.cat(parts, dim=1).transpose(1, 2)  # (B, 64, T)
 
 
 def _rows(filters: Tensor, first: int) -> tuple[slice, slice]:

@@ -1,44 +1,44 @@
-"""Copies of a model on several devices, which share the clips of each call."""
+"""Batches of clips embedded side by side: on several GPUs, or by one thread for each core of a CPU."""
 
 import copy
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from atst.errors import UsageError
 from atst.model.audio_model import AudioModel
 from atst.model.embedder import Embedder
 
+MOST = 8  # threads of a CPU that have a batch of their own
 
-class Replicas:
-    """Embeds lists of clips as `AudioModel.embed` does; `models` are alike, each on a device of its own."""
 
-    def __init__(self, models: Sequence[AudioModel]) -> None:
-        self.models = models
-        self.threads = ThreadPoolExecutor(len(models))
+@contextmanager
+def side_by_side(model: Embedder, devices: int = 1) -> Iterator[list[Embedder]]:
+    """For `cores.in_parallel`: copies of a model on `devices` GPUs, or the same for the threads of a CPU.
 
-    @classmethod
-    def of(cls, model: Embedder, count: int) -> "Replicas":
-        """A model on the first `count` GPUs. Raises `UsageError` where there are fewer."""
-        if not isinstance(model, AudioModel) or model.frontend.window.device.type != "cuda":
-            raise UsageError(
-                f"--devices {count}: only GPUs share the work; on a CPU one process uses all cores."
-            )
-        there = torch.cuda.device_count()
-        if count > there:
-            raise UsageError(f"--devices {count}: this machine has {there}.")
-        return cls([copy.deepcopy(model).to(f"cuda:{number}") for number in range(count)])
+    Until the end PyTorch's threads are divided among those on the CPU: one that works alone waits for no
+    other, neither at the end of every operation nor where a decoding process has taken its core. Raises
+    `UsageError` where there are fewer GPUs.
+    """
+    where = model.frontend.window.device.type if isinstance(model, AudioModel) else None
+    if devices > 1:
+        yield _on_gpus(model, devices, where)
+        return
+    threads = torch.get_num_threads()
+    count = min(threads, MOST) if where == "cpu" else 1
+    torch.set_num_threads(threads // count)
+    try:
+        yield [model] * count
+    finally:
+        torch.set_num_threads(threads)
 
-    def embed(self, clips: Sequence[Any], *, batch_size: int, **options: Any) -> NDArray[np.float32]:
-        """`(B, D)` of a list of clips, of which each model gets consecutive ones; options as of `embed`."""
-        share = -(-len(clips) // len(self.models))
-        shares = [clips[at : at + share] for at in range(0, len(clips), share)]
 
-        def embedded(model: AudioModel, part: Sequence[Any]) -> NDArray[np.float32]:
-            return model.embed(part, batch_size=batch_size, **options)
-
-        return np.concatenate(list(self.threads.map(embedded, self.models, shares)))
+def _on_gpus(model: Embedder, count: int, where: str | None) -> list[Embedder]:
+    if where != "cuda":
+        raise UsageError(f"--devices {count}: only GPUs share the work; on a CPU one process uses all cores.")
+    there = torch.cuda.device_count()
+    if count > there:
+        raise UsageError(f"--devices {count}: this machine has {there}.")
+    assert isinstance(model, AudioModel)
+    return [copy.deepcopy(model).to(f"cuda:{number}") for number in range(count)]

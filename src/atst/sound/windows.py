@@ -22,7 +22,7 @@ from atst.sound.recording import Recording
 
 WINDOW_SECONDS = 60.0
 SHORTEST_HOP = 0.01  # s
-BATCH_SECONDS = 120.0  # of sound in memory at a time: enough passes of any encoder to keep it busy
+BATCH_SECONDS = 60.0  # of sound in a batch: enough passes of any encoder to keep a core busy
 SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is padding, not sound
 FEWEST = round(SHORTEST_TAIL * SAMPLE_RATE)  # samples
 
