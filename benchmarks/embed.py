@@ -1,9 +1,8 @@
-"""How fast files are embedded, decoding and front end included, against the bare encoder; and its memory.
+"""How fast files are embedded, decoding and front end included, against the bare encoder.
 
     python benchmarks/embed.py [--models random:small random:nano atst-nano] [--precision float32 bf16]
                                [--files 24] [--rounds 5] [--formats "WAV 16 kHz" FLAC]
     python benchmarks/embed.py --short 2000 [--against CHECKOUT] [--rounds 3]
-    python benchmarks/embed.py --hours 12 [--models random:nano atst-nano]
 
 First, for files of 10 s of each format: seconds of sound embedded in a second, and their ratio to a bare
 PyTorch encoder of the same shape in float32 on log-mels that are there already, without a mask. Both take
@@ -11,8 +10,7 @@ turns; the ratio of a round counts, and the median of all rounds is printed. "By
 ratio of what all processes compute, which a busy machine disturbs less: it is what the wall clock shows where
 decoding and encoding overlap perfectly. The last column is the share of a matrix product's speed, measured in
 the same rounds. `--short` times `atst embed` on files of 1 s, from the command to the Parquet file, also with
-the sources of another checkout. `--hours` prints the largest memory of the command and its decoding
-processes together, for one recording of so many hours.
+the sources of another checkout, both in turn.
 """
 
 import argparse
@@ -39,7 +37,7 @@ from atst.library.rows import clip_rows
 from atst.model.audio_model import AudioModel
 from atst.model.chunks import counted_chunks
 from atst.model.encoder import SIZES, forward_flops, patches
-from atst.model.replicas import side_by_side
+from atst.model.replicas import spread
 from atst.sound.find import find_audio
 from atst.sound.pool import Pool
 from atst.sound.windows import cutter, read_all
@@ -67,7 +65,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--short", type=int, metavar="FILES")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT")
-    parser.add_argument("--hours", type=float)
     options = parser.parse_args()
     threads = limit_threads()
     print("$", *map(str, [Path(sys.executable).name, *sys.argv]), f"({threads} threads)", flush=True)
@@ -75,8 +72,6 @@ def main() -> None:
         folder = Path(name)
         if options.short:
             short(folder, options.short, options.against, options.rounds, options.models)
-        elif options.hours:
-            long(folder, options.hours, options.models)
         else:
             for format_ in options.formats:
                 write(folder / format_, FORMATS[format_], options.files)
@@ -131,7 +126,7 @@ def compare(folder: Path, name: str, precision: str, formats: list[str], rounds:
 def embed(pool: Pool, model: AudioModel, recordings: list[Any]) -> None:
     """What `atst embed` does between its start and the writing."""
     how = {"channel": None, "partial": False, "max_duration": None}
-    with side_by_side(model) as models:
+    with spread(model) as models:
         windows = read_all(pool, recordings, cutter(None, None), [], **how)
         assert sum(1 for _ in clip_rows(windows, models, 32, {})) == len(recordings)
 
@@ -153,7 +148,7 @@ def bare(model: AudioModel, logmels: list[Tensor]) -> Callable[[], None]:
     encoder = BareEncoder(model.encoder.size).eval() if model.encoder.has_cls else model.encoder
 
     def run() -> None:
-        with torch.inference_mode(), side_by_side(model) as models:
+        with torch.inference_mode(), spread(model) as models:
             list(in_parallel(models, lambda _, group: inferred(encoder, group), groups))
 
     return run
@@ -247,38 +242,6 @@ def command(checkout: Path, sounds: Path, model: str, out: Path, **started: Any)
 def children_time() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def long(folder: Path, hours: float, models: list[str]) -> None:
-    """Print a row a model."""
-    noise = np.random.default_rng(0)
-    with soundfile.SoundFile(folder / "long.wav", "w", 16000, 1) as file:
-        for _ in range(round(hours * 60)):
-            file.write(noise.normal(0, 0.1, 60 * 16000))
-    print("| model | MB, command and decoding processes |\n|---|---|")
-    for model in models:
-        arguments = ["embed", str(folder / "long.wav"), "--model", model, "--out", str(folder / "x.parquet")]
-        process = subprocess.Popen([sys.executable, "-m", "atst", *arguments, "--quiet"])
-        most = 0.0
-        while process.poll() is None:
-            most = max(most, tree(process.pid))
-            time.sleep(0.05)
-        print(f"| {model} | {most:.0f} |", flush=True)
-
-
-def tree(process: int) -> float:
-    """MB that a process and its children hold, shared pages once."""
-    total, waiting = 0.0, [process]
-    while waiting:
-        entry = Path(f"/proc/{waiting.pop()}")
-        try:
-            lines = (entry / "smaps_rollup").read_text().splitlines()
-            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-            for thread in (entry / "task").iterdir():
-                waiting += map(int, (thread / "children").read_text().split())
-        except OSError:  # it has ended
-            continue
-    return total
 
 
 if __name__ == "__main__":

@@ -1,19 +1,17 @@
 """What it costs to decode in processes that can be given up: against another checkout, or decoding here.
 
-    python benchmarks/isolated.py [--against CHECKOUT] [--files 1000] [--rounds 3]
+    python benchmarks/isolated.py [--against CHECKOUT] [--rounds 3]
 
-First milliseconds for a random stretch of 6 s of a minute of 48 kHz: read in the process that asks, as the
+Milliseconds for a random stretch of 6 s of a minute of 48 kHz: read in the process that asks, as the
 other checkout does and as this one could; in one decoding process, as loaders do; in several, many stretches
-at a time. Then seconds to embed many short files with an untrained `nano` by the command line, and the
-processor time of all processes, with the same OMP_WAIT_POLICY in both checkouts. Everything is done in turn;
-on a busy machine it is mostly waiting for a core. `--rounds 1 --files 200` takes a minute.
+at a time. Everything is done in turn; on a busy machine it is mostly waiting for a core. Whole commands:
+`embed.py --short`.
 """
 
 import argparse
 import json
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -36,7 +34,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--against", type=Path, help="a checkout to compare with")
-    parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # measure its files, print JSON
     options = parser.parse_args()
@@ -47,7 +44,6 @@ def main() -> None:
     checkouts = {"this": HERE, **({"other": options.against.resolve()} if options.against else {})}
     with tempfile.TemporaryDirectory() as folder:
         stretches(Path(folder), checkouts, options.rounds)
-        embeddings(Path(folder), checkouts, options.files, options.rounds)
 
 
 def stretches(folder: Path, checkouts: dict[str, Path], rounds: int) -> None:
@@ -124,39 +120,10 @@ def pooled(places: list[tuple[str, float]]) -> list[float]:
         return [1000 * (time.perf_counter() - begin) / len(places)] * len(places)
 
 
-def embeddings(folder: Path, checkouts: dict[str, Path], files: int, rounds: int) -> None:
-    """Print a row a checkout: seconds to embed short files, and those of the processor."""
-    sounds = folder / "short"
-    sounds.mkdir()
-    noise = np.random.default_rng(0)
-    for i in range(files):
-        samples = noise.normal(0, 0.1, int(16000 * noise.uniform(1, 5)))
-        soundfile.write(sounds / f"{i:05}.wav", samples, 16000)
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in checkouts}
-    command = ["embed", str(sounds), "--model", "random:nano", "--out", str(folder / "x.parquet")]
-    for _ in range(rounds):
-        for name, checkout in checkouts.items():
-            begin, computed = time.perf_counter(), processor_time()
-            given = [sys.executable, "-m", "atst", *command]
-            subprocess.run(given, env=sources(checkout), check=True, stderr=subprocess.DEVNULL)
-            times[name].append((time.perf_counter() - begin, processor_time() - computed))
-    print(f"\natst embed of {files} files of 1 to 5 s, best of {rounds}")
-    print(f"{'':18}{'s':>8}{'processor s':>14}")
-    for name, own in times.items():
-        wall, processor = map(min, zip(*own, strict=True))
-        print(f"{name:18}{wall:8.1f}{processor:14.1f}", flush=True)
-
-
 def sources(checkout: Path) -> dict[str, str]:
     """The environment in which a checkout's sources run; threads wait in the same way in all."""
     policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
     return {**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_WAIT_POLICY": policy}
-
-
-def processor_time() -> float:
-    """Seconds that processes started here, and theirs, have computed."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

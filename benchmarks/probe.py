@@ -1,6 +1,6 @@
 """How long the probe's batched sweep takes, against the same training one learning rate and fold at a time.
 
-    python benchmarks/probe_sweep.py [--threads 2] [--device cpu] [--alone 2] [--clock wall]
+    python benchmarks/probe.py [--threads 2] [--device cpu] [--alone 2] [--clock wall]
 
 The other way is the obvious one: PyTorch's BatchNorm1d, Linear and SGD, a loop over rates and folds. It is
 run for `--alone` of them and scaled up. Features are random; the sizes are those of real tasks. On a busy

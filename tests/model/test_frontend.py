@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atst.model import frontend
 from atst.model.frontend import FrontEnd, mel_filterbank, n_frames
 from golden import recipes
 from golden.numbers import arrays
@@ -52,6 +53,23 @@ def test_floor_is_under_each_clips_own_maximum() -> None:
     batch = FRONTEND(torch.from_numpy(np.stack([loud, quiet])))
     assert float(batch[1].min()) == pytest.approx(alone, abs=1e-4)
     assert float(batch[1].min()) == pytest.approx(per_clip, abs=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.6, 1.28, 1.3])
+def test_a_long_waveform_in_parts_is_what_one_transform_gives(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    waveform = np.random.default_rng(0).standard_normal(int(seconds * 16000)).astype(np.float32)
+    at_once = logmel(waveform)
+    monkeypatch.setattr(frontend, "BATCH_FRAMES", 32)
+    np.testing.assert_allclose(logmel(waveform), at_once, rtol=0, atol=1e-5)
+
+
+def test_waveforms_of_all_lengths_are_taken_together() -> None:
+    noise = np.random.default_rng(0)
+    waveforms = [noise.standard_normal(n).astype(np.float32) for n in (16000, 16000, 700, 300_000, 16000)]
+    for waveform, result in zip(waveforms, FRONTEND.each(waveforms), strict=True):
+        np.testing.assert_allclose(result.numpy(), logmel(waveform), rtol=0, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,7 +10,7 @@ import torch
 import atst
 from atst.cores import in_parallel
 from atst.errors import AudioError, UsageError
-from atst.model.replicas import MOST, side_by_side
+from atst.model.replicas import MOST, spread
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_every_thread_of_the_cpu_gets_a_batch_and_has_one_thread(model, clips):
         return torch.get_num_threads(), embed(model, batch)
 
     try:
-        with side_by_side(model) as models:
+        with spread(model) as models:
             found = list(in_parallel(models, at_once, [clips[:5], clips[5:]]))
         assert torch.get_num_threads() == 2
     finally:
@@ -61,7 +61,7 @@ def test_threads_beyond_those_that_have_a_batch_help_them(model):
     before = torch.get_num_threads()
     torch.set_num_threads(2 * MOST)
     try:
-        with side_by_side(model) as models:
+        with spread(model) as models:
             assert len(models) == MOST
             assert torch.get_num_threads() == 2
     finally:
@@ -89,5 +89,5 @@ def test_an_error_of_one_batch_is_raised_in_its_place(model):
 
 
 def test_several_devices_are_gpus(model):
-    with pytest.raises(UsageError, match="--devices 2: only GPUs"), side_by_side(model, 2):
+    with pytest.raises(UsageError, match="--devices 2: only GPUs"), spread(model, 2):
         pass

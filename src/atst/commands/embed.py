@@ -212,6 +212,6 @@ def _load(model: str | Path, device: str, precision: str) -> Embedder:
 def _spread(encoder: Embedder, devices: int) -> AbstractContextManager[list[Embedder]]:
     if isinstance(encoder, onnx.OnnxModel) and devices == 1:
         return nullcontext([encoder])
-    from atst.model.replicas import side_by_side
+    from atst.model.replicas import spread
 
-    return side_by_side(encoder, devices)
+    return spread(encoder, devices)

@@ -18,7 +18,7 @@ from atst.cores import in_parallel
 from atst.errors import AudioError, UsageError
 from atst.events.predictions import audacity_file, check_one_recording, raven_file
 from atst.model.classifier import Classifier, load_classifier
-from atst.model.replicas import side_by_side
+from atst.model.replicas import spread
 from atst.output import progress
 from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
@@ -134,7 +134,7 @@ def predict(
         windows = read_all(pool, found.recordings, cut, readings, **how)
         if out is not None or not sys.stdout.isatty():
             windows = watch(windows, "predicting", Amount(found.recordings, readings))
-        models = stack.enter_context(side_by_side(classifier.encoder))
+        models = stack.enter_context(spread(classifier.encoder))
         rows = whole(_judged(windows, [replace(classifier, encoder=m) for m in models], batch_size))
         rows = rows if window is not None else _averaged(rows)
         tables = _tables(rows, classifier, top, threshold, batch_size)

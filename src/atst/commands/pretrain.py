@@ -153,7 +153,7 @@ def _watcher(task: str | Path, data: Path | str | None) -> Callable[[Pretraining
     if not is_first_process():
         return lambda module: math.nan  # the first process measures and writes
     measure = knn_watch(load_task(task, data, "--watch-data"))
-    return lambda module: measure(runs.export(module, module.trainer.global_step))
+    return lambda module: measure(runs.export(module, module.trainer.global_step).to(module.device))
 
 
 def _open(sources: Sequence[str | Path], plan: Recipe, **how: Any) -> Corpus:

@@ -14,7 +14,7 @@ MOST = 8  # threads of a CPU that have a batch of their own
 
 
 @contextmanager
-def side_by_side(model: Embedder, devices: int = 1) -> Iterator[list[Embedder]]:
+def spread(model: Embedder, devices: int = 1) -> Iterator[list[Embedder]]:
     """For `cores.in_parallel`: copies of a model on `devices` GPUs, or the same for the threads of a CPU.
 
     Until the end PyTorch's threads are divided among those on the CPU: one that works alone waits for no
