@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from atst.evaluation import features, lazy, sweep
+from atst.evaluation import features, store, sweep
 from atst.evaluation.features import Features
 from atst.evaluation.linear import LEARNING_RATES, linear_probe
 from atst.tasks import Task
@@ -73,7 +73,7 @@ def keys(clips: int) -> list[str]:
 def write(folder: Path, clips: int, width: int) -> None:
     rng = np.random.default_rng(1)
     centres = rng.standard_normal((CLASSES, width), dtype=np.float32) / 16
-    kept, names, classes = lazy.Store(folder), keys(clips), labels(clips)
+    kept, names, classes = store.Store(folder), keys(clips), labels(clips)
     for start in range(0, clips, AT_ONCE):
         own = slice(start, min(start + AT_ONCE, clips))
         noise = rng.standard_normal((own.stop - start, width), dtype=np.float32)
@@ -94,14 +94,14 @@ def probe(folder: Path, in_memory: bool, options: argparse.Namespace) -> tuple[f
         learning_rates=LEARNING_RATES[first : first + options.rates],
     )
     sweep.train = partial(sweep.train, epochs=options.epochs)
-    lazy.IN_MEMORY = 2**60 if in_memory else 0
+    store.IN_MEMORY = 2**60 if in_memory else 0
     names = keys(clips)
     done, most = threading.Event(), np.zeros(2)
     before = memory()
     watch = threading.Thread(target=lambda: watched(done, most))
     watch.start()
     start = now()
-    stored = Features(lazy.Store(folder).features(names), np.arange(clips), {})
+    stored = Features(store.Store(folder).features(names), np.arange(clips), {})
     features.extract = lambda *given: stored
     value = linear_probe(features.prepare(Encoder(), task, device="cpu")).result.value
     seconds = now() - start

@@ -91,7 +91,7 @@ def test_what_cannot_be_heard_is_listed(library, tmp_path, capsys):
     paths = pq.read_table(library)["path"].to_pylist()
     Path(paths[0]).unlink()
     atst.explore(library, html=tmp_path / "map.html", map="pca")
-    assert f"1 recordings are not there, for example {paths[0]}" in capsys.readouterr().err
+    assert f"not on this disk: 1 ({paths[0]})" in capsys.readouterr().err
     Path(paths[1]).write_bytes(b"no sound")
     with pytest.raises(AudioError, match="29 of 30"):
         atst.explore(library, html=tmp_path / "map.html", map="pca", quiet=True)

@@ -1,6 +1,5 @@
 import errno
 import multiprocessing
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,10 @@ import soundfile
 from tones import SpectrumModel, tone, tone_files, tone_task
 
 from atst.errors import UsageError
-from atst.evaluation import features, lazy
+from atst.evaluation import features, store
 from atst.evaluation.features import extract
-from atst.evaluation.lazy import Store
+from atst.evaluation.lazy import LazyFeatures
+from atst.evaluation.store import Store
 from atst.output.cache import cache_folder
 from atst.tasks import load_task
 
@@ -95,7 +95,7 @@ def test_an_interrupted_extraction_goes_on_where_it_was(tmp_path, monkeypatch):
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch, capsys, on_disk):
     if on_disk:
-        monkeypatch.setattr(lazy, "IN_MEMORY", 0)
+        monkeypatch.setattr(store, "IN_MEMORY", 0)
     monkeypatch.setattr(features, "SHARD", 8)
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("ATST_CACHE", str(tmp_path / "file" / "below"))  # even root cannot write there
@@ -128,18 +128,6 @@ def test_a_cache_that_fills_its_disk_keeps_what_it_has(tmp_path, monkeypatch, ca
     assert model.embedded == 12, "the first 8 were kept"
 
 
-def test_two_writers_add_to_one_store(tmp_path):
-    one, other = Store(tmp_path), Store(tmp_path)
-    one.add(["a"], np.zeros((1, 3), np.float32))
-    other.add(["b", "c"], np.ones((2, 3), np.float32))
-    one.add(["d"], np.full((1, 3), 2, np.float32))
-    both = Store(tmp_path)
-    assert both.features(["b", "a", "d", "c"])[:, 0].tolist() == [1, 0, 2, 1]
-    assert one.features(["d", "a"])[:, 0].tolist() == [2, 0]
-    assert "b" not in one
-    assert "e" not in both
-
-
 def test_processes_that_extract_at_once_leave_a_whole_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ATST_CACHE", str(tmp_path))
     monkeypatch.setattr(features, "SHARD", 4)
@@ -168,27 +156,13 @@ def test_long_clips_are_cut_to_their_middle_12_seconds(tmp_path):
     assert len(task.read(1, 12.0)) == 8000
 
 
-def test_a_cache_of_many_files_needs_few_open_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(lazy, "IN_MEMORY", 0)
-    keys = [f"key{number}" for number in range(80)]
-    for number, key in enumerate(keys):
-        Store(tmp_path).add([key], np.full((1, 4), number, np.float32))
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 30, limits[1]))
-    try:
-        values = Store(tmp_path).features(keys)[list(range(79, -1, -1))]
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert values[:, 3].tolist() == list(range(79, -1, -1))
-
-
 def test_large_features_are_gathered_by_rows(tmp_path, monkeypatch):
     monkeypatch.setenv("ATST_CACHE", str(tmp_path))
     task = tone_task(40)
     whole = extract(SpectrumModel(), task).values
-    monkeypatch.setattr(lazy, "IN_MEMORY", whole.nbytes - 1)
+    monkeypatch.setattr(store, "IN_MEMORY", whole.nbytes - 1)
     kept = extract(SpectrumModel(), task).values
-    assert isinstance(kept, lazy.LazyFeatures)
+    assert isinstance(kept, LazyFeatures)
     assert kept.shape == whole.shape
     mask = np.arange(40) % 3 == 0
     for rows in ([5, 2, 5, 39], np.array([], int), mask, slice(None)):

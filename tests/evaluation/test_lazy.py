@@ -10,7 +10,7 @@ import pytest
 import torch
 from tones import SpectrumModel, tone_task
 
-from atst.evaluation import features, lazy, mlp, result, sweep
+from atst.evaluation import features, lazy, mlp, result, store, sweep
 from atst.evaluation.features import prepare
 from atst.evaluation.few_shot import few_shot_probe
 from atst.evaluation.hear import hear_probe
@@ -25,7 +25,7 @@ from atst.tasks import Task
 def on_disk(tmp_path, monkeypatch):
     """Makes every task too large for memory, and passes over it take several splits."""
     monkeypatch.setenv("ATST_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(lazy, "IN_MEMORY", 0)
+    monkeypatch.setattr(store, "IN_MEMORY", 0)
     monkeypatch.setattr(lazy, "CHUNK", 17 * 16 * 4)
     monkeypatch.setattr(metrics, "AT_ONCE", 40)
     monkeypatch.setattr(sweep, "AT_ONCE", 40)
@@ -78,7 +78,7 @@ def test_few_labels_from_disk_equal_those_in_memory(on_disk, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory that is not of files")
 def test_features_on_disk_take_little_memory(tmp_path, monkeypatch):
     n, width, room = 900, 2**15, 60 * 2**20  # 112 MiB of features, in 60 MiB
-    monkeypatch.setattr(lazy, "IN_MEMORY", 0)
+    monkeypatch.setattr(store, "IN_MEMORY", 0)
     monkeypatch.setattr(lazy, "CHUNK", room // 16)
     monkeypatch.setattr(features, "SHARD", 32)
     monkeypatch.setenv("ATST_CACHE", str(tmp_path))

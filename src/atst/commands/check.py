@@ -1,23 +1,25 @@
 """`atst check`: what is in a folder of sound, and what cannot be read."""
 
-import csv
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from atst.commands._options import Quiet
 from atst.errors import AudioError
 from atst.output import progress
-from atst.output.atomic import new_file
 from atst.output.progress import track
 from atst.output.skipped import PARTLY, errors_file, listed, summary, write_errors
-from atst.output.table import check_out, csv_file
+from atst.output.table import Writer, check_out, csv_file, write_table
 from atst.output.text import path_text, print_table, writable
-from atst.sound.channel import channel_number
 from atst.sound.find import find_audio
+from atst.sound.options import channel_number
 from atst.sound.pool import Pool
 from atst.sound.survey import Surveyed, rows, survey
+
+WRITERS: dict[str, Writer] = {".csv": csv_file}
 
 
 def check(
@@ -54,7 +56,7 @@ def check(
         AudioError: some files cannot be read.
     """
     if out is not None:
-        check_out(Path(out), {".csv": csv_file})
+        check_out(Path(out), WRITERS)
     heard = channel_number(channel)
     with progress.quiet(quiet):
         found = find_audio(sources)
@@ -65,7 +67,7 @@ def check(
     skipped = [(file.path, file.reason) for file in files if file.reason]
     partly = [(file.path, PARTLY + "; ".join(file.remarks)) for file in files if file.remarks]
     if out is not None:
-        _write(Path(out), files)
+        write_table(Path(out), WRITERS, [pa.Table.from_pylist([_cells(file) for file in files])], {})
         write_errors(Path(out), skipped + partly)
     if skipped:
         raise AudioError(summary(len(files), skipped + partly, None if out is None else Path(out), "files"))
@@ -74,17 +76,6 @@ def check(
     return files
 
 
-def _write(out: Path, files: Sequence[Surveyed]) -> None:
-    with new_file(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        names = [field.name for field in fields(Surveyed)]
-        writer.writerow(names)
-        writer.writerows([_cell(getattr(file, name)) for name in names] for file in files)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return path_text("; ".join(value) if isinstance(value, list) else str(value))
+def _cells(file: Surveyed) -> dict[str, Any]:
+    texts = {"path": file.path, "remarks": "; ".join(file.remarks), "reason": file.reason}
+    return asdict(file) | {name: path_text(text) for name, text in texts.items()}

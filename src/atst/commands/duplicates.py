@@ -1,6 +1,5 @@
 """`atst duplicates`: recordings of a library that are the same sound."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -79,8 +78,8 @@ def duplicates(
         elif str(out).endswith(".html"):
             _write_page(Path(out), opened, pairs)
         else:
-            table = pa.Table.from_pylist([_cells(pair) for pair in pairs], SCHEMA)
-            write_table(Path(out), WRITERS, [table], {}, lambda: AudioError("no pairs"))
+            table = pa.Table.from_pylist([asdict(pair) for pair in pairs], SCHEMA)
+            write_table(Path(out), WRITERS, [table], {})
         if out is not None:
             write_errors(Path(out), skipped)
         say(f"{len(pairs):,} pairs that are the same sound, in {len(opened):,} rows")
@@ -88,14 +87,6 @@ def duplicates(
         total = len(set(opened.paths))
         raise AudioError(summary(total, skipped, None if out is None else Path(out)))
     return pairs
-
-
-def _cells(pair: Pair) -> dict[str, Any]:
-    cells = {name: value for name, value in asdict(pair).items() if name in SCHEMA.names}
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in cells.items()
-    }
 
 
 def _print(pairs: list[Pair]) -> None:

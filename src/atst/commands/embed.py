@@ -19,10 +19,9 @@ from atst.output.skipped import finish, nothing_read
 from atst.output.table import Writer, check_out, parquet, write_table
 from atst.output.version import KEY
 from atst.sound.amount import Amount
-from atst.sound.channel import channel_number
-from atst.sound.duration import check_max_duration
 from atst.sound.find import Found, find_audio
 from atst.sound.levels import say_high
+from atst.sound.options import how_to_read
 from atst.sound.pool import Pool
 from atst.sound.recording import Recording
 from atst.sound.remote import STANDARD_INPUT
@@ -106,9 +105,8 @@ def embed(
     """
     _check(out, attention, frames, window, devices, batch_size)
     check_windows(window, hop)
-    check_max_duration(max_duration)
     out = None if out is None else Path(out)
-    how = {"channel": channel_number(channel), "partial": partial, "max_duration": max_duration}
+    how = {"partial": partial, **how_to_read(channel, max_duration)}
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources, remote=True)
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads

@@ -12,11 +12,11 @@ from atst.library.explore_page import write_page
 from atst.library.label_table import LabelTable
 from atst.library.layout import lay_out
 from atst.library.library import Library
+from atst.library.places import say_missing
 from atst.model.classifier import load_classifier
 from atst.output import progress
 from atst.output.progress import say
 from atst.output.skipped import finish
-from atst.output.text import writable
 
 
 def explore(
@@ -82,18 +82,12 @@ def explore(
             with TemporaryDirectory() as folder:
                 file = Path(folder) / "library.parquet"
                 renumics.write_parquet(file, opened, layout, columns)
-                _say_missing(opened)
+                say_missing(opened.missing)
                 renumics.run(program, file)
             return
         assert html is not None, "without a program there is a page"
         skipped = write_page(Path(html), opened, layout, columns, megabytes)
-        _say_missing(opened)
+        say_missing(opened.missing)
         if skipped:
             finish(len(layout.rows), skipped, Path(html))
         say(f"{html}: {len(layout.rows)} points, {Path(html).stat().st_size / 1e6:.1f} MB")
-
-
-def _say_missing(library: Library) -> None:
-    if missing := library.missing:
-        shown = ", ".join(writable(path) for path in missing[:5])
-        say(f"{len(missing)} recordings are not there, for example {shown}; --root says where they are now")

@@ -22,12 +22,11 @@ from atst.model import device as devices_of
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
 from atst.output import progress
-from atst.output.atomic import new_file, remove_leftovers
+from atst.output.atomic import remove_leftovers, write_text
 from atst.output.skipped import summary, with_partial
 from atst.output.text import writable
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.splits import FewShot
-from atst.sound.channel import channel_number
 from atst.tasks import Task, drawn, load_task
 from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
@@ -103,8 +102,7 @@ def finetune(
     check_processes(devices)
     with hold(folder), progress.quiet(quiet):
         check_folder(folder, resume)
-        heard = channel_number(channel)
-        labelled = load_task(task, data).heard(heard, partial)
+        labelled = load_task(task, data).heard(channel, partial)
         runs.check_fold(labelled, fold)
         few_shot = FewShot.from_options(shots, fraction)
         if few_shot is not None:
@@ -121,7 +119,7 @@ def finetune(
             "fold": fold,
             "task": task_fingerprint(labelled),
             "model": start.fingerprint,
-            "channel": heard,
+            "channel": labelled.channel,
             "partial": partial,
         }
         about["labels"] = "all" if few_shot is None else few_shot.description
@@ -173,10 +171,8 @@ def _encoder(name: str | Path, recipe: Recipe, devices: int) -> AudioModel:
 
 
 def _write_start(folder: Path, recipe: Recipe, about: dict[str, Any]) -> None:
-    with new_file(folder / "recipe.yaml") as path:
-        path.write_text(recipe.dump())
-    with new_file(folder / "start.json") as path:
-        path.write_text(json.dumps(about, indent=2) + "\n")
+    write_text(folder / "recipe.yaml", recipe.dump())
+    write_text(folder / "start.json", json.dumps(about, indent=2) + "\n")
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from atst.library.label_table import LabelTable
 from atst.library.labelling import Labelling
 from atst.library.learning import Learned
 from atst.library.library import Library
+from atst.library.places import say_missing
 from atst.model.classifier import HEAD, LABELS, Classifier
 from atst.model.embedder import Embedder
 from atst.model.load import load
@@ -94,9 +95,7 @@ def label(
 
 
 def _serve(labelling: Labelling, save: "_Saver | None", port: int, no_browser: bool) -> None:
-    if missing := labelling.library.missing:
-        shown = ", ".join(writable(path) for path in missing[:5])
-        say(f"{len(missing)} recordings are not there, for example {shown}; --root says where they are now")
+    say_missing(labelling.library.missing)
     try:
         page = LabelPage(labelling, save, port)
     except OSError as error:

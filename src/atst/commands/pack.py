@@ -10,9 +10,8 @@ from atst.errors import UsageError
 from atst.output import lock, progress
 from atst.output.progress import say, track
 from atst.output.skipped import finish, nothing_read
-from atst.sound.channel import channel_number
-from atst.sound.duration import check_max_duration
 from atst.sound.find import find_audio
+from atst.sound.options import how_to_read
 from atst.sound.packed import is_packed
 
 
@@ -55,9 +54,8 @@ def pack(
         CorpusError: the sources hold no audio.
         AudioError: recordings were left out; the message lists them.
     """
-    check_max_duration(max_duration)
     out = Path(out)
-    how = {"channel": channel_number(channel), "partial": partial, "max_duration": max_duration}
+    how = {"partial": partial, **how_to_read(channel, max_duration)}
     if not resume and not lock.is_new(out):
         raise UsageError(
             f"--out {out}: exists and is not an empty folder; use --resume to continue what is in it."

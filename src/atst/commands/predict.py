@@ -25,10 +25,9 @@ from atst.output.skipped import finish, nothing_read
 from atst.output.table import Writer, check_out, csv_file, csv_lines, jsonl_file, parquet, write_table
 from atst.output.text import path_text
 from atst.sound.amount import Amount
-from atst.sound.channel import channel_number
-from atst.sound.duration import check_max_duration
 from atst.sound.find import find_audio
 from atst.sound.levels import say_high
+from atst.sound.options import how_to_read
 from atst.sound.pool import Pool
 from atst.sound.windows import (
     Reading,
@@ -119,8 +118,7 @@ def predict(
     if out is not None:
         check_out(Path(out), WRITERS)
     _check(window, hop, top, threshold, batch_size)
-    check_max_duration(max_duration)
-    how = {"channel": channel_number(channel), "partial": partial, "max_duration": max_duration}
+    how = {"partial": partial, **how_to_read(channel, max_duration)}
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources, remote=True)
         if out is not None and str(out).endswith("labels.txt"):

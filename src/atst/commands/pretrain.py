@@ -24,8 +24,7 @@ from atst.pretraining import recipe as recipes
 from atst.pretraining import run as runs
 from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
-from atst.sound.channel import channel_number
-from atst.sound.duration import check_max_duration
+from atst.sound.options import how_to_read
 from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
@@ -90,13 +89,13 @@ def pretrain(
     """
     out = Path(out)
     check_processes(devices)
-    check_max_duration(max_duration)
+    how = how_to_read(channel, max_duration)
     with hold(out), progress.quiet(quiet or not is_first_process()):
         plan = _plan(recipe, [*overrides, *shorthand(workers=workers, seed=seed)], out, resume)
         where = resolve(device)
         start = None if init is None else _initial(init, plan)
         watcher = None if watch is None else _watcher(watch, watch_data)
-        corpus = _open(sources, plan, channel=channel_number(channel), max_duration=max_duration)
+        corpus = _open(sources, plan, **how)
         resumed = resume and (out / "recipe.yaml").is_file()
         plan = precision.settle(plan, SIZES[plan.size][0], where, out, resumed)
         progress.say(_outline(plan, corpus, devices))

@@ -22,7 +22,6 @@ from atst.output.skipped import summary, with_partial
 from atst.output.text import print_table, writable
 from atst.scoring.report import interval_text
 from atst.scoring.splits import FewShot
-from atst.sound.channel import channel_number
 from atst.tasks import Task, load_task, published
 
 
@@ -111,7 +110,7 @@ def probe(
             "--shots and --fraction go with --protocol paper or simple: HEAR has no few-shot setting."
         )
     with progress.quiet(quiet):
-        labelled = load_task(task, data, seed=seed).heard(channel_number(channel), partial)
+        labelled = load_task(task, data, seed=seed).heard(channel, partial)
         if few_shot is not None:
             few_shot.check(labelled.name, labelled.multi_label)
         encoder = models.load(model, device=device, seed=seed)

@@ -11,9 +11,10 @@ import pyarrow as pa
 from cyclopts import Parameter
 
 from atst.commands._options import Flag, Quiet
-from atst.errors import AtstError, UsageError
+from atst.errors import UsageError
 from atst.library.index import Index
 from atst.library.library import Library
+from atst.library.places import say_missing
 from atst.library.query import Query, QueryModel, Stretch, find_query
 from atst.library.search import Hit, missing_of
 from atst.library.search import search as search_one
@@ -25,7 +26,6 @@ from atst.output.text import path_text, print_table, writable
 WRITERS: Any = {".csv": csv_file, ".jsonl": jsonl_file, ".html": None}
 MOST_EXACT = 1_000_000  # rows that are searched without an index
 FEW = 10  # rows whose mean and deviation say little
-SHOWN = 3  # missing recordings that are named
 
 
 def search(
@@ -93,8 +93,8 @@ def search(
     elif str(out).endswith(".html"):
         _write_page(Path(out), opened, found, hits)
     else:
-        table = pa.Table.from_pylist([_cells(hit) for hit in rows], SCHEMA)
-        write_table(Path(out), WRITERS, [table], {}, lambda: AtstError("no hits"))
+        cells = [asdict(hit) | {"query": path_text(Path(hit.query))} for hit in rows]
+        write_table(Path(out), WRITERS, [pa.Table.from_pylist(cells, SCHEMA)], {})
     return rows
 
 
@@ -127,10 +127,7 @@ def _remark(library: Library, queries: Sequence[Query], hits: Sequence[Sequence[
     for query, some in zip(queries, hits, strict=True):
         if len(some) < k:
             say(f"{writable(query.text)}: {len(some):,} hits, fewer than -k {k:,}: the library has no more.")
-    missing = missing_of(library, [hit.row for some in hits for hit in some])
-    if missing:
-        names = writable(", ".join(missing[:SHOWN])) + (" ..." if len(missing) > SHOWN else "")
-        say(f"not on this disk, {len(missing):,} recordings of hits (--root says where they are): {names}")
+    say_missing(missing_of(library, [hit.row for some in hits for hit in some]))
 
 
 SCHEMA = pa.schema(
@@ -143,12 +140,6 @@ SCHEMA = pa.schema(
         "similarity": pa.float64(),
     }
 )
-
-
-def _cells(hit: Hit) -> dict[str, Any]:
-    cells = {name: value for name, value in asdict(hit).items() if name in SCHEMA.names}
-    cells |= {name: None for name in ("start", "end") if math.isnan(cells[name])}
-    return cells | {"query": path_text(Path(hit.query))}
 
 
 def _print(hits: Sequence[Hit], several: bool) -> None:

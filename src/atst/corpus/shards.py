@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from atst.errors import CorpusError, UsageError
-from atst.output.atomic import new_file, remove_leftovers, sync
+from atst.output.atomic import new_file, remove_leftovers, sync, write_text
 from atst.sound.packed import COLUMNS, INDEX, JOURNAL, NUMBERS, shard_name
 
 SHARD_SAMPLES = 1 << 29  # 1 GiB: a shard that would grow beyond is closed
@@ -46,8 +46,7 @@ class ShardWriter:
             self._continue()
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            with new_file(self.journal) as temporary:
-                temporary.write_text(json.dumps(about) + "\n")
+            write_text(self.journal, json.dumps(about) + "\n")
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """What the journal tells of the recordings so far, in order."""

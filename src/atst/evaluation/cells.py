@@ -16,11 +16,11 @@ from atst.evaluation.plan import Cell, Plan
 from atst.evaluation.report import write_probe
 from atst.evaluation.simple import SIMPLE_SETTINGS, simple_probe
 from atst.model import load as models
-from atst.output.atomic import new_file
+from atst.output.atomic import write_text
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.result import RESULTS, read_results
+from atst.sound.audio import CLIP_SECONDS
 from atst.tasks import Task, load_task, task_names
-from atst.tasks.task import CLIP_SECONDS
 
 START = "cell.json"
 PROBES = {"paper": linear_probe, "simple": simple_probe, "hear": hear_probe}
@@ -133,8 +133,7 @@ def _make_room(folder: Path, wanted: dict[str, Any]) -> None:
     before = _read(folder / START)
     if before is not None and (before != wanted or (folder / RESULTS).exists()):
         shutil.rmtree(folder)
-    with new_file(folder / START) as path:
-        path.write_text(json.dumps(wanted, indent=2) + "\n")
+    write_text(folder / START, json.dumps(wanted, indent=2) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

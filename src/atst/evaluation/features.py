@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from atst.errors import AtstError, AudioError
-from atst.evaluation.lazy import Embeddings, Store, apply, on_device, select
+from atst.evaluation.lazy import Embeddings, apply, on_device, select
+from atst.evaluation.store import Store
 from atst.model import device as devices
 from atst.model.audio_model import AudioModel
 from atst.model.classifier import Head
@@ -22,11 +23,10 @@ from atst.onnx import OnnxModel
 from atst.output.cache import cache_folder
 from atst.output.progress import track
 from atst.scoring.splits import FewShot, Splits, make_splits
-from atst.sound.audio import SAMPLE_RATE
+from atst.sound.audio import CLIP_SECONDS, SAMPLE_RATE
 from atst.sound.levels import say_high
 from atst.tasks import Task
 from atst.tasks.reading import read_clips
-from atst.tasks.task import CLIP_SECONDS
 
 POOLING = "published"
 SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more

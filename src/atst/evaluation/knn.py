@@ -11,11 +11,10 @@ from atst.errors import CorpusError
 from atst.evaluation.lazy import Embeddings, apply, chunks
 from atst.model.embedder import Embedder
 from atst.scoring.metrics import score
-from atst.sound.audio import SAMPLE_RATE
+from atst.sound.audio import CLIP_SECONDS, SAMPLE_RATE
 from atst.tasks import Task
 from atst.tasks.division import grouped_folds
 from atst.tasks.reading import read_clips
-from atst.tasks.task import CLIP_SECONDS
 
 NEIGHBOURS = 10
 TIES = 1e-3  # weight of the similarity beside a vote

@@ -19,7 +19,7 @@ from atst.scoring.calibration import fit_temperature
 from atst.scoring.clips import left_out
 from atst.scoring.metrics import over_folds
 from atst.scoring.result import Result, Selection, Tested, computed, origins
-from atst.tasks.task import CLIP_SECONDS
+from atst.sound.audio import CLIP_SECONDS
 
 
 @dataclass

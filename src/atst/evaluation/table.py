@@ -1,8 +1,7 @@
 """The table of measured and published figures, and its files."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from atst.evaluation.plan import ALL, Cell
 from atst.evaluation.result import protocol_description
-from atst.output.atomic import new_file
+from atst.output.atomic import write_csv, write_text
 from atst.output.html import Alert, Part, Section, Table, write_report
 from atst.output.markup import latex, markdown
 from atst.scoring.metrics import mean_interval
@@ -168,12 +167,9 @@ def write_table(folder: Path, rows: Sequence[Row], alerts: Sequence[str]) -> Non
         "table.tex": latex(*_shown(rows, [name for name in HEADER if name not in NOT_IN_LATEX])),
     }
     for name, text in texts.items():
-        with new_file(folder / name) as path:
-            path.write_text(text, encoding="utf-8")
-    with new_file(folder / "table.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)  # nothing is an empty cell
+        write_text(folder / name, text)
+    columns = [field.name for field in fields(Row)]
+    write_csv(folder / "table.csv", columns, (astuple(row) for row in rows))  # None is an empty cell
     parts: list[Part] = [Table(*_shown(rows, HEADER)), *map(Alert, alerts)]
     write_report(folder / "report.html", "Models and tasks", [Section("", parts)])
 

@@ -11,9 +11,9 @@ from atst.errors import AudioError
 from atst.model.frontend import N_MELS, FrontEnd
 from atst.output.progress import track
 from atst.sound import isolated
+from atst.sound.audio import CLIP_SECONDS
 from atst.tasks import Task
 from atst.tasks.reading import read_clips
-from atst.tasks.task import CLIP_SECONDS
 from atst.training.launch import is_first_process
 
 MEMORY = 2e9  # bytes of log-mels to keep: 21 hours of sound

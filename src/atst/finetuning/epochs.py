@@ -1,6 +1,5 @@
 """What happens at the end of each epoch: validation, the best one kept, early stop, a line for the user."""
 
-import csv
 import math
 import time
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from atst.finetuning import data
 from atst.finetuning.clips import Clips
 from atst.finetuning.module import FinetuningModule, clip_losses, predict
 from atst.finetuning.recipe import Recipe
-from atst.output.atomic import new_file
+from atst.output.atomic import write_csv
 from atst.output.progress import Display, Progress
 from atst.scoring.metrics import score
 from atst.tasks import Task
@@ -142,15 +141,9 @@ class Epochs(lightning.Callback):
 
     def _write(self) -> None:
         if is_first_process():
-            with (
-                new_file(self.folder / "metrics.csv") as path,
-                path.open("w", newline="", encoding="utf-8") as file,
-            ):
-                writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(
-                    {key: f"{value:.6g}" for key, value in row.items()} for row in self.history.rows
-                )
+            rows = self.history.rows
+            cells = ([f"{row[key]:.6g}" if key in row else "" for key in COLUMNS] for row in rows)
+            write_csv(self.folder / "metrics.csv", COLUMNS, cells)
 
     def _tell(self, row: dict[str, float], step: int) -> None:
         if self.history.finished or step >= self.total or self.display.due:

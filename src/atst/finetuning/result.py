@@ -15,7 +15,7 @@ from atst.model.device import described
 from atst.scoring.calibration import fit_temperature
 from atst.scoring.clips import left_out, unseen
 from atst.scoring.result import Result, Selection, Tested, computed, origins
-from atst.tasks.task import CLIP_SECONDS
+from atst.sound.audio import CLIP_SECONDS
 
 
 @dataclass(kw_only=True)

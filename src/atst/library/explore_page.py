@@ -17,7 +17,7 @@ from atst.errors import AudioError
 from atst.library.columns import Columns
 from atst.library.layout import Layout
 from atst.library.library import Library
-from atst.output.atomic import new_file
+from atst.output.atomic import write_text
 from atst.output.html import template
 from atst.output.progress import track
 from atst.output.skipped import Skipped
@@ -59,8 +59,7 @@ def write_page(
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     script = Path(__file__).with_name("spectrogram.js").read_text(encoding="utf-8")
     page = template("atst.library", "explore").render(title=data["name"], data=text, spectrogram=script)
-    with new_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")
+    write_text(path, page)
     return skipped
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from atst.cores import cores
 from atst.errors import UsageError
 from atst.library.similarity import directions, nearest
-from atst.output.atomic import new_file
+from atst.output.atomic import new_file, write_text
 from atst.output.cache import cache_folder
 from atst.output.progress import say, track
 
@@ -93,8 +93,7 @@ class Index:
         with new_file(self.path) as temporary:
             self.graph.save(str(temporary))
         about = {"mark": f"{VERSION} {self.library.mark}", "expansion": self.expansion, "recall": self.recall}
-        with new_file(self.path.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(about))
+        write_text(self.path.with_suffix(".json"), json.dumps(about))
 
     def _build(self) -> None:
         say(f"building an index of {len(self.library):,} rows, once")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from atst.errors import UsageError
 from atst.events.write import relative
-from atst.output.atomic import new_file
+from atst.output.atomic import write_csv
 from atst.sound.names import existing, same_form
 
 NEEDED = ("path", "start", "end", "split")
@@ -153,10 +153,7 @@ class LabelTable:
         return label
 
     def _write(self) -> None:
-        with new_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, self.header, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(row.cells for row in self.rows)
+        write_csv(self.path, self.header, ([row.cells[name] for name in self.header] for row in self.rows))
 
 
 def share_held_back(alike: Sequence[bool], typical: bool) -> str:

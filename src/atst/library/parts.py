@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from atst.errors import UsageError
 from atst.library.rows import Rows, tables
 from atst.output import lock
-from atst.output.atomic import new_file, remove_leftovers
+from atst.output.atomic import new_file, remove_leftovers, write_text
 from atst.output.progress import say
 from atst.output.table import groups, writing
 from atst.sound.recording import Recording
@@ -124,8 +124,7 @@ def opened(out: Path, options: dict[str, Any]) -> Iterator[Parts]:
         if settings.exists():
             _check_same(folder, _read(settings), options)
         else:
-            with new_file(settings) as temporary:
-                temporary.write_text(json.dumps(options))
+            write_text(settings, json.dumps(options))
         yield Parts(folder)
 
 

@@ -1,10 +1,13 @@
 """Where the recordings of a library are on this disk."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from atst.output.text import path_text
+from atst.output.progress import say
+from atst.output.text import path_text, writable
 
+SHOWN = 5  # missing recordings that are named
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # stands for a byte of a name that is not valid UTF-8
 
 
@@ -33,6 +36,13 @@ class Places:
         pure = PureWindowsPath(stored) if "\\" in stored and "/" not in stored else PurePosixPath(stored)
         parts = [part for part in pure.parts if part not in (pure.anchor, "..")]
         return [self._root.joinpath(*parts[i:]) for i in range(len(parts))]
+
+
+def say_missing(paths: Sequence[str]) -> None:
+    """Say which recordings are not on this disk, if there are any."""
+    if paths:
+        shown = writable(", ".join(paths[:SHOWN])) + (", ..." if len(paths) > SHOWN else "")
+        say(f"recordings that are not on this disk: {len(paths):,} ({shown}); --root says where they are now")
 
 
 def _existing(path: Path) -> Path | None:

@@ -31,6 +31,12 @@ def new_file(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8 whole or not at all; what is no text of a file's name becomes question marks."""
+    with new_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV file whole or not at all."""
     with new_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:

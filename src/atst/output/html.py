@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from matplotlib.figure import Figure
 
-from atst.output.atomic import new_file
+from atst.output.atomic import write_text
 
 DPI = 130
 
@@ -79,8 +79,7 @@ class Section:
 def write_report(path: str | Path, title: str, sections: Sequence[Section]) -> None:
     """Write a self-contained page: no script, no link, figures as PNG in the text. All text is escaped."""
     page = template("atst.output", "report").render(title=title, sections=sections)
-    with new_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")  # a file name may not be valid UTF-8
+    write_text(Path(path), page)
 
 
 def template(package: str, name: str, **options: Any) -> jinja2.Template:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -35,7 +36,7 @@ def write_table(
     writers: Mapping[str, Writer],
     tables: Iterable[pa.Table],
     about: dict[str, Any],
-    empty: Callable[[], AtstError],
+    empty: Callable[[], AtstError] = lambda: AtstError("there is nothing to write."),
 ) -> None:
     """Write all rows by the writer for the ending of `out`, GROUP_ROWS or some more at a time.
 
@@ -91,7 +92,7 @@ def parquet(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.
 
 @contextmanager
 def csv_file(path: Path, schema: pa.Schema, about: str) -> Iterator[Callable[[pa.Table], None]]:
-    """Writes a header and a line a row; lists are joined by `;`, None is an empty cell."""
+    """Writes a header and a line a row; lists are joined by `;`, None and NaN are empty cells."""
     with path.open("w", newline="", encoding="utf-8") as stream:
         yield csv_lines(stream, schema.names)
 
@@ -131,4 +132,6 @@ def _cell(value: Any) -> Any:
 def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(entry) for entry in value]
-    return round(value, DECIMALS) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, DECIMALS)
+    return value

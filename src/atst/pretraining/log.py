@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from atst.errors import TrainingError
 from atst.output import lock
-from atst.output.atomic import new_file
+from atst.output.atomic import write_text
 from atst.output.progress import Display, Progress, clock
 from atst.output.skipped import Skipped, append_errors, read_errors
 from atst.output.text import writable
@@ -194,5 +194,4 @@ def _keep_rows(path: Path, steps: int) -> None:
     if path.exists():
         header, *lines = path.read_text().splitlines(keepends=True) or [""]
         kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) < steps]
-        with new_file(path) as temporary:
-            temporary.write_text("".join([header, *kept]))
+        write_text(path, "".join([header, *kept]))

@@ -17,7 +17,7 @@ from atst.model import folder as model_folder
 from atst.model.audio_model import AudioModel, ModelConfig
 from atst.model.whitening import CLIPS
 from atst.output import atomic
-from atst.output.atomic import new_file
+from atst.output.atomic import write_text
 from atst.output.skipped import PARTLY
 from atst.output.text import writable
 from atst.pretraining import data
@@ -100,8 +100,7 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     memory.keep()
     job.folder.mkdir(parents=True, exist_ok=True)
     if is_first_process():
-        with new_file(job.folder / "recipe.yaml") as path:
-            path.write_text(job.recipe.dump())
+        write_text(job.folder / "recipe.yaml", job.recipe.dump())
     return _fit(job, module, checkpoint, done)
 
 

@@ -1,6 +1,5 @@
 """Test results by class and by clip: for reports and `predictions.csv`."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
-from atst.output.atomic import new_file
+from atst.output.atomic import write_csv
 from atst.output.html import Part, Plot, Table
 from atst.output.text import writable
 from atst.scoring.metrics import average_precision
@@ -53,18 +52,15 @@ def write_predictions(task: Task, rows: NDArray[np.int64], logits: Tensor, path:
     header += [task.by, "label", "prediction"]
     labels = [writable(name) for name in task.label_names]
     header += [f"score {name}" for name in labels] if many else ["score", "correct"]
-    with new_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        for row, score in zip(rows.tolist(), scores, strict=True):
-            label = _text(task.labels[row], labels)
-            guess = _text(score >= 0.5, labels) if many else labels[int(score.argmax())]
-            rest = (
-                [f"{value:.6g}" for value in score] if many else [f"{score.max():.6g}", int(guess == label)]
-            )
-            clip = [writable(task.names[row])]
-            clip += [] if task.segments is None else _times(task.segment(row))
-            writer.writerow([*clip, task.parts[row], label, guess, *rest])
+
+    def cells(row: int, score: NDArray[np.float64]) -> list[object]:
+        label = _text(task.labels[row], labels)
+        guess = _text(score >= 0.5, labels) if many else labels[int(score.argmax())]
+        rest = [f"{value:.6g}" for value in score] if many else [f"{score.max():.6g}", int(guess == label)]
+        times = [] if task.segments is None else _times(task.segment(row))
+        return [writable(task.names[row]), *times, task.parts[row], label, guess, *rest]
+
+    write_csv(path, header, map(cells, rows.tolist(), scores))
 
 
 def drawn(name: str) -> str:

@@ -20,7 +20,7 @@ from atst import __version__
 from atst.errors import UsageError
 from atst.model.classifier import Classifier, Head
 from atst.model.embedder import Embedder
-from atst.output.atomic import new_file
+from atst.output.atomic import write_text
 from atst.output.skipped import with_partial, write_errors
 from atst.output.version import KEY, check_version
 from atst.scoring.calibration import expected_calibration_error
@@ -128,8 +128,8 @@ class Tested:
     def write(self, result: Result, folder: Path) -> None:
         """Write `predictions.csv`, then `results.json` and `errors.csv`."""
         write_predictions(self.task, self.rows, self.calibrated, folder / "predictions.csv")
-        with new_file(folder / RESULTS) as temporary:  # whoever finds it takes all numbers to be there
-            temporary.write_text(json.dumps(asdict(result), indent=2) + "\n")
+        # whoever finds it takes all numbers to be there
+        write_text(folder / RESULTS, json.dumps(asdict(result), indent=2) + "\n")
         write_errors(folder, with_partial(result.skipped, result.partial))
 
 

@@ -1,14 +1,6 @@
-"""The option `--max-duration`: recordings that are longer, or claim to be, are left out."""
+"""Recordings that are longer than `--max-duration`, or claim to be, are left out."""
 
-import math
-
-from atst.errors import AudioError, UsageError
-
-
-def check_max_duration(seconds: float | None) -> None:
-    """Raises `UsageError` for a limit that is not a number of seconds above 0."""
-    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
-        raise UsageError(f"--max-duration must be more than 0 seconds, not {seconds:g}.")
+from atst.errors import AudioError
 
 
 def too_long(seconds: float, most: float | None, claimed: bool = True) -> str | None:

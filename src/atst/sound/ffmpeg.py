@@ -19,7 +19,7 @@ from atst.sound import jump, lengths, ogg
 from atst.sound.headers import Samples
 from atst.sound.holes import Holes
 from atst.sound.ogg import Link
-from atst.sound.source import BLOCK, SHORT, Source
+from atst.sound.source import BLOCK, SHORT, Source, damage
 from atst.sound.view import View
 
 # Playlists and other formats that would make FFmpeg open further files or addresses are not admitted.
@@ -165,10 +165,8 @@ class Container(Source):
             self.broken = True
         finally:
             if damaged:
-                what = "1 of {} frames is damaged, at {:.2f} s"
-                if len(damaged) > 1:
-                    what = f"{len(damaged)} of {{}} frames are damaged, the first at {{:.2f}} s"
-                self.fault(what.format(max(seen, len(damaged)), damaged[0] / self.rate))
+                places = [at / self.rate for at in damaged]
+                self.fault(damage("frames", places, max(seen, len(damaged))))
 
     def _samples(self, frame: av.AudioFrame) -> np.ndarray:
         """(n, C) in the frame's own sample format."""

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from atst.sound.source import damage
 from atst.sound.view import mapped
 
 BEGINS = 2  # flag of a stream's first page
@@ -28,12 +29,8 @@ class Link:
 
     def damage(self, rate: int, begin: float, end: float) -> str | None:
         """What to say of damaged pages between these samples; `rate` is that of the granules in Hz."""
-        found = [place for place in self.damaged if begin <= place < end]
-        if not found:
-            return None
-        if len(found) == 1:
-            return f"1 of {self.count} pages is damaged, at {found[0] / rate:.2f} s"
-        return f"{len(found)} of {self.count} pages are damaged, the first at {found[0] / rate:.2f} s"
+        found = [place / rate for place in self.damaged if begin <= place < end]
+        return damage("pages", found, self.count) if found else None
 
 
 @dataclass(frozen=True)

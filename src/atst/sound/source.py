@@ -1,7 +1,7 @@
 """What all decoders have in common: an open file that gives mono samples from a position to its real end."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -75,6 +75,13 @@ class Source:
     def mono(self, samples: np.ndarray) -> np.ndarray:
         """(N, C) of any sample format as float32 (N,): the chosen channel, or the mean."""
         return mono_float(samples if self.channel is None else samples[:, self.channel : self.channel + 1])
+
+
+def damage(what: str, seconds: Sequence[float], count: int) -> str:
+    """What to say of damaged frames or pages at these times, among so many."""
+    if len(seconds) == 1:
+        return f"1 of {count} {what} is damaged, at {seconds[0]:.2f} s"
+    return f"{len(seconds)} of {count} {what} are damaged, the first at {seconds[0]:.2f} s"
 
 
 def mono_float(samples: np.ndarray) -> np.ndarray:

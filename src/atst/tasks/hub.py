@@ -52,7 +52,9 @@ def task_from_dataset(
         listing.multi_label |= any(many for _, many in values)
         listing.labels += [labels for labels, _ in values]
         listing.files += [f"{split}/{i}" for i in range(len(rows))]
-        listing.parts += [SPLIT_NAMES.get(split, "")] * len(rows) if fold is None else _text(rows[fold])
+        listing.parts += (
+            [SPLIT_NAMES.get(split, "")] * len(rows) if fold is None else list(map(str, rows[fold]))
+        )
         clips += _clips(rows, audio)
 
     def waveform(index: int) -> NDArray[np.float32]:
@@ -96,10 +98,6 @@ def _labels(rows: Any, column: str, where: str) -> tuple[list[str] | None, list[
             )
         found.append(([names[int(one)] if names else str(one) for one in values], many))
     return (list(names) if names else None), found
-
-
-def _text(values: Any) -> list[str]:
-    return [str(value) for value in values]
 
 
 def _clips(rows: Any, column: str) -> list[Callable[[], Any]]:

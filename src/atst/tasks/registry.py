@@ -39,17 +39,17 @@ def load_registered(name: str, data: str | Path | None, option: str = "--data", 
     )
 
 
-def registered_classes(name: str, data: str | Path | None, option: str = "--data") -> tuple[list[str], bool]:
+def registered_classes(name: str, data: str | Path | None) -> tuple[list[str], bool]:
     """The names of a registered task's classes, in its order, and whether a clip can have several.
 
     The metadata files are enough; the audio may be missing. Raises `UsageError` as `load_registered`.
     """
     spec = DATASETS[name]
-    folder = data_folder(name, data, option)
+    folder = data_folder(name, data)
     if (folder / spec.table).is_file():
         listing = read_table(folder / spec.table)
     else:
-        root = official_root(name, folder, option)
+        root = official_root(name, folder)
         assert spec.read is not None, "a task without an official layout has a table"
         listing = spec.read(root, audio_under(root, spec.audio))
     return class_names(listing), listing.multi_label

@@ -15,10 +15,10 @@ from atst.errors import AudioError, UsageError
 from atst.sound import isolated
 from atst.sound.audio import middle
 from atst.sound.isolated import Request
+from atst.sound.options import channel_number
 
 SPLITS = ("train", "valid", "test")
 CHUNK = 65536  # clips
-CLIP_SECONDS = 12.0  # of longer clips the middle is used, as the paper's evaluation does
 Metric = Literal["accuracy", "mAP"]
 
 
@@ -96,14 +96,15 @@ class Task:
         """Its source, and how its splits were drawn if they were not given."""
         return f"{self.source} {self.division}".strip()
 
-    def heard(self, channel: int | None, partial: bool) -> "Task":
-        """The same clips, read from this channel, and cut-short files read as far as they go.
+    def heard(self, channel: str | int | None, partial: bool) -> "Task":
+        """The same clips, read from the channel of that option, and cut-short files as far as they go.
 
-        Raises `UsageError` for a channel of clips that are not files.
+        Raises `UsageError` for a wrong channel, or one of clips that are not files.
         """
-        if self.folder is None and channel is not None:
-            raise UsageError(f"--channel {channel}: the clips of {self.name} have one channel.")
-        return replace(self, channel=channel, partial=partial) if channel is not None or partial else self
+        number = channel_number(channel)
+        if self.folder is None and number is not None:
+            raise UsageError(f"--channel {number}: the clips of {self.name} have one channel.")
+        return replace(self, channel=number, partial=partial)
 
     def path(self, index: int) -> Path:
         """The file of clip `index`."""
