@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 
 from atst.sound import isolated
 
 os.environ.setdefault(
     "HF_HUB_OFFLINE", "1"
 )  # before anything imports huggingface_hub: a test never calls the hub
+settings.register_profile("atst", deadline=None)  # a machine may have much else to do
+settings.load_profile("atst")
 torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
 
 

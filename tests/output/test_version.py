@@ -8,14 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 
 import atst
-from atst.evaluation.cells import matching
+from atst.evaluation.cells import Bench, matching
+from atst.evaluation.plan import Plan, Setting
+from atst.finetuning import recipe as finetuning
 from atst.finetuning.output import read_result
 from atst.library import statistics
 from atst.library.library import Library
 from atst.model.classifier import Classifier, Head
+from atst.pretraining import recipe as recipes
 from atst.training.checkpoints import read_state
 
 LATER = r"format version 2; this release of atst reads 1 at most"
@@ -72,6 +76,55 @@ def test_results(tmp_path: Path) -> None:
     for read in (lambda: matching(tmp_path, {}), lambda: read_result(tmp_path)):
         with pytest.raises(atst.UsageError, match=rf"results\.json: {LATER}"):
             read()
+
+
+@pytest.mark.parametrize("recipe", [recipes.resolve("nano"), finetuning.resolve("", "own")])
+def test_a_recipe(tmp_path: Path, recipe: Any) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.dump())
+    assert type(recipe).stored(tmp_path) == recipe
+    assert "format_version: 1\n" in path.read_text()
+    path.write_text(recipe.dump().replace("format_version: 1\n", ""))  # written before there were versions
+    assert type(recipe).stored(tmp_path) == recipe
+    path.write_text(recipe.dump().replace("version: 1", "version: 2") + "what_is_new: 1\n")
+    with pytest.raises(atst.TrainingError, match=rf"recipe\.yaml: {LATER}"):
+        type(recipe).stored(tmp_path)
+
+
+def test_a_recipe_of_a_run_for_another_run(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(recipes.resolve("nano").dump())
+    assert recipes.resolve(path) == recipes.resolve("nano")
+    path.write_text("format_version: 2\n")
+    with pytest.raises(atst.UsageError, match=rf"mine\.yaml: {LATER}"):
+        recipes.resolve(path)
+
+
+def test_a_cell_of_a_plan(tmp_path: Path) -> None:
+    plan = Plan(
+        {"log-mel": "logmel"}, {"synthetic": "synthetic"}, [Setting("paper", "paper")], [None], [0], {}
+    )
+    bench, cell = Bench(plan, tmp_path, None, "cpu", False), next(plan.cells())  # type: ignore[arg-type]
+    path = bench.folder(cell) / "cell.json"
+    path.parent.mkdir(parents=True)
+    wanted = bench._wanted(cell)
+    for about in (wanted, {"format_version": 1, **wanted}):
+        path.write_text(json.dumps(about))
+        assert bench.begun(cell)
+    change(path, format_version=2)
+    for read in (bench.begun, bench.measure):
+        with pytest.raises(atst.UsageError, match=rf"cell\.json: {LATER}"):
+            read(cell)
+
+
+def test_scores(tmp_path: Path) -> None:
+    head = Head([(torch.zeros(2, 128), torch.zeros(2))])
+    how = {"layers": 1, "pooling": "mean", "clip_seconds": None}
+    Classifier(atst.load("logmel"), head, ["a", "b"], False, how).save(tmp_path / "mine", "task", "all")
+    soundfile.write(tmp_path / "a.wav", np.full(16000, 0.1), 16000)
+    out = tmp_path / "scores.parquet"
+    atst.predict([tmp_path / "a.wav"], model=tmp_path / "mine", out=out, quiet=True)
+    assert json.loads(pq.read_metadata(out).metadata[b"atst"])["format_version"] == 1
 
 
 def test_embeddings(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from atst.corpus import open_corpus
 from atst.errors import CorpusError, TrainingError, UsageError
 from atst.pretraining import run as runs
 from atst.pretraining.module import PretrainingModule
+from atst.pretraining.recipe import Recipe
 
 SMALL = [
     *("batch_size=4", "segment_seconds=0.3", "min_seconds=0.2", "warmup_steps=2", "checkpoint_minutes=0"),
@@ -111,7 +112,7 @@ def test_a_resumed_run_of_convolutions_ends_in_the_same_weights(sounds, tmp_path
 
 def test_the_untrained_copy_has_the_first_weights_the_standardisation_and_the_read_out(sounds, tmp_path):
     run(sounds, tmp_path / "run", 1, "learning_rate=1e-12", recipe="nano")
-    plan, trained = runs.stored_recipe(tmp_path / "run"), atst.load(tmp_path / "run")
+    plan, trained = Recipe.stored(tmp_path / "run"), atst.load(tmp_path / "run")
     untrained = runs.untrained(plan, open_corpus([sounds], plan.clip_seconds, plan.min_seconds))
     for first, last in zip(untrained.encoder.parameters(), trained.encoder.parameters(), strict=True):
         torch.testing.assert_close(first, last, atol=1e-6, rtol=0)

@@ -24,7 +24,7 @@ from atst.model.device import resolve
 from atst.model.embedder import Embedder
 from atst.model.encoder import SIZES
 from atst.pretraining import recipe as recipes
-from atst.pretraining.run import stored_recipe, untrained
+from atst.pretraining.run import untrained
 from atst.pretraining.speed import seconds_a_step
 from atst.scoring.metrics import paired_bootstrap
 from atst.tasks import load_task
@@ -98,7 +98,7 @@ def _page(folder: Path | str | None, out: Path, device: Literal["auto", "cpu", "
 
 
 def _train(out: Path, device: Literal["auto", "cpu", "cuda", "mps"]) -> None:
-    if stored_recipe(out / "run") is not None:
+    if recipes.Recipe.stored(out / "run") is not None:
         pretrain([TASK], out=out / "run", resume=True, device=device)
         return
     keys = _keys(out, device)
@@ -135,7 +135,7 @@ def _measure(out: Path, device: str) -> dict[str, Right]:
 
 def _untrained(out: Path) -> Path:
     """The folder of the encoder that the training began with, whitened as the trained one."""
-    folder, plan = out / "start", stored_recipe(out / "run")
+    folder, plan = out / "start", recipes.Recipe.stored(out / "run")
     if plan is None:
         raise TrainingError(f"{out / 'run'}: recipe.yaml is missing.")
     if not (folder / "config.json").is_file():

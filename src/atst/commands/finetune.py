@@ -31,7 +31,7 @@ from atst.tasks import Task, drawn, load_task
 from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
-from atst.training.recipe import read_yaml, shorthand
+from atst.training.recipe import RECIPE, shorthand
 from atst.training.start import check_folder, check_same
 
 MAY_CHANGE = ("workers", "checkpoint_minutes")  # recipe keys that do not touch the result
@@ -171,18 +171,18 @@ def _encoder(name: str | Path, recipe: Recipe, devices: int) -> AudioModel:
 
 
 def _write_start(folder: Path, recipe: Recipe, about: dict[str, Any]) -> None:
-    write_text(folder / "recipe.yaml", recipe.dump())
+    write_text(folder / RECIPE, recipe.dump())
     write_text(folder / "start.json", json.dumps(about, indent=2) + "\n")
 
 
 def _stored(folder: Path) -> dict[str, Any] | None:
     """Recipe keys and start of the fine-tuning in a folder, or none."""
-    if not (folder / "recipe.yaml").is_file() or not (folder / "start.json").is_file():
+    recipe = Recipe.stored(folder)
+    if recipe is None or not (folder / "start.json").is_file():
         return None
     try:
-        recipe = Recipe.from_mapping(read_yaml(folder / "recipe.yaml"))
         return asdict(recipe) | dict(json.loads((folder / "start.json").read_text()))
-    except (OSError, ValueError, UsageError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise TrainingError(f"{folder}: not the folder of a fine-tuning: {error}") from None
 
 

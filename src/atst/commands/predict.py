@@ -24,6 +24,7 @@ from atst.output.progress import watch
 from atst.output.skipped import finish, nothing_read
 from atst.output.table import Writer, check_out, csv_file, csv_lines, jsonl_file, parquet, write_table
 from atst.output.text import path_text
+from atst.output.version import KEY
 from atst.sound.amount import Amount
 from atst.sound.find import find_audio
 from atst.sound.levels import say_high
@@ -47,6 +48,7 @@ WRITERS: dict[str, Writer] = {
     ".selections.txt": raven_file,
     "labels.txt": audacity_file,
 }
+FORMAT_VERSION = 1  # of a Parquet file of scores
 MULTI_THRESHOLD = 0.5  # of a multi-label classifier, where neither --top nor --threshold is given
 
 
@@ -235,5 +237,10 @@ def _print(tables: Iterator[pa.Table], empty: Callable[[], AudioError]) -> None:
 
 
 def _about(classifier: Classifier, window: float | None, hop: float | None) -> dict[str, Any]:
-    about = {"atst": __version__, "model": classifier.name, "fingerprint": classifier.encoder.fingerprint}
+    about = {
+        KEY: FORMAT_VERSION,
+        "atst": __version__,
+        "model": classifier.name,
+        "fingerprint": classifier.encoder.fingerprint,
+    }
     return about | {"labels": classifier.labels, "window": window, "hop": hop or window}

@@ -28,7 +28,7 @@ from atst.sound.options import how_to_read
 from atst.training import precision
 from atst.training.launch import check_processes, hold, is_first_process, stopped
 from atst.training.loader import resources
-from atst.training.recipe import shorthand
+from atst.training.recipe import RECIPE, shorthand
 from atst.training.start import check_folder, check_same
 
 MAY_CHANGE = ("workers", "keep_checkpoints")  # recipe keys that do not touch the result
@@ -96,7 +96,7 @@ def pretrain(
         start = None if init is None else _initial(init, plan)
         watcher = None if watch is None else _watcher(watch, watch_data)
         corpus = _open(sources, plan, **how)
-        resumed = resume and (out / "recipe.yaml").is_file()
+        resumed = resume and (out / RECIPE).is_file()
         plan = precision.settle(plan, SIZES[plan.size][0], where, out, resumed)
         progress.say(_outline(plan, corpus, devices))
         result = _train(runs.Job(plan, corpus, out, where, devices, watcher), resume, start)
@@ -125,7 +125,7 @@ def _train(job: runs.Job, resume: bool, init: AudioModel | None) -> runs.Run:
 def _plan(recipe: str | Path | None, overrides: list[str], out: Path, resume: bool) -> Recipe:
     """The run's recipe: as asked, or as stored when a resumed run is asked for nothing else."""
     check_folder(out, resume)
-    stored = runs.stored_recipe(out) if resume else None
+    stored = Recipe.stored(out) if resume else None
     if stored is None:
         return recipes.resolve(recipe or recipes.DEFAULT, overrides)
     asked = stored.override(overrides) if recipe is None else recipes.resolve(recipe, overrides)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atst.errors import TrainingError
+from atst.errors import TrainingError, UsageError
 from atst.evaluation.features import prepare
 from atst.evaluation.hear import HEAR_SETTINGS, hear_probe
 from atst.evaluation.linear import PAPER_SETTINGS, linear_probe
@@ -17,12 +17,14 @@ from atst.evaluation.report import write_probe
 from atst.evaluation.simple import SIMPLE_SETTINGS, simple_probe
 from atst.model import load as models
 from atst.output.atomic import write_text
+from atst.output.version import KEY, check_version
 from atst.scoring.clips import task_fingerprint
 from atst.scoring.result import RESULTS, read_results
 from atst.sound.audio import CLIP_SECONDS
 from atst.tasks import Task, load_task, task_names
 
 START = "cell.json"
+FORMAT_VERSION = 1  # of it
 PROBES = {"paper": linear_probe, "simple": simple_probe, "hear": hear_probe}
 PROBE_SETTINGS: dict[str, dict[str, Any]] = {
     "paper": PAPER_SETTINGS,
@@ -133,7 +135,7 @@ def _make_room(folder: Path, wanted: dict[str, Any]) -> None:
     before = _read(folder / START)
     if before is not None and (before != wanted or (folder / RESULTS).exists()):
         shutil.rmtree(folder)
-    write_text(folder / START, json.dumps(wanted, indent=2) + "\n")
+    write_text(folder / START, json.dumps({KEY: FORMAT_VERSION, **wanted}, indent=2) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -141,4 +143,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return values if isinstance(values, dict) else None
+    if not isinstance(values, dict):
+        return None
+    check_version(values.pop(KEY, None), FORMAT_VERSION, path, UsageError)
+    return values

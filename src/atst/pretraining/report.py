@@ -168,7 +168,7 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _recipe_table(recipe: Recipe) -> Table:
-    lines = yaml.safe_dump(yaml.safe_load(recipe.dump()), sort_keys=False, default_flow_style=None)
+    lines = yaml.safe_dump(recipe.plain(), sort_keys=False, default_flow_style=None)
     return Table(["", ""], [line.split(": ", 1) for line in lines.splitlines()])
 
 

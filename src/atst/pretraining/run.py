@@ -9,10 +9,9 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
-import yaml
 
 from atst.corpus import Corpus
-from atst.errors import ModelError, TrainingError, UsageError
+from atst.errors import ModelError, TrainingError
 from atst.model import folder as model_folder
 from atst.model.audio_model import AudioModel, ModelConfig
 from atst.model.whitening import CLIPS
@@ -30,7 +29,7 @@ from atst.training.augment import BANK_SIZE
 from atst.training.launch import is_first_process
 from atst.training.loader import Batches, BatchPositions, Lost
 from atst.training.loop import fit
-from atst.training.recipe import read_yaml
+from atst.training.recipe import RECIPE
 from atst.training.side_stream import beside
 from atst.training.start import conditions
 
@@ -76,7 +75,7 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     `init` gives the encoder's first weights. A first signal saves and ends the run early, another Ctrl-C
     is a `KeyboardInterrupt` at once. Raises `TrainingError` when the run cannot go on.
     """
-    if resume and is_first_process() and stored_recipe(job.folder) is not None:  # a run, not any other folder
+    if resume and is_first_process() and Recipe.stored(job.folder) is not None:  # a run, not any other folder
         atomic.remove_leftovers(job.folder)
     checkpoint, done = None, 0
     if resume:
@@ -100,7 +99,7 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     memory.keep()
     job.folder.mkdir(parents=True, exist_ok=True)
     if is_first_process():
-        write_text(job.folder / "recipe.yaml", job.recipe.dump())
+        write_text(job.folder / RECIPE, job.recipe.dump())
     return _fit(job, module, checkpoint, done)
 
 
@@ -201,7 +200,7 @@ def export(module: PretrainingModule, step: int, devices: int = 1) -> AudioModel
     """The teacher's encoder as a model, on the CPU."""
     recipe = module.recipe
     clips = step * recipe.batch_size * recipe.accumulate * devices
-    training = {"steps": step, "clips_seen": clips, "recipe": yaml.safe_load(recipe.dump())}
+    training = {"steps": step, "clips_seen": clips, "recipe": recipe.plain()}
     model = AudioModel(ModelConfig(recipe.size, recipe.segment_seconds, training, stem=recipe.stem))
     model.encoder.load_state_dict(module.pair.teacher["encoder"].state_dict())
     return model
@@ -233,20 +232,9 @@ def _whiten(model: AudioModel, recipe: Recipe, corpus: Corpus) -> None:
 
 def model_at(checkpoint: Path, devices: int = 1) -> AudioModel:
     """The model as it was at a checkpoint of a run folder: for learning curves, and where it is missing."""
-    recipe = stored_recipe(checkpoint.parent.parent)
+    recipe = Recipe.stored(checkpoint.parent.parent)
     if recipe is None:
         raise TrainingError(f"{checkpoint}: not in the checkpoints/ folder of a run.")
     module = PretrainingModule(recipe)
     module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     return export(module, checkpoints.read_state(checkpoint)["step"], devices)
-
-
-def stored_recipe(folder: Path) -> Recipe | None:
-    """The recipe of an existing run, or none. Raises `TrainingError` when it cannot be read."""
-    path = folder / "recipe.yaml"
-    if not path.is_file():
-        return None
-    try:
-        return Recipe.from_mapping(read_yaml(path))
-    except UsageError as error:
-        raise TrainingError(f"{path}: not the recipe of a run: {error}") from None

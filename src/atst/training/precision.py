@@ -12,6 +12,7 @@ import yaml
 
 from atst.errors import TrainingError
 from atst.training.launch import is_first_process
+from atst.training.recipe import RECIPE
 
 AUTO, FLOAT32, BF16 = PRECISIONS = ("auto", "float32", "bf16")
 DTYPES = {FLOAT32: torch.float32, BF16: torch.bfloat16}
@@ -71,7 +72,7 @@ def _times(precision: str, other: str, width: int, device: torch.device) -> floa
 
 
 def _answer(folder: Path) -> str:
-    path = folder / "recipe.yaml"
+    path = folder / RECIPE
     end = time.monotonic() + MOST_WAIT
     while time.monotonic() < end:
         if path.is_file() and (word := yaml.safe_load(path.read_text()).get("precision")) in DTYPES:

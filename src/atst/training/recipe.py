@@ -11,8 +11,11 @@ from typing import Any, Self
 
 import yaml
 
-from atst.errors import UsageError, unknown
+from atst.errors import TrainingError, UsageError, unknown
+from atst.output.version import KEY, check_version
 
+RECIPE = "recipe.yaml"  # in a run's folder
+FORMAT_VERSION = 1  # of it
 MOST_VALUES = 10_000  # in a file
 LONGEST_NUMBER = 64  # characters
 
@@ -36,15 +39,31 @@ class Settings:
             typed["precision"] = "float32"
         return cls(**typed)
 
+    @classmethod
+    def stored(cls, folder: Path) -> Self | None:
+        """The recipe of an existing run, or none. Raises `TrainingError` when it cannot be read."""
+        path = folder / RECIPE
+        if not path.is_file():
+            return None
+        try:
+            values = read_yaml(path)
+            check_version(values.pop(KEY, None), FORMAT_VERSION, path, TrainingError)
+            return cls.from_mapping(values)
+        except UsageError as error:
+            raise TrainingError(f"{path}: not the recipe of such a run: {error}") from None
+
     def override(self, overrides: Sequence[str]) -> Self:
         """The recipe with `key=value` changes."""
         return self.from_mapping(asdict(self) | parse(overrides))  # type: ignore[call-overload]
 
-    def dump(self) -> str:
-        """The recipe as YAML, every key."""
+    def plain(self) -> dict[str, Any]:
+        """Every key, as YAML and JSON hold it."""
         values = asdict(self)  # type: ignore[call-overload]
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        return yaml.safe_dump(plain, sort_keys=False)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    def dump(self) -> str:
+        """The recipe as YAML: the format's version and every key."""
+        return yaml.safe_dump({KEY: FORMAT_VERSION, **self.plain()}, sort_keys=False)
 
     def check_choice(self, key: str, valid: Iterable[str]) -> None:
         """Raises `UsageError` if the value of a key is not one of `valid`."""
@@ -85,6 +104,7 @@ def load(recipe: str | Path, package: str, default: str, above: tuple[str, ...] 
         values = read_yaml(Path(recipe))
     else:
         raise unknown("recipe", str(recipe), [*names, "a path to a .yaml file"])
+    check_version(values.pop(KEY, None), FORMAT_VERSION, recipe, UsageError)
     base = values.pop("base", None if is_bundled else default)
     if base is None:
         return values
