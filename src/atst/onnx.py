@@ -31,12 +31,13 @@ FIELDS = {
     "fingerprint": str,
     "depth": int,
     "cls": bool,  # vectors of windows are averaged by their length
-    "readout": dict,  # options of `embed`
+    "readout": dict,  # options of `embed`: READOUT
     "frames": dict,  # options of `embed_frames`, and pooling
     "first_seconds": float,  # the centre of a window's first token
     "token_seconds": float,
     "least_variance": float,  # is added before the root of a variance
 }
+READOUT = {"layers": int, "pooling": str, "levels": str}
 
 Floats = NDArray[np.float32]
 
@@ -213,10 +214,8 @@ def _intact(path: Path) -> bytes:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}.") from None
     if data != sealed(data[: -len(sealed(b""))]):
-        raise ModelError(
-            f"{path}: not an ONNX file as `atst export` wrote it, but another one, or damaged (its checksum "
-            "does not fit). Copy it again, or export it anew."
-        )
+        what = "not an ONNX file as `atst export` wrote it: another one, or damaged (its checksum is wrong)"
+        raise ModelError(f"{path}: {what}. Copy it again, or export it anew.")
     return data
 
 
@@ -230,12 +229,14 @@ def _about(path: Path, session: Any) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ModelError(f"{path}: format version {version}; this release reads {FORMAT_VERSION}.")
     wrong = [key for key, kind in FIELDS.items() if not isinstance(about.get(key), kind)]
+    for part in {"readout", "frames"}.difference(wrong):
+        if {key: type(value) for key, value in about[part].items()} != READOUT:
+            wrong.append(part)
     needed = {"embedding", "frames"} | (set() if about.get("cls") else {"count"})
-    wrong += sorted(needed - set(_names(session.get_outputs())))
-    if wrong or _names(session.get_inputs()) != ["waveform"] or "pooling" not in about["readout"]:
-        raise ModelError(
-            f"{path}: damaged: {', '.join(wrong) or 'its input or read-out'} is not what it must be."
-        )
+    wrong += needed - set(_names(session.get_outputs()))
+    if wrong or _names(session.get_inputs()) != ["waveform"]:
+        text = ", ".join(sorted(wrong)) or "its input"
+        raise ModelError(f"{path}: damaged: {text} is not what it must be.")
     return dict(about)
 
 

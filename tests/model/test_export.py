@@ -232,7 +232,10 @@ def test_files_that_are_no_exported_models(nano, tmp_path):
             changed(nano.path, tmp_path / "b.onnx", {"atst": '{"format_version": 99}'}),
             "format version 99; this release reads 1",
         ),
-        (changed(nano.path, tmp_path / "c.onnx", {"atst": '{"format_version": 1}'}), "damaged: fingerprint"),
+        (
+            changed(nano.path, tmp_path / "c.onnx", {"atst": '{"format_version": 1}'}),
+            "damaged: cls, count, depth, fingerprint",
+        ),
         (changed(nano.path, tmp_path / "d.onnx", {"atst": "[" * 100_000}), "cannot be read"),
     ):
         with pytest.raises(atst.ModelError) as error:

@@ -194,8 +194,14 @@ ABOUT = {
     "token_seconds": 0.04,
     "least_variance": 1e-8,
 }
+READOUTS = [{"pooling": 1}, {"levels": None}, {"layers": "1"}, {"other": 1}]
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({"a": 1})
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from([[], {"a": 1}, *(ABOUT["readout"] | change for change in READOUTS)]),
 )
 
 
