@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from atst.model.official_tensors import encoder_shapes
+from atst.model.official_tensors import HEADS, encoder_shapes, head_shapes
 from golden import recipes
 
 FOLDER = Path(__file__).parent
@@ -86,3 +86,17 @@ def encoder_state(network: str = "teacher") -> dict[str, Tensor]:
         for key, value in lightning_state().items()
         if key.startswith(prefix)
     }
+
+
+@cache
+def frame_state() -> dict[str, Tensor]:
+    """The 297 tensors of an ATST-Frame checkpoint of `small`. Not to be changed: cached."""
+    state = {}
+    for network, heads in HEADS.items():
+        shapes = encoder_shapes("small", "frame")
+        for head in heads:
+            shapes |= head_shapes(head, shapes["encoder.norm_frame.bias"][0] if head == "projector" else 256)
+        for name, shape in shapes.items():
+            key = f"model.{network}.{name}"
+            state[key] = torch.from_numpy(np.asarray(recipes.fill_value(key, shape)))
+    return state

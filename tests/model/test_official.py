@@ -208,10 +208,20 @@ def test_checkpoints_of_other_methods_are_recognised(tmp_path: Path, content: An
     assert len(str(caught.value)) < 800
 
 
-def test_frame_level_atst_is_recognised(tmp_path: Path) -> None:
+def test_frame_level_atst_is_read_if_it_is_complete(tmp_path: Path) -> None:
     state = {k.replace("encoder.norm.", "encoder.norm_frame."): v for k, v in nano_state().items()}
-    with pytest.raises(ModelError, match="ATST-Frame"):
-        official.load(written(tmp_path / "frame.ckpt", lightning_checkpoint(state)))
+    with pytest.raises(ModelError, match=r"unexpected: encoder\.cls_token"):
+        official.load(written(tmp_path / "mixed.ckpt", lightning_checkpoint(state)))
+    frame = {k: v for k, v in state.items() if "cls_token" not in k}
+    model = official.load(written(tmp_path / "frame.ckpt", lightning_checkpoint(frame, anchor_len=10.0)))
+    assert (model.config.stem, model.config.chunk_frames) == ("frame", 1001)
+    vector = model.embed(np.zeros(170000, np.float32), sample_rate=16000)
+    assert vector.shape == (model.embedding_size,) == (128,)
+    model.save(tmp_path / "model")
+    again = atst.load(tmp_path / "model").embed(np.zeros(170000, np.float32), sample_rate=16000)
+    np.testing.assert_array_equal(again, vector)
+    with pytest.raises(ModelError, match="only encoders with a CLS token"):
+        official.save(model, tmp_path / "back.ckpt")
 
 
 class Malicious:

@@ -8,7 +8,8 @@ import torch
 from atst.errors import UsageError
 from atst.model.frontend import NORM_HIGH_DB, NORM_LOW_DB
 from atst.pretraining import recipe as recipes
-from atst.pretraining.method import TeacherStudent, contrast
+from atst.pretraining.method import TeacherStudent
+from atst.pretraining.objectives import contrast
 from atst.training.augment import MixupBank, colour, stretch
 
 CONV = {"stem": "conv", "projector_input": "statistics", "objective": "infonce"}
@@ -67,6 +68,20 @@ def test_the_equaliser_keeps_its_bounds_and_the_gain_is_in_decibels():
     torch.testing.assert_close(louder, torch.full_like(louder, 6.0))
 
 
+def test_a_shorter_view_need_not_be_padded_and_masked():
+    torch.manual_seed(0)
+    pair = TeacherStudent("nano", 0.0).double()
+    view1, view2 = torch.randn(4, 64, 45).double(), torch.randn(4, 64, 30).double()
+    padded = torch.nn.functional.pad(view2, (0, 15))
+    lengths = [torch.full((4,), frames) for frames in (45, 30)]
+    losses = [pair.loss(view1, view2)[0], pair.loss(view1, padded, *lengths)[0]]
+    gradients = [
+        torch.autograd.grad(loss, list(pair.student["encoder"].blocks.parameters())) for loss in losses
+    ]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients)
+
+
 def test_mixing_power_adds_power():
     bank = MixupBank(domain="power")
     first, second = torch.full((1, 64, 3), 0.2), torch.full((1, 64, 3), -0.1)
@@ -82,6 +97,8 @@ def test_mixing_power_adds_power():
     [
         (["projector_input=cls"], "stem=conv has no CLS token"),
         (["stem=patches"], "token_drop needs stem=conv"),
+        (["local_weight=1"], "local_weight needs stem=patches or frame"),
+        (["stem=frame", "projector_input=cls"], "statistics or local_weight=1"),
         (["objective=clip"], "objective"),
         (["time_stretch=0.5"], "time_stretch"),
         (["same_segment=2"], "same_segment"),
@@ -91,4 +108,6 @@ def test_mixing_power_adds_power():
 def test_recipes_that_cannot_be(changes, said):
     with pytest.raises(UsageError, match=said):
         recipes.resolve("nano", changes)
+    with pytest.raises(UsageError, match="same_segment=true"):
+        recipes.resolve("small", ["local_weight=0.5"])
     assert recipes.resolve("nano", ["same_segment=true"]).same_segment == 1.0

@@ -14,21 +14,34 @@ import torch.distributed as dist
 
 from atst.pretraining.method import TeacherStudent
 
-STEPS, BATCH = 3, 8
+BATCH, FRAMES = 8, 40
+KINDS = {  # steps and network; stochastic depth and dropped tokens are drawn for the clips of all processes
+    "patches": (3, {"drop_path": 0.2}),
+    "conv": (
+        20,
+        {"stem": "conv", "projector_input": "statistics", "objective": "infonce", "token_drop": 0.5},
+    ),
+    "frame": (20, {"stem": "frame", "local_weight": 1.0, "drop_path": 0.2}),
+    "both": (20, {"local_weight": 0.5, "drop_path": 0.2}),
+}
 
 
-def train(rank, world, port, path):
+def train(rank, world, port, path, kind):
+    steps, network = KINDS[kind]
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
     torch.manual_seed(0)
-    pair = TeacherStudent("nano", drop_path=0.0).double()  # in float32 Adam blows rounding up
+    pair = TeacherStudent("nano", **network).double()  # in float32 Adam blows rounding up
     optimiser = torch.optim.AdamW(pair.parameter_groups(), lr=1e-3, eps=1e-6)
-    views = torch.randn(STEPS, 2, BATCH, 64, 40, generator=torch.Generator().manual_seed(1)).double()
+    chance = torch.Generator().manual_seed(1)
+    views = torch.randn(steps, 2, BATCH, 64, FRAMES, generator=chance).double()
+    masks = torch.rand(steps, BATCH, FRAMES // 4, generator=chance) < torch.rand(BATCH, 1, generator=chance)
     losses = []
-    for step in range(STEPS):
-        share = views[step].chunk(world, dim=1)[rank]
-        loss, _ = pair.loss(share[0], share[1])
+    for step in range(steps):
+        torch.manual_seed(step)
+        share, masked = views[step].chunk(world, dim=1)[rank], masks[step].chunk(world)[rank]
+        loss, _ = pair.loss(share[0], share[1], masked=masked if pair.local_weight else None)
         optimiser.zero_grad()
         loss.backward()
         loss = loss.detach()
@@ -48,14 +61,17 @@ def train(rank, world, port, path):
         dist.destroy_process_group()
 
 
-def test_two_processes_equal_one(tmp_path):
-    port = _free_port()
+@pytest.mark.parametrize(
+    "kind", ["patches", *(pytest.param(kind, marks=pytest.mark.full) for kind in list(KINDS)[1:])]
+)
+def test_two_processes_equal_one(tmp_path, kind):
+    port = str(_free_port())
     shares = [
-        subprocess.Popen([sys.executable, __file__, str(rank), "2", str(port), str(tmp_path / "two.pt")])
+        subprocess.Popen([sys.executable, __file__, str(rank), "2", port, str(tmp_path / "two.pt"), kind])
         for rank in (0, 1)
     ]
-    assert [share.wait(timeout=120) for share in shares] == [0, 0]
-    train(0, 1, 0, tmp_path / "one.pt")
+    assert [share.wait(timeout=300) for share in shares] == [0, 0]
+    train(0, 1, 0, tmp_path / "one.pt", kind)
     one, two = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
     torch.testing.assert_close(two["losses"], one["losses"], atol=1e-9, rtol=0)
     for key, value in one["state"].items():
@@ -87,5 +103,5 @@ def _free_port():
 
 
 if __name__ == "__main__":
-    rank, world, port, path = sys.argv[1:]
-    train(int(rank), int(world), int(port), path)
+    rank, world, port, path, kind = sys.argv[1:]
+    train(int(rank), int(world), int(port), path, kind)

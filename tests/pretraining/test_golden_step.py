@@ -14,7 +14,7 @@ from torch import Tensor
 from atst.errors import ModelError
 from atst.model.encoder import Encoder
 from atst.pretraining import TeacherStudent
-from atst.pretraining.method import distance
+from atst.pretraining.objectives import distance
 from golden import recipes
 from golden.numbers import arrays, lightning_checkpoint, lightning_state, nano_state
 

@@ -101,6 +101,20 @@ def test_a_resumed_run_ends_in_the_same_weights(sounds, whole, tmp_path, workers
     assert steps_logged(out) == list(range(8))
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("more", [["stem=frame", "local_weight=1"], ["local_weight=0.5"]])
+def test_a_resumed_run_of_masked_frames_ends_in_the_same_weights(sounds, tmp_path, more):
+    keys = ("checkpoint_steps=2", "same_segment=true", *more)
+    for out in (tmp_path / "whole", tmp_path / "cut"):
+        run(sounds, out, 4, *keys)
+    (tmp_path / "cut" / "checkpoints" / "step-00000004.ckpt").unlink()
+    run(sounds, tmp_path / "cut", 4, *keys, resume=True)
+    assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    model = atst.load(tmp_path / "cut")
+    assert model.config.stem == ("frame" if len(more) == 2 else "patches")
+    assert len(model.embed(np.zeros(16000, np.float32), sample_rate=16000)) == model.embedding_size
+
+
 def test_a_resumed_run_of_convolutions_ends_in_the_same_weights(sounds, tmp_path):
     for out in (tmp_path / "whole", tmp_path / "cut"):
         run(sounds, out, 4, "checkpoint_steps=2", recipe="nano")
@@ -108,6 +122,18 @@ def test_a_resumed_run_of_convolutions_ends_in_the_same_weights(sounds, tmp_path
     run(sounds, tmp_path / "cut", 4, "checkpoint_steps=2", recipe="nano", resume=True)
     assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
     assert atst.load(tmp_path / "cut").fingerprint == atst.load(tmp_path / "whole").fingerprint
+
+
+def test_a_resumed_run_of_two_lengths_and_a_part_of_the_corpus_ends_in_the_same_weights(sounds, tmp_path):
+    keys = ("checkpoint_steps=2", "second_segment_seconds=0.2", "subset=6", "subset_seed=1")
+    for out in (tmp_path / "whole", tmp_path / "cut"):
+        run(sounds, out, 4, *keys)
+    (tmp_path / "cut" / "checkpoints" / "step-00000004.ckpt").unlink()
+    run(sounds, tmp_path / "cut", 4, *keys, resume=True)
+    assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    text = (tmp_path / "cut" / "report.html").read_text()
+    assert "the 6 clips" in text
+    assert "segments of 0.3 and 0.2 s" in text
 
 
 def test_the_untrained_copy_has_the_first_weights_the_standardisation_and_the_read_out(sounds, tmp_path):

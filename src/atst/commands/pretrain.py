@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from atst.commands._options import Flag, Quiet
-from atst.corpus import Corpus, open_corpus
+from atst.corpus import Corpus, Subset, open_corpus
 from atst.errors import TrainingError, UsageError
 from atst.model import load as models
 from atst.model.audio_model import AudioModel
@@ -165,13 +165,13 @@ def _open(sources: Sequence[str | Path], plan: Recipe, **how: Any) -> Corpus:
     if corpus.cut:
         first = ": ".join(corpus.cut[0])
         _say(f"{len(corpus.cut)} stretches cut at the end of their recording, for example {first}")
-    return corpus
+    return Subset(corpus, plan.subset, plan.subset_seed) if plan.subset else corpus
 
 
 def _outline(plan: Recipe, corpus: Corpus, devices: int) -> str:
     clips = plan.max_steps * plan.batch_size * plan.accumulate * devices
     return (
-        f"{plan.size} encoder, {plan.segment_seconds:g} s segments, {len(corpus)} clips "
+        f"{plan.size} encoder, {plan.segments} s segments, {len(corpus)} clips "
         f"({corpus.seconds.sum() / 3600:.2f} h): "
         f"{plan.max_steps} steps, {clips} clips, {clips / len(corpus):.1f} passes over the corpus; "
         f"{resources(plan.precision, plan.workers, devices)}"

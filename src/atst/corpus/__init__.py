@@ -3,6 +3,6 @@
 from atst.corpus.clips import Corpus
 from atst.corpus.files import FileCorpus
 from atst.corpus.packed import PackedCorpus
-from atst.corpus.sources import open_corpus
+from atst.corpus.sources import Subset, open_corpus
 
-__all__ = ["Corpus", "FileCorpus", "PackedCorpus", "open_corpus"]
+__all__ = ["Corpus", "FileCorpus", "PackedCorpus", "Subset", "open_corpus"]

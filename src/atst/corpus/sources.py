@@ -94,6 +94,26 @@ class Joined(Corpus):
         return self.parts[number], index - (int(self._ends[number - 1]) if number else 0)
 
 
+class Subset(Corpus):
+    """`size` clips of a corpus, drawn by a seed; all of them if it has no more."""
+
+    def __init__(self, whole: Corpus, size: int, seed: int) -> None:
+        self.whole = whole
+        drawn = np.random.default_rng(seed).choice(len(whole), min(size, len(whole)), replace=False)
+        self.chosen = np.sort(drawn)
+        self.seconds = whole.seconds[self.chosen]
+        self.skipped, self.cut = whole.skipped, whole.cut
+        self.channel: int | None = getattr(whole, "channel", None)
+
+    def name(self, index: int) -> str:
+        """As `Corpus.name`."""
+        return self.whole.name(int(self.chosen[index]))
+
+    def waveform(self, index: int, start: float, duration: float, remarks: list[str]) -> np.ndarray:
+        """As `Corpus.waveform`."""
+        return self.whole.waveform(int(self.chosen[index]), start, duration, remarks)
+
+
 def _synthetic_size(name: str) -> int:
     size = name.partition(":")[2] or "2000"
     if not size.isdecimal() or int(size) < 1:

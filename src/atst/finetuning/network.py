@@ -15,9 +15,9 @@ from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
 from atst.model.classifier import folded, initial_weight
 from atst.model.encoder import Encoder
+from atst.model.processes import BatchNorm
 from atst.model.readout import ReadOut
 from atst.output.atomic import new_file
-from atst.training.batchnorm import BatchNorm
 
 
 class Network(nn.Module):

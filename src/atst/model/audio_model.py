@@ -80,7 +80,7 @@ class AudioModel(nn.Module):
     @property
     def frame_levels(self) -> str:
         """Which levels `embed_frames` gives by default."""
-        return "blocks" if self.encoder.has_cls else "stem-last"
+        return "stem-last" if self.config.stem == "conv" else "blocks"
 
     @property
     def token_seconds(self) -> float:

@@ -11,8 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from atst.errors import unknown
-from atst.model.encoder import PATCH_FRAMES, Block, Encoder, block_flops, initialise, set_drop_path
+from atst.model.encoder import (
+    PATCH_FRAMES,
+    Block,
+    Encoder,
+    FrameEncoder,
+    block_flops,
+    initialise,
+    key_mask,
+    set_drop_path,
+)
 from atst.model.frontend import N_MELS
+from atst.model.processes import BatchNorm2d, draw_rows
 
 # channels of the three convolutions, then width, blocks and heads of the transformer
 CONV_SIZES = {
@@ -105,7 +115,7 @@ class ConvEncoder(nn.Module):
         if keep < 1.0:
             assert lengths is None, "tokens are dropped in training, where views are equally long"
             tokens = _drop(tokens, keep)
-        mask = None if lengths is None else _key_mask(lengths, tokens.shape[1])
+        mask = None if lengths is None else key_mask(lengths, tokens.shape[1])
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, mask)
             if i >= self.depth - layers:
@@ -130,14 +140,18 @@ def conv_flops(size: str, frames: int, keep: float = 1.0) -> int:
     return total + blocks * block_flops(width, max(1, round(keep * frames)))
 
 
-STEMS: dict[str, type[Encoder] | type[ConvEncoder]] = {"patches": Encoder, "conv": ConvEncoder}
+STEMS: dict[str, type[Encoder] | type[ConvEncoder]] = {
+    "patches": Encoder,
+    "conv": ConvEncoder,
+    "frame": FrameEncoder,
+}
 
 
 def _convolution(before: int, after: int, kernel: int, stride: tuple[int, int]) -> nn.Sequential:
     convolution = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False)
     weight = convolution.weight.detach().contiguous(memory_format=torch.channels_last)  # faster on CPU
     convolution.weight = nn.Parameter(weight)
-    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+    return nn.Sequential(convolution, BatchNorm2d(after), nn.ReLU(inplace=True))
 
 
 def _zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -148,16 +162,11 @@ def _zero_beyond(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x * valid[:, None, None, :].to(x.dtype)
 
 
-def _key_mask(lengths: Tensor, tokens: int) -> Tensor:
-    beyond = torch.arange(tokens, device=lengths.device) >= lengths[:, None]
-    return beyond[:, None, None, :].float() * -10_000.0  # (B, 1, 1, P)
-
-
 def _drop(tokens: Tensor, keep: float) -> Tensor:
     """A share of the tokens `(B, P, D)`, the same number of each clip; what is dropped lies together."""
     batch, count, _ = tokens.shape
-    spans = torch.rand(batch, count // DROP_SPAN + 2, device=tokens.device)
-    offset = torch.randint(DROP_SPAN, (batch, 1), device=tokens.device)
+    draws = draw_rows(batch, 1 + count // DROP_SPAN + 2, tokens.device)
+    offset, spans = (DROP_SPAN * draws[:, :1]).long(), draws[:, 1:]
     span = (torch.arange(count, device=tokens.device) + offset) // DROP_SPAN
     kept = spans.gather(1, span).argsort(dim=1, stable=True)[:, : max(1, round(keep * count))].sort(1).values
     return tokens.gather(1, kept[:, :, None].expand(-1, -1, tokens.shape[-1]))

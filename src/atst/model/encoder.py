@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from atst.errors import unknown
 from atst.model.frontend import N_MELS
+from atst.model.processes import draw_rows
 
 PATCH_FRAMES = 4
 MAX_PATCHES = 250
@@ -44,17 +45,18 @@ class Encoder(nn.Module):
             raise unknown("encoder size", size, SIZES)
         self.size = size
         self.width, self.depth, heads = SIZES[size]
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.width))
+        if self.has_cls:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, self.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + MAX_PATCHES, self.width))
-        # Never used by this method, but part of its published weights; it must survive a round trip.
+        # Used and trained where frames are masked (`TeacherStudent`), but part of all published weights.
         self.mask_embed = nn.Parameter(torch.zeros(1, 1, self.width), requires_grad=False)
         self.patch_embed = nn.Linear(N_MELS * PATCH_FRAMES, self.width)
         self.blocks = nn.ModuleList(Block(self.width, heads) for _ in range(self.depth))
         self.set_drop_path(drop_path)
         self.norm = nn.LayerNorm(self.width, eps=1e-6)
         self.stem_sizes = [self.width]
-        for tensor in (self.cls_token, self.pos_embed, self.mask_embed):
-            nn.init.trunc_normal_(tensor, std=0.02)
+        for name in ("cls_token", "pos_embed", "mask_embed")[not self.has_cls :]:
+            nn.init.trunc_normal_(getattr(self, name), std=0.02)
         self.apply(initialise)
 
     def set_drop_path(self, rate: float) -> None:
@@ -69,15 +71,21 @@ class Encoder(nn.Module):
         """Patches of a log-mel of so many frames."""
         return frames // PATCH_FRAMES
 
-    def forward(self, logmel: Tensor, lengths: Tensor | None = None, layers: int = 1) -> list[Tensor]:
+    def forward(
+        self, logmel: Tensor, lengths: Tensor | None = None, layers: int = 1, masked: Tensor | None = None
+    ) -> list[Tensor]:
         """Tokens of the last `layers` blocks, older block first, each `(B, 1+P, D)` after the final norm.
 
         `lengths` (frames, `(B,)`) masks the padding of shorter clips: patches at or beyond
-        `length // 4` are not attended to. At most 1003 frames fit one pass.
+        `length // 4` are not attended to. At most 1003 frames fit one pass. Patches where `masked` `(B, P)`
+        is true are hidden: the mask embedding stands in for them.
         """
         if not 1 <= layers <= self.depth:
             raise ValueError(f"layers must be 1 to {self.depth}, not {layers}")
-        return self._blocks(self._stem(logmel), lengths, layers)
+        tokens = self._stem(logmel)
+        if masked is not None:
+            tokens = torch.where(masked[:, :, None], self.mask_embed.to(tokens.dtype), tokens)
+        return self._blocks(tokens, lengths, layers)
 
     def levels(
         self, logmel: Tensor, lengths: Tensor | None = None, *, layers: int, stem: bool, keep: float = 1.0
@@ -86,7 +94,7 @@ class Encoder(nn.Module):
         assert keep == 1.0, "the encoder of patches drops no tokens"
         embedded = self._stem(logmel)
         blocks = self._blocks(embedded, lengths, layers) if layers else []
-        return [embedded] * stem + [tokens[:, 1:] for tokens in blocks]
+        return [embedded] * stem + [tokens[:, int(self.has_cls) :] for tokens in blocks]
 
     def _stem(self, logmel: Tensor) -> Tensor:
         tokens = self.patch_embed(patches(logmel))  # (B, P, D)
@@ -97,15 +105,26 @@ class Encoder(nn.Module):
         return tokens
 
     def _blocks(self, tokens: Tensor, lengths: Tensor | None, layers: int) -> list[Tensor]:
-        tokens = torch.cat([self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
-        tokens = tokens + self.pos_embed[:, : tokens.shape[1]]  # (B, 1+P, D)
-        mask = None if lengths is None else key_mask(lengths, tokens.shape[1])
+        if self.has_cls:
+            cls = self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
+            tokens = torch.cat([cls, tokens], dim=1)
+        first = int(not self.has_cls)  # of the positions, where CLS has the first
+        tokens = tokens + self.pos_embed[:, first : first + tokens.shape[1]]  # (B, 1+P, D)
+        valid = None if lengths is None else self.count(lengths) + int(self.has_cls)
+        mask = None if valid is None else key_mask(valid, tokens.shape[1])
         outputs = []
         for i, block in enumerate(self.blocks):
             tokens = block(tokens, mask)
             if i >= self.depth - layers:
                 outputs.append(self.norm(tokens))
         return outputs
+
+
+class FrameEncoder(Encoder):
+    """The encoder of ATST-Frame (arXiv 2306.04186), without a CLS token: tokens `(B, T // 4, D)`."""
+
+    stem_name = "frame"
+    has_cls = False
 
 
 class Block(nn.Module):
@@ -128,7 +147,7 @@ class Block(nn.Module):
         if not self.training or self.drop_path == 0.0:
             return branch
         keep = 1.0 - self.drop_path
-        kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) < keep
+        kept = draw_rows(branch.shape[0], 1, branch.device)[:, :, None] < keep
         return branch * (kept / keep).to(branch.dtype)
 
 
@@ -175,10 +194,9 @@ def patches(logmel: Tensor) -> Tensor:
     return cut.permute(0, 2, 1, 3).reshape(batch, count, bands * PATCH_FRAMES)
 
 
-def key_mask(lengths: Tensor, tokens: int) -> Tensor:
-    """Additive attention mask `(B, 1, 1, tokens)`: -10000 at and beyond token `length // 4 + 1`."""
-    visible = lengths[:, None] // PATCH_FRAMES + 1
-    beyond = torch.arange(tokens, device=lengths.device)[None, :] >= visible
+def key_mask(valid: Tensor, tokens: int) -> Tensor:
+    """Additive attention mask `(B, 1, 1, tokens)`: -10000 beyond the first `valid` `(B,)` tokens of each."""
+    beyond = torch.arange(tokens, device=valid.device) >= valid[:, None]
     return beyond[:, None, None, :].float() * MASKED
 
 

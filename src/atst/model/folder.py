@@ -119,7 +119,7 @@ def one_line(error: Exception) -> str:
 
 def _model_card(config: ModelConfig) -> str:
     encoder = STEMS[config.stem](config.size)
-    stem = "patches of 64 bands by 4 frames" if encoder.has_cls else "three convolutions"
+    stem = "three convolutions" if config.stem == "conv" else "patches of 64 bands by 4 frames"
     tokens = ("one CLS token and " if encoder.has_cls else "") + "one token per 40 ms"
     size = ReadOut.of(encoder).size(encoder)
     how = "\n".join(f"- {key}: {value}" for key, value in config.training.items()) or "- untrained or unknown"

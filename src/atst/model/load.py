@@ -23,7 +23,8 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
     """Load any model that `--model` accepts, in eval mode.
 
     `model` is a bundled model (`atst-nano`), a model folder, a run folder, an authors' checkpoint (`.ckpt`),
-    `random:SIZE` (an untrained encoder drawn from `seed`; `random:conv-SIZE` has convolutions), a feature
+    `random:SIZE` (an untrained encoder drawn from `seed`; `random:conv-SIZE` and `random:frame-SIZE` are of
+    other stems), a feature
     baseline (`logmel`, `functionals`, `descriptors`, `functionals+descriptors` or `opensmile`), a file of
     `atst export` (`.onnx`, which has one read-out), or an id of the Hugging Face hub, `user/name`, of which
     `revision` may be a branch, tag or commit. Raises `ModelError` for a path without a usable model, or an
@@ -62,9 +63,8 @@ def load(model: str | Path, device: str = "cpu", *, seed: int = 0, revision: str
 def _random(name: str, seed: int) -> AudioModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        size = name.removeprefix("random:")
-        stem = "conv" if size.startswith("conv-") else "patches"
-        return AudioModel(ModelConfig(size.removeprefix("conv-"), stem=stem), name=name)
+        stem, _, size = name.removeprefix("random:").rpartition("-")
+        return AudioModel(ModelConfig(size, stem=stem or "patches"), name=name)
 
 
 def _load_folder(folder: Path, name: str | None = None) -> AudioModel:

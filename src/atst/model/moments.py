@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from atst.model.processes import at_least_float32
+
 LEAST_VARIANCE = 1e-8  # is added
 STATISTICS = ("mean", "standard deviation", "maximum")
 
@@ -21,7 +23,7 @@ class Moments:
     @classmethod
     def of(cls, tokens: Tensor, valid: Tensor | None = None) -> "Moments":
         """Over the tokens `(N, P, F)` where `valid` `(N, P)` is true; at least one of each row is."""
-        tokens = tokens.float()
+        tokens = at_least_float32(tokens)
         if valid is None:
             count = tokens.new_ones(tokens.shape[:2]).sum(1, keepdim=True)
             mean = tokens.mean(1)

@@ -25,6 +25,7 @@ from atst.model.official_tensors import (
     part,
     recognise,
     shortened,
+    stem_of,
     tensor_names,
     their_name,
 )
@@ -46,6 +47,7 @@ class OfficialCheckpoint:
     student: State
     teacher: State
     hyper_parameters: dict[str, Any]
+    stem: str  # `frame` for ATST-Frame
 
 
 def load(path: str | Path, network: str = "teacher") -> AudioModel:
@@ -66,7 +68,7 @@ def load(path: str | Path, network: str = "teacher") -> AudioModel:
     }
     source = {"source": f"{Path(path).name}, converted from the authors' form", "network": network}
     training = {**numbers, **source}
-    config = ModelConfig(checkpoint.size, checkpoint.segment_seconds, training)
+    config = ModelConfig(checkpoint.size, checkpoint.segment_seconds, training, stem=checkpoint.stem)
     model = AudioModel(config, name=str(path))
     model.encoder.load_state_dict(part(state, "encoder."))
     return model
@@ -92,6 +94,10 @@ def save(model: AudioModel, path: str | Path) -> None:
     seed, because the authors' loader wants every tensor. Raises `ModelError` for a size they lack.
     """
     size = model.config.size
+    if model.config.stem != "patches":
+        raise ModelError(
+            f"{model.name}: stem '{model.config.stem}'; only encoders with a CLS token are written."
+        )
     if size not in SCRIPT_VALUES:
         sizes = " and ".join(SCRIPT_VALUES)
         raise ModelError(f"{model.name}: the authors' code knows the sizes {sizes}, not '{size}'.")
@@ -143,7 +149,7 @@ def _parse(path: str | Path) -> OfficialCheckpoint:
         hyper_parameters = _plain(content.get("datamodule_hyper_parameters")) | _plain(
             content.get("hyper_parameters")
         )
-        seconds = hyper_parameters.get("train_len", 6.0)
+        seconds = hyper_parameters.get("train_len", hyper_parameters.get("anchor_len", 6.0))
         older = False
     elif any(isinstance(content.get(network), Mapping) for network in NETWORKS):
         networks = {network: _older_network(content.get(network)) for network in NETWORKS}
@@ -153,13 +159,16 @@ def _parse(path: str | Path) -> OfficialCheckpoint:
         seconds = seconds[0] if isinstance(seconds, list | tuple) and seconds else seconds
     else:
         raise foreign(path, tensor_names(content))
-    size = recognise(path, networks)
-    states = {network: checked(path, network, entries, size, older) for network, entries in networks.items()}
+    stem = stem_of(networks)
+    size = recognise(path, networks, stem)
+    states = {
+        network: checked(path, network, entries, size, older, stem) for network, entries in networks.items()
+    }
     try:
         seconds = float(ModelConfig(size, seconds).segment_seconds)
     except ValueError as error:
         raise ModelError(f"{path}: {error}.") from None
-    return OfficialCheckpoint(size, seconds, hyper_parameters=hyper_parameters, **states)
+    return OfficialCheckpoint(size, seconds, hyper_parameters=hyper_parameters, stem=stem, **states)
 
 
 def _lightning_networks(path: str | Path, state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

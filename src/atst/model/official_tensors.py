@@ -19,15 +19,20 @@ State = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
 
 
-def recognise(path: str | Path, networks: Mapping[str, Mapping[str, Any]]) -> str:
+def stem_of(networks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The kind of encoder: `frame` for one of ATST-Frame, else `patches`."""
+    return "frame" if any("norm_frame" in key for part in networks.values() for key in part) else "patches"
+
+
+def recognise(path: str | Path, networks: Mapping[str, Mapping[str, Any]], stem: str = "patches") -> str:
     """The size most of whose tensors are there; an error if no size has half of its own."""
     entries = next((entries for entries in networks.values() if entries), {})
-    if any("norm_frame" in key for key in entries):
+    if stem != stem_of(networks):
         raise foreign(path, entries)
     shapes = {key: tuple(value.shape) for key, value in entries.items() if isinstance(value, Tensor)}
     fits = {}
     for size in SIZES:
-        expected = encoder_shapes(size)
+        expected = encoder_shapes(size, stem)
         fits[size] = sum(shapes.get(key) == shape for key, shape in expected.items()) / len(expected)
     best = max(fits, key=lambda size: fits[size])
     if fits[best] < 0.5:
@@ -36,7 +41,12 @@ def recognise(path: str | Path, networks: Mapping[str, Mapping[str, Any]]) -> st
 
 
 def checked(
-    path: str | Path, network: str, entries: Mapping[str, Any], size: str, lenient: bool = False
+    path: str | Path,
+    network: str,
+    entries: Mapping[str, Any],
+    size: str,
+    lenient: bool = False,
+    stem: str = "patches",
 ) -> State:
     """`entries` as float32 copies under our names, if they are exactly the tensors of this network.
 
@@ -45,7 +55,7 @@ def checked(
     """
     if not entries:
         return {}
-    expected = encoder_shapes(size)
+    expected = encoder_shapes(size, stem)
     for head in HEADS.get(network, ()):
         if part(entries, f"{head}."):
             expected |= head_shapes(head, SIZES[size][0] if head == "projector" else HEAD_OUTPUT)
@@ -90,17 +100,18 @@ def _kind(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
-def encoder_shapes(size: str) -> Shapes:
-    """An encoder's tensors under the authors' names."""
+def encoder_shapes(size: str, stem: str = "patches") -> Shapes:
+    """An encoder's tensors under the authors' names; ATST-Frame's has no CLS token."""
     width, depth, _ = SIZES[size]
-    shapes: Shapes = {
-        "cls_token": (1, 1, width),
+    norm = "norm_frame" if stem == "frame" else "norm"
+    shapes: Shapes = {} if stem == "frame" else {"cls_token": (1, 1, width)}
+    shapes |= {
         "mask_embed": (1, 1, width),
         "pos_embed": (1, 1 + MAX_PATCHES, width),
         "patch_embed.patch_embed.weight": (width, N_MELS * PATCH_FRAMES),
         "patch_embed.patch_embed.bias": (width,),
-        "norm.weight": (width,),
-        "norm.bias": (width,),
+        f"{norm}.weight": (width,),
+        f"{norm}.bias": (width,),
     }
     block: Shapes = {f"norm{i}.{kind}": (width,) for i in (1, 2) for kind in ("weight", "bias")}
     block |= {
@@ -128,7 +139,8 @@ def their_name(key: str) -> str:
 
 
 def _our_name(key: str) -> str:
-    return key.replace("encoder.patch_embed.patch_embed.", "encoder.patch_embed.")
+    key = key.replace("encoder.patch_embed.patch_embed.", "encoder.patch_embed.")
+    return key.replace("encoder.norm_frame.", "encoder.norm.")
 
 
 def part(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -147,7 +159,7 @@ def foreign(path: str | Path, names: Iterable[str]) -> ModelError:
     found = list(names)
     if any("norm_frame" in name for name in found):
         return ModelError(
-            f"{path}: a checkpoint of ATST-Frame, another method with another encoder; not supported."
+            f"{path}: of ATST-Frame, but not a checkpoint of its pre-training, the only one that is read."
         )
     if any(name.startswith(FINETUNED) for name in found):
         return ModelError(

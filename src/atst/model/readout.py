@@ -36,11 +36,12 @@ class ReadOut:
     ) -> "ReadOut":
         """The read-out that was asked for; the encoder's own where nothing was.
 
-        An encoder of patches gives CLS and mean token of the last block; a convolutional one, statistics of
-        the stem and of every block, whitened if that was fitted for these levels. Raises `UsageError` for
-        what the encoder does not have.
+        An encoder of patches gives CLS, if it has one, and mean token of the last block; a convolutional
+        one, statistics of the stem and of every block, whitened if that was fitted for these levels. Raises
+        `UsageError` for what the encoder does not have.
         """
-        own = cls("mean", 1, "blocks") if encoder.has_cls else cls("statistics", encoder.depth, "all")
+        is_conv = encoder.stem_name == "conv"
+        own = cls("statistics", encoder.depth, "all") if is_conv else cls("mean", 1, "blocks")
         read = cls(pooling or own.pooling, own.layers if layers is None else layers, levels or own.levels)
         fitted = read.levels in whitened and read.layers == encoder.depth
         if pooling is None and not encoder.has_cls and fitted:

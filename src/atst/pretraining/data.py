@@ -16,32 +16,35 @@ from torch.utils.data import Dataset
 
 from atst.corpus import Corpus
 from atst.errors import AudioError, CorpusError
-from atst.model.frontend import SAMPLE_RATE, FrontEnd
+from atst.model.encoder import PATCH_FRAMES
+from atst.model.frontend import SAMPLE_RATE, FrontEnd, n_frames
 from atst.output.skipped import PARTLY
 from atst.pretraining.recipe import Recipe
+from atst.pretraining.views import block_mask, logmels
 from atst.training.loader import Batches, BatchPositions, Lost, give_up
 
 ATTEMPTS = 20
 STANDARDISED_BY = 256  # clips
-ORDER, PAIR, REPLACEMENT = range(3)  # kinds of draw, so that no two share a random stream
+ORDER, PAIR, REPLACEMENT, MASK = range(4)  # kinds of draw, so that no two share a random stream
 N_DRAWS = 33  # two segment starts, those of `views.DRAWS`, and whether both segments are the same
 
 
 class PairDataset(Dataset[dict[str, Any]]):
     """Position in the stream to two segments of one clip, with the draws for their augmentation.
 
-    An item has `views` (2, 64, T) log-mel, or (2, N) waveforms when `logmel` is false; `draws` (33,);
-    `real`, the share of the segments that is sound and not padding; `differ`, whether the segments do;
-    `errors`, path and reason of clips that were replaced because they could not be used, and of clips from
-    recordings that were cut short.
+    An item has `views`, two log-mels (64, T), or two waveforms (N,) when `logmel` is false, with the `draws`
+    (33,) for them; `real`, the share of the segments that is sound and not padding; `differ`, whether the
+    segments do; `errors`, path and reason of clips that were replaced because they could not be used, and of
+    clips from recordings that were cut short; with a `local_weight` also `masked` (P,), the patches to hide.
     """
 
     def __init__(self, corpus: Corpus, recipe: Recipe, logmel: bool) -> None:
         self.corpus = corpus
         self.order = ClipOrder(corpus.seconds, recipe.sampling, recipe.seed)
         self.seed = recipe.seed
-        self.samples = round(recipe.segment_seconds * recipe.time_stretch * SAMPLE_RATE)
+        self.samples = [round(seconds * recipe.time_stretch * SAMPLE_RATE) for seconds in recipe.both_seconds]
         self.same_segment = recipe.same_segment
+        self.patches = n_frames(self.samples[0]) // PATCH_FRAMES if recipe.local_weight else 0
         self.frontend = FrontEnd() if logmel else None
 
     def __getitem__(self, position: int) -> dict[str, Any]:
@@ -59,10 +62,14 @@ class PairDataset(Dataset[dict[str, Any]]):
                 errors.append((self.corpus.name(index), str(error)))
         else:
             raise CorpusError(f"{ATTEMPTS} clips in a row could not be used, the last: {errors[-1][1]}")
-        views = torch.from_numpy(pair)  # (2, N)
+        views = [torch.from_numpy(segment) for segment in pair]  # (N,) each
         if self.frontend is not None:
-            views = self.frontend(views if differ else views[:1]).expand(2, -1, -1)  # (2, 64, T)
-        return {
+            once = not differ and pair[0].shape == pair[1].shape  # both are one and the same
+            views = logmels(self.frontend, [view[None] for view in views[: 1 if once else 2]])
+            views = [view[0] for view in (*views, views[0])[:2]]  # (64, T) each
+        rng = np.random.default_rng((self.seed, MASK, position))
+        masked = {"masked": torch.from_numpy(block_mask(self.patches, rng))} if self.patches else {}
+        return masked | {
             "views": views,
             "draws": torch.from_numpy(draws),
             "position": position,
@@ -80,25 +87,31 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     def _segments(
         self, index: int, draws: NDArray[np.float64], remarks: list[str]
-    ) -> tuple[NDArray[np.float32], float, bool]:
-        """Both segments `(2, N)` of a clip, read in one stretch; zero-padded at the end if it is shorter."""
+    ) -> tuple[list[NDArray[np.float32]], float, bool]:
+        """Both segments `(N,)` of a clip, read in one stretch; zero-padded at the end if it is shorter.
+
+        Where one draw is used for both starts, the shorter segment lies within the longer.
+        """
         clip = int(self.corpus.seconds[index] * SAMPLE_RATE)
-        room = max(clip - self.samples, 0) + 1
-        starts = [int(draw * room) for draw in draws[:2]]
-        first, last = min(starts), max(starts) + min(self.samples, clip)
+        rooms = [max(clip - samples, 0) + 1 for samples in self.samples]
+        starts = [int(draw * room) for draw, room in zip(draws[:2], rooms, strict=True)]
+        ends = [start + min(samples, clip) for start, samples in zip(starts, self.samples, strict=True)]
+        first, last = min(starts), max(ends)
         wave = self.corpus.read(index, first / SAMPLE_RATE, (last - first) / SAMPLE_RATE, remarks)
-        pair = np.zeros((2, self.samples), dtype=np.float32)
-        for row, start in zip(pair, starts, strict=True):
-            piece = wave[start - first :][: self.samples]
-            row[: len(piece)] = piece
-        return pair, min(clip / self.samples, 1.0), starts[0] != starts[1]
+        pair = [np.zeros(samples, dtype=np.float32) for samples in self.samples]
+        for segment, start, end in zip(pair, starts, ends, strict=True):
+            piece = wave[start - first : end - first]
+            segment[: len(piece)] = piece
+        real = float(np.mean([min(clip / samples, 1.0) for samples in self.samples]))
+        return pair, real, (starts[0], ends[0]) != (starts[1], ends[1])
 
 
 def logmel_moments(corpus: Corpus, recipe: Recipe) -> tuple[float, float]:
     """Mean and standard deviation of the log-mels of the stream's first clips."""
     dataset = PairDataset(corpus, recipe, logmel=True)
-    logmels = torch.stack([dataset[position]["views"] for position in range(STANDARDISED_BY)])
-    return float(logmels.mean()), float(logmels.std())
+    views = [view for position in range(STANDARDISED_BY) for view in dataset[position]["views"]]
+    values = torch.cat([view.flatten() for view in views])
+    return float(values.mean()), float(values.std())
 
 
 def whole_clips(corpus: Corpus, recipe: Recipe, most: int) -> Iterator[Tensor]:
@@ -148,8 +161,11 @@ def loader(dataset: PairDataset, positions: BatchPositions, workers: int, lost: 
 
 
 def _collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "views": torch.stack([item["views"] for item in items], dim=1),  # (2, B, ...)
+    masked = {"masked": torch.stack([item["masked"] for item in items])} if "masked" in items[0] else {}
+    return masked | {
+        "views": [
+            torch.stack(views) for views in zip(*(item["views"] for item in items), strict=True)
+        ],  # (B, ...) each
         "draws": torch.stack([item["draws"] for item in items]),
         "position": items[0]["position"],
         "real": float(np.mean([item["real"] for item in items])),

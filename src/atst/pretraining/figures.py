@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from atst.corpus import Corpus
 from atst.model.encoder import HEAD_OUTPUT
+from atst.model.frontend import FRAMES_PER_SECOND
 from atst.pretraining import data
 from atst.pretraining.health import UNIFORM_STD
 from atst.pretraining.recipe import Recipe
@@ -78,12 +79,12 @@ def views(recipe: Recipe, corpus: Corpus) -> Figure:
     }
     figure = Figure(figsize=(9.8, 1.25 * CLIPS + 0.5), layout="constrained")
     grid = figure.subplots(CLIPS, len(columns), sharex=True, sharey=True)
-    low, high = (float(shown["views"].quantile(q)) for q in (0.01, 0.999))
+    low, high = (float(shown["views"][0].quantile(q)) for q in (0.01, 0.999))
     for place, (name, logmels) in enumerate(columns.items()):
         grid[0, place].set_title(name, fontsize=10)
         grid[-1, place].set_xlabel("seconds", fontsize=8)
         for panel, logmel in zip(grid[:, place], logmels.numpy(), strict=True):
-            extent = (0, recipe.segment_seconds, 0, len(logmel))
+            extent = (0, logmel.shape[1] / FRAMES_PER_SECOND, 0, len(logmel))
             panel.imshow(
                 logmel, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent
             )

@@ -3,7 +3,7 @@
 from torch import nn
 
 from atst.model.encoder import HEAD_HIDDEN, HEAD_OUTPUT
-from atst.training.batchnorm import BatchNorm
+from atst.model.processes import BatchNorm
 
 
 class Head(nn.Sequential):

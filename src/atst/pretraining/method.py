@@ -4,29 +4,32 @@ ATST (arXiv 2204.12076) section III, after BYOL: no labels and no negatives. The
 exponential moving average of the student and stays in train mode.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from atst.model.conv_encoder import STEMS
 from atst.model.encoder import HEAD_OUTPUT
 from atst.model.moments import Moments
+from atst.model.processes import at_least_float32
 from atst.pretraining.heads import Head, StatisticsHead
-from atst.training.batchnorm import at_least_float32
+from atst.pretraining.objectives import contrast, distance, output_std, share_of_rows
 
 Views = tuple[Tensor, Tensor]
+Lengths = tuple[Tensor | None, Tensor | None]
 
 
 class TeacherStudent(nn.Module):
     """Student (encoder, projector, predictor) and teacher (encoder, projector, without gradients).
 
     `size` is an encoder size, `drop_path` the stochastic depth of both networks. The rest is off in the
-    paper: the stem (`patches` or `conv`), what the projector gets (`cls` or `statistics`: mean and standard
-    deviation over time of the stem and of every block), the objective (`byol` or `infonce`, with its
-    temperature), and the share of tokens that the student's blocks do without.
+    paper: the stem (`patches`, `conv`, or `frame`: patches without CLS), what the projector gets (`cls` or
+    `statistics`: mean and standard deviation over time of the stem and of every block), the objective (`byol`
+    or `infonce`, with its temperature), the share of tokens that the student's blocks do without, and the
+    share that the loss of masked frames has in the whole (ATST-Frame, arXiv 2306.04186), 1 being all of it.
     """
 
     def __init__(
@@ -39,47 +42,88 @@ class TeacherStudent(nn.Module):
         objective: str = "byol",
         temperature: float = 0.2,
         token_drop: float = 0.0,
+        local_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.projector_input, self.objective = projector_input, objective
-        self.temperature, self.token_drop = temperature, token_drop
+        self.temperature, self.token_drop, self.local_weight = temperature, token_drop, local_weight
         self.student = self._network(stem, size, drop_path)
-        self.student["predictor"] = (
-            Head(HEAD_OUTPUT) if projector_input == "cls" else Head(HEAD_OUTPUT, StatisticsHead.HIDDEN)
-        )
+        if local_weight < 1:
+            self.student["predictor"] = (
+                Head(HEAD_OUTPUT) if projector_input == "cls" else Head(HEAD_OUTPUT, StatisticsHead.HIDDEN)
+            )
+        if local_weight:
+            self.student["frame_predictor"] = Head(HEAD_OUTPUT)
+            self.student["encoder"].mask_embed.requires_grad_(True)  # type: ignore[operator]
         self.teacher = self._network(stem, size, drop_path)
         self.copy_student()
         self.teacher.requires_grad_(False)
 
     @classmethod
     def from_official(cls, path: str | Path, drop_path: float = 0.1) -> "TeacherStudent":
-        """Both networks of an authors' checkpoint. Raises `ModelError` for a file without them."""
+        """Both networks of an authors' checkpoint, also of ATST-Frame, whose loss is that of masked frames.
+
+        Raises `ModelError` for a file without them.
+        """
         from atst.model import official
 
         checkpoint = official.read(path)
-        pair = cls(checkpoint.size, drop_path)
-        pair.student.load_state_dict(checkpoint.student)
-        pair.teacher.load_state_dict(checkpoint.teacher)
+        is_frame = checkpoint.stem == "frame"
+        pair = cls(checkpoint.size, drop_path, stem=checkpoint.stem, local_weight=float(is_frame))
+        for network, state in ((pair.student, checkpoint.student), (pair.teacher, checkpoint.teacher)):
+            heads = "frame_" if is_frame else ""
+            network.load_state_dict(
+                {key if key.startswith("encoder.") else heads + key: value for key, value in state.items()}
+            )
         return pair
 
     def loss(
-        self, view1: Tensor, view2: Tensor, lengths1: Tensor | None = None, lengths2: Tensor | None = None
+        self,
+        view1: Tensor,
+        view2: Tensor,
+        lengths1: Tensor | None = None,
+        lengths2: Tensor | None = None,
+        masked: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of two log-mel views `(B, 64, T)` of the same clips; lengths in frames, `(B,)`.
 
         Mean of two cross terms, each the distance (`byol`: 0 to 4; `infonce`: in nats) between the student's
         prediction for one view and the teacher's projection of the other (ATST equations 1 and 2). `stats`
         holds the outputs `student` and `teacher` `(2B, 256)`, detached, and `output_std` of each.
+
+        With a `local_weight` the student does not see the patches of both views where `masked` `(B, P)` is
+        true; for each of them inside the lengths a projector and predictor of frames predict what the
+        teacher, which sees all, makes of the same patch of the other view. Without a loss of whole clips the
+        outputs are those of the masked patches.
         """
         views, lengths = (view1, view2), (lengths1, lengths2)
-        pooled = self._pooled(self.student, views, lengths, keep=1.0 - self.token_drop)
-        student = self.student["predictor"](self.student["projector"](pooled))
+        student = self._encoded(self.student, views, lengths, masked, keep=1.0 - self.token_drop)
         with torch.no_grad():
-            teacher = self.teacher["projector"](self._pooled(self.teacher, views, lengths))
+            teacher = self._encoded(self.teacher, views, lengths)
+        if not self.local_weight:
+            return self._compared("", student, teacher)
+        assert masked is not None, "local_weight needs the masked patches"
+        rows = self._rows(masked, lengths)
+        hidden = (tokens[:, -masked.shape[1] :][rows] for tokens in (student, teacher))
+        local, stats = self._compared("frame_", *hidden)
+        local = local * share_of_rows(rows, local.dtype)
+        if self.local_weight == 1:
+            return local, stats
+        whole, stats = self._compared("", student[:, 0], teacher[:, 0])
+        return (1 - self.local_weight) * whole + self.local_weight * local, stats
+
+    def _compared(self, heads: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss between what the encoders give of both views, one view after the other, and statistics.
+
+        Through the heads for clips or, `frame_`, for frames.
+        """
+        student = self.student[f"{heads}predictor"](self.student[f"{heads}projector"](student))
+        with torch.no_grad():
+            teacher = self.teacher[f"{heads}projector"](teacher)
         student, teacher = at_least_float32(student), at_least_float32(teacher)  # (2B, 256)
         student1, student2 = student.chunk(2)
         teacher1, teacher2 = teacher.chunk(2)
-        if self.objective == "byol":
+        if self.objective == "byol" or heads:
             loss = (distance(student2, teacher1) + distance(student1, teacher2)) / 2
         else:
             t = self.temperature
@@ -92,16 +136,16 @@ class TeacherStudent(nn.Module):
     @torch.no_grad()
     def update_teacher(self, decay: float) -> None:
         """Move the teacher's encoder and projector parameters towards the student's; not its buffers."""
-        torch._foreach_lerp_(self._averaged(self.teacher), self._averaged(self.student), 1.0 - decay)
-
-    @staticmethod
-    def _averaged(network: nn.ModuleDict) -> list[Tensor]:
-        return [*network["encoder"].parameters(), *network["projector"].parameters()]
+        averaged = [
+            [parameter for part in self.teacher for parameter in network[part].parameters()]
+            for network in (self.teacher, self.student)
+        ]
+        torch._foreach_lerp_(*averaged, 1.0 - decay)
 
     @torch.no_grad()
     def copy_student(self) -> None:
         """Make the teacher equal to the student, as at the start of a run."""
-        for part in ("encoder", "projector"):
+        for part in self.teacher:
             self.teacher[part].load_state_dict(self.student[part].state_dict())
 
     def parameter_groups(self) -> list[dict[str, object]]:
@@ -114,68 +158,64 @@ class TeacherStudent(nn.Module):
 
     def _network(self, stem: str, size: str, drop_path: float) -> nn.ModuleDict:
         encoder = STEMS[stem](size, drop_path)
-        if self.projector_input == "cls":
-            return nn.ModuleDict({"encoder": encoder, "projector": Head(encoder.width)})
-        width = 2 * (sum(encoder.stem_sizes) + encoder.depth * encoder.width)
-        return nn.ModuleDict({"encoder": encoder, "projector": StatisticsHead(width)})
+        parts: dict[str, nn.Module] = {"encoder": encoder}
+        if self.projector_input == "statistics":
+            width = 2 * (sum(encoder.stem_sizes) + encoder.depth * encoder.width)
+            parts["projector"] = StatisticsHead(width)
+        elif self.local_weight < 1:
+            parts["projector"] = Head(encoder.width)
+        if self.local_weight:
+            parts["frame_projector"] = Head(encoder.width)
+        return nn.ModuleDict(parts)
 
-    def _pooled(
-        self, network: nn.ModuleDict, views: Views, lengths: tuple[Tensor | None, ...], keep: float = 1.0
+    def _encoded(
+        self,
+        network: nn.ModuleDict,
+        views: Views,
+        lengths: Lengths,
+        masked: Tensor | None = None,
+        keep: float = 1.0,
     ) -> Tensor:
-        """What the projector gets of both views, `(2B, ...)`: one pass when the views are equally wide."""
-        if views[0].shape == views[1].shape and (lengths[0] is None) == (lengths[1] is None):
-            joined = None if lengths[0] is None or lengths[1] is None else torch.cat([lengths[0], lengths[1]])
-            return self._pool(network["encoder"], torch.cat(views), joined, keep)
+        """What the heads get of both views, `(2B, ...)`: one pass when the views are equally wide."""
         encoder = network["encoder"]
-        return torch.cat([self._pool(encoder, *pair, keep) for pair in zip(views, lengths, strict=True)])
+        if views[0].shape == views[1].shape and (lengths[0] is None) == (lengths[1] is None):
+            both = None if masked is None else _side_by_side((masked, masked))
+            encoded = self._encode(encoder, _side_by_side(views), _joined(lengths, _side_by_side), both, keep)
+            return torch.cat([encoded[0::2], encoded[1::2]])
+        pairs = zip(views, lengths, strict=True)
+        return torch.cat([self._encode(encoder, *pair, masked, keep) for pair in pairs])
 
-    def _pool(self, encoder: Any, views: Tensor, lengths: Tensor | None, keep: float) -> Tensor:
+    def _encode(
+        self, encoder: Any, views: Tensor, lengths: Tensor | None, masked: Tensor | None, keep: float
+    ) -> Tensor:
         if self.projector_input == "cls":
-            return encoder(views, lengths)[0][:, 0]
+            tokens = encoder(views, lengths, masked=masked)[0]
+            return tokens if self.local_weight else tokens[:, 0]
         levels = encoder.levels(views, lengths, layers=encoder.depth, stem=True, keep=keep)
         valid = None
         if lengths is not None:
             valid = torch.arange(levels[0].shape[1], device=lengths.device) < encoder.count(lengths)[:, None]
         return torch.cat([_statistics(tokens, valid) for tokens in levels], dim=1)
 
-
-def distance(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean over the batch of 2 - 2 cos: 0 for equal directions, 4 for opposite ones."""
-    return (2.0 - 2.0 * nn.functional.cosine_similarity(prediction, target, dim=-1)).mean()
-
-
-def contrast(prediction: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """InfoNCE: cross-entropy of finding the own target among those of the whole batch, of all devices."""
-    prediction = nn.functional.normalize(prediction, dim=-1)
-    target = nn.functional.normalize(target, dim=-1)
-    rank = 0
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        parts = [torch.empty_like(target) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, target)  # without gradients: the teacher has none
-        target, rank = torch.cat(parts), dist.get_rank()
-    own = torch.arange(len(prediction), device=prediction.device) + rank * len(prediction)
-    return nn.functional.cross_entropy(prediction @ target.T / temperature, own)
+    def _rows(self, masked: Tensor, lengths: Lengths) -> Tensor:
+        """Which patches of both views count, `(2B, P)`: those that are masked and inside their clip."""
+        rows, joined = torch.cat([masked, masked]), _joined(lengths, torch.cat)
+        if joined is None:
+            return rows
+        encoder: Any = self.student["encoder"]
+        return rows & (torch.arange(rows.shape[1], device=rows.device) < encoder.count(joined)[:, None])
 
 
-def output_std(outputs: Tensor) -> Tensor:
-    """Mean over dimensions of the standard deviation of the L2-normalised rows of `(N, 256)`.
+def _side_by_side(views: Views) -> Tensor:
+    """Both views `(2B, ...)`, those of a clip one after the other.
 
-    1/16 when the directions are spread uniformly, near 0 when all inputs give one output.
+    So what is drawn for the clips of a process is a stretch of what one process would draw for all.
     """
-    unit = nn.functional.normalize(outputs, dim=-1)
-    return (unit.var(dim=0) + 1e-6).sqrt().mean()
+    return torch.stack(views, dim=1).flatten(0, 1)
 
 
-def effective_rank(outputs: Tensor) -> Tensor:
-    """Exponential of the entropy of the normalised singular values of the centred rows of `(N, 256)`.
-
-    Between 1 and 256; RankMe (arXiv 2210.02885) with the mean removed.
-    """
-    unit = nn.functional.normalize(outputs.double().nan_to_num(), dim=-1)
-    centred = unit - unit.mean(dim=0)
-    variances = torch.linalg.eigvalsh(centred.T @ centred).clamp_min(0.0)
-    share = variances.sqrt() / variances.sqrt().sum().clamp_min(1e-30)
-    return torch.special.entr(share).sum().exp()
+def _joined(lengths: Lengths, join: Callable[[Views], Tensor]) -> Tensor | None:
+    return None if lengths[0] is None or lengths[1] is None else join((lengths[0], lengths[1]))
 
 
 def _statistics(tokens: Tensor, valid: Tensor | None) -> Tensor:

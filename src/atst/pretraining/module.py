@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from atst.output.version import KEY
-from atst.pretraining.method import TeacherStudent, effective_rank
+from atst.pretraining.method import TeacherStudent
+from atst.pretraining.objectives import effective_rank
 from atst.pretraining.recipe import Recipe
 from atst.pretraining.views import Views
 from atst.training import schedules
@@ -31,6 +32,7 @@ class PretrainingModule(lightning.LightningModule):
             objective=recipe.objective,
             temperature=recipe.temperature,
             token_drop=recipe.token_drop,
+            local_weight=recipe.local_weight,
         )
         self.views = Views(recipe)
         effective = recipe.batch_size * recipe.accumulate * devices
@@ -45,12 +47,15 @@ class PretrainingModule(lightning.LightningModule):
                 network["encoder"].compile()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        # Stochastic depth is the only randomness left; seeding it by position makes a step repeatable.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + batch["position"])
+        # Stochastic depth and dropped tokens are the only randomness left. Seeding it by the first position
+        # of all processes makes a step repeatable, and the same with any number of them (`draw_rows`).
+        first = batch["position"] - self.global_rank * self.recipe.batch_size
+        torch.manual_seed(self.recipe.seed * 1_000_003 + first)
         with torch.no_grad(), beside(self.device) as kept:
-            sound = batch["views"].to(self.device, non_blocking=True)
+            sound = [view.to(self.device, non_blocking=True) for view in batch["views"]]
             view1, view2 = kept(*self.views(batch | {"views": sound}))
-        loss, stats = self.pair.loss(view1, view2)
+        masked = batch["masked"].to(self.device) if "masked" in batch else None
+        loss, stats = self.pair.loss(view1, view2, masked=masked)
         self.statistics = {
             "loss": loss.detach(),
             "output_std_student": stats["output_std_student"],

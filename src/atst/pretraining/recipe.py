@@ -15,6 +15,7 @@ from atst.training.precision import PRECISIONS
 
 SAMPLINGS = ("uniform", "sqrt_duration")
 DEFAULT = "tiny"
+SHORTEST_MASKED = 0.3  # seconds in which two masks of different starts have room
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ class Recipe(settings.Settings):
     time_stretch: float = 1.0  # longest stretch of a view, and its inverse the shortest
     equaliser_db: float = 0.0  # most that a smooth random equaliser changes a band of a view
     gain_db: float = 0.0  # most that the level of a view is changed
+    second_segment_seconds: float = 0.0  # of the second view, where it is another than the first's
+    subset: int = 0  # clips of the corpus that are drawn and used; 0: all
+    subset_seed: int = 0  # of that draw
+    local_weight: float = 0.0  # share of the loss of masked frames in the whole
+
+    @property
+    def both_seconds(self) -> tuple[float, float]:
+        """Lengths of the segments of the two views."""
+        return self.segment_seconds, self.second_segment_seconds or self.segment_seconds
+
+    @property
+    def segments(self) -> str:
+        """The lengths for people: `6`, or `9 and 6`."""
+        return " and ".join(f"{seconds:g}" for seconds in dict.fromkeys(self.both_seconds))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -74,28 +89,47 @@ class Recipe(settings.Settings):
         self.check_choice("sampling", SAMPLINGS)
         self.check_choice("precision", PRECISIONS)
         self.check_range(SHORTEST_SEGMENT, LONGEST_SEGMENT, "segment_seconds")
+        if self.second_segment_seconds:
+            self.check_range(SHORTEST_SEGMENT, LONGEST_SEGMENT, "second_segment_seconds")
         self.check_range(2, math.inf, "batch_size")  # the heads normalise over the batch
         self.check_range(1, math.inf, "accumulate", "max_steps", "keep_checkpoints")
         self.check_range(0, math.inf, "min_seconds", "warmup_steps", "checkpoint_steps", "checkpoint_minutes")
-        self.check_range(0, math.inf, "seed")
+        self.check_range(0, math.inf, "seed", "subset", "subset_seed")
         self.check_range(-1, math.inf, "workers")
         self.check_range(0, 1, "ema", "ema_end", "beta2", "drop_path", "token_drop", "same_segment")
+        self.check_range(0, 1, "local_weight")
         self.check_range(0, math.inf, "equaliser_db", "gain_db")
         self.check_range(1, 4, "time_stretch")
         self.check_range(0.01, 10, "temperature")
         for key in ("drop_path", "token_drop", "beta2"):
             if getattr(self, key) == 1:
                 raise UsageError(f"{key} must be less than 1.")
-        if self.stem == "conv" and self.projector_input == "cls":
-            raise UsageError("stem=conv has no CLS token: it needs projector_input=statistics.")
-        if self.stem == "patches" and self.token_drop:
+        if not STEMS[self.stem].has_cls and self.projector_input == "cls" and self.local_weight < 1:
+            others = " or local_weight=1" * (self.stem == "frame")
+            raise UsageError(
+                f"stem={self.stem} has no CLS token: it needs projector_input=statistics{others}."
+            )
+        if self.stem != "conv" and self.token_drop:
             raise UsageError("token_drop needs stem=conv.")
+        if self.local_weight:
+            self._check_local()
         if self.clip_seconds <= 0 or self.learning_rate <= 0:
             raise UsageError("clip_seconds and learning_rate must be more than 0.")
         if self.min_seconds > self.clip_seconds:
             raise UsageError(
                 f"min_seconds ({self.min_seconds}) is more than clip_seconds ({self.clip_seconds})."
             )
+
+    def _check_local(self) -> None:
+        """Masked frames are compared between views of the same seconds."""
+        if self.stem == "conv" or self.projector_input != "cls":
+            raise UsageError("local_weight needs stem=patches or frame, and projector_input=cls.")
+        if self.same_segment != 1 or self.time_stretch != 1 or len(set(self.both_seconds)) > 1:
+            raise UsageError(
+                "local_weight compares frames of the same time: it needs same_segment=true, time_stretch=1 "
+                "and no second_segment_seconds."
+            )
+        self.check_range(SHORTEST_MASKED, LONGEST_SEGMENT, "segment_seconds")
 
 
 def resolve(recipe: str | Path = DEFAULT, overrides: Sequence[str] = ()) -> Recipe:

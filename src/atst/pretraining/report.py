@@ -79,7 +79,7 @@ def _headline(columns: Columns, recipe: Recipe, corpus: Corpus, clips_per_step: 
         f"{steps:,} of {recipe.max_steps:,} steps",
         f"{clips:,} clips seen: {clips / len(corpus):.1f} passes over the {len(corpus):,} clips "
         f"({corpus.seconds.sum() / 3600:.2f} h) of the corpus, in {_duration(seconds)}{rate}. "
-        f"Encoder {recipe.size}, segments of {recipe.segment_seconds:g} s.",
+        f"Encoder {recipe.size}, segments of {recipe.segments} s.",
     )
 
 

@@ -173,7 +173,8 @@ class _Banks(lightning.Callback):
         stream = data.loader(self.dataset, positions, self.recipe.workers, self.lost)
         for loaded in islice(stream, end - start):
             with beside(pl_module.device):
-                pl_module.views.remember({"views": loaded["views"].to(pl_module.device)})
+                sound = [view.to(pl_module.device) for view in loaded["views"]]
+                pl_module.views.remember({"views": sound})
 
 
 def _export(job: Job, model: AudioModel) -> None:
@@ -226,7 +227,7 @@ def _standardise(module: PretrainingModule, corpus: Corpus) -> None:
 
 def _whiten(model: AudioModel, recipe: Recipe, corpus: Corpus) -> None:
     """Measure what a convolutional encoder's statistics of all clips have in common."""
-    if not model.encoder.has_cls:
+    if recipe.stem == "conv":
         model.whiten(data.whole_clips(corpus, recipe, min(CLIPS, len(corpus))))
 
 

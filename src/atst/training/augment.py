@@ -98,17 +98,26 @@ def colour(logmels: Tensor, equaliser_db: float, gain_db: float, draws: Tensor) 
     return logmels + (curve + gain_db * draws[:, :1])[:, :, None]
 
 
-def draw_crops(draws: Tensor, bands: int, frames: int) -> Tensor:
+def draw_crops(draws: Tensor, bands: int, frames: int, in_time: bool = True) -> Tensor:
     """Crop boxes `(B, 4)` int64 (top, left, height, width) on the canvas from `draws` `(B, 4)`.
 
-    Height and width are scaled by 0.6 to 1.5 and capped at the canvas; corners are uniform integers.
+    Height and width are scaled by 0.6 to 1.5 and capped at the canvas; corners are uniform integers. Not
+    `in_time`, the frames stay where they are.
     """
     canvas = torch.tensor([bands, int(CANVAS * frames)])
     scale = SCALE[0] + (SCALE[1] - SCALE[0]) * draws[:, :2].double().cpu()
     size = (scale * torch.tensor([bands, frames])).long().minimum(canvas)  # height, width
     room = canvas - size + 1
     corner = (draws[:, 2:4].double().cpu() * room).long().minimum(room - 1)
-    return torch.cat([corner, size], dim=1)
+    crops = torch.cat([corner, size], dim=1)
+    if not in_time:
+        crops[:, 1], crops[:, 3] = _margin(frames), frames
+    return crops
+
+
+def _margin(frames: int) -> int:
+    """Frames of the canvas before the clip."""
+    return (int(CANVAS * frames) - frames) // 2
 
 
 def resize_crop(logmels: Tensor, crops: Tensor) -> Tensor:
@@ -119,11 +128,10 @@ def resize_crop(logmels: Tensor, crops: Tensor) -> Tensor:
     then, by a product of small matrices, the bands; in float32 also under autocast.
     """
     bands, frames = logmels.shape[1:]
-    offset = (int(CANVAS * frames) - frames) // 2
     top, left, height, width = crops.cpu().unbind(1)
     rows = torch.zeros(len(crops), bands, bands)
     rows.scatter_add_(2, *taps(top, height, bands, bands))
-    resized = resize_time(logmels, left - offset, width, frames)
+    resized = resize_time(logmels, left - _margin(frames), width, frames)
     with torch.autocast(logmels.device.type, enabled=False):
         # the bands of a frame lie side by side in memory
         return (resized.transpose(1, 2) @ rows.to(logmels).transpose(1, 2)).transpose(1, 2)
