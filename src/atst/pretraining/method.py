@@ -54,7 +54,7 @@ class TeacherStudent(nn.Module):
             )
         if local_weight:
             self.student["frame_predictor"] = Head(HEAD_OUTPUT)
-            self.student["encoder"].mask_embed.requires_grad_(True)  # type: ignore[operator]
+            self.student["encoder"].mask_embed.requires_grad_(True)
         self.teacher = self._network(stem, size, drop_path)
         self.copy_student()
         self.teacher.requires_grad_(False)
