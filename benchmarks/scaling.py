@@ -96,7 +96,7 @@ def batches(plan: Recipe, folder: Path, clips: int, repeats: int) -> None:
     """A step, by the number of clips."""
     rows, peak = [], matmul_peak("float32", CPU)
     module = PretrainingModule(plan)
-    frames = module.views.frames
+    frames = module.views.frames[0]
     for size in (16, 32, 64, 128, 256):
         taken = fastest(stepper(module, *torch.randn(2, size, 64, frames)), repeats)
         rows.append([f"{size}", taken / size, f"{flops_per_clip(plan) * size / taken / peak:.0%}"])

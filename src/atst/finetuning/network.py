@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors.torch import save as as_safetensors
@@ -15,7 +15,7 @@ from atst.finetuning.recipe import Recipe
 from atst.model.audio_model import AudioModel
 from atst.model.classifier import folded, initial_weight
 from atst.model.encoder import Encoder
-from atst.model.processes import BatchNorm
+from atst.model.processes import BatchNorm, BatchNorm2d
 from atst.model.readout import ReadOut
 from atst.output.atomic import new_file
 
@@ -42,6 +42,14 @@ class Network(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(initial_weight(width, classes, recipe.seed).T)
             self.linear.bias.zero_()
+
+    def train(self, mode: bool = True) -> Self:
+        """As for any module, but frozen convolutions keep their statistics too."""
+        super().train(mode)
+        for module in self.model.encoder.modules():
+            if isinstance(module, BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
+        return self
 
     def forward(self, logmels: Sequence[Tensor]) -> Tensor:
         return self.linear(self.norm(self.features(logmels))).float()

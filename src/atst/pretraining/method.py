@@ -136,11 +136,10 @@ class TeacherStudent(nn.Module):
     @torch.no_grad()
     def update_teacher(self, decay: float) -> None:
         """Move the teacher's encoder and projector parameters towards the student's; not its buffers."""
-        averaged = [
-            [parameter for part in self.teacher for parameter in network[part].parameters()]
-            for network in (self.teacher, self.student)
-        ]
-        torch._foreach_lerp_(*averaged, 1.0 - decay)
+        torch._foreach_lerp_(self._averaged(self.teacher), self._averaged(self.student), 1.0 - decay)
+
+    def _averaged(self, network: nn.ModuleDict) -> list[Tensor]:
+        return [parameter for part in self.teacher for parameter in network[part].parameters()]
 
     @torch.no_grad()
     def copy_student(self) -> None:
