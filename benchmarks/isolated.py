@@ -107,7 +107,7 @@ def each(read: Callable[..., object], places: list[tuple[str, float]]) -> list[f
 
 def pooled(places: list[tuple[str, float]]) -> list[float]:
     """The same milliseconds for each: those for all, when the processes run, by their number."""
-    from atst.sound.isolated import Request
+    from atst.sound.messages import Request
     from atst.sound.pool import Pool
 
     requests = [Request("read", path, {"start": start, "duration": 6.0}) for path, start in places]

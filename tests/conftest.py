@@ -7,7 +7,7 @@ import soundfile
 import torch
 from hypothesis import settings
 
-from atst.sound import isolated
+from atst.sound import isolated, messages
 
 os.environ.setdefault(
     "HF_HUB_OFFLINE", "1"
@@ -67,7 +67,7 @@ def odd_decoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     monkeypatch.setattr(
         isolated, "START", start.replace("from atst.sound.decoding", STUB + "from atst.sound.decoding")
     )
-    monkeypatch.setattr(isolated, "SECONDS", 1.5)
+    monkeypatch.setattr(messages, "SECONDS", 1.5)
     monkeypatch.delattr(isolated._threads, "decoder", raising=False)
     folder = tmp_path / "odd"
     folder.mkdir()

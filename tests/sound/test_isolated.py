@@ -12,7 +12,8 @@ import soundfile
 
 from atst.errors import AudioError
 from atst.sound import audio, isolated
-from atst.sound.isolated import Decoder, Request
+from atst.sound.isolated import Decoder
+from atst.sound.messages import Request
 from atst.sound.pool import Pool
 
 REASONS = {
@@ -178,6 +179,22 @@ def test_what_is_not_taken_is_left(sounds):
         next(pool.each(requests))
     for decoder in pool.decoders:
         assert decoder.process is None or decoder.process.poll() is not None
+
+
+def test_a_file_that_cannot_be_read_costs_no_new_process(sounds, tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"RIFF" + bytes(100))
+    good, bad = (Request("read", str(path)) for path in (next(iter(sounds)), tmp_path / "bad.wav"))
+    decoder = Decoder()
+    try:
+        first = decoder.process.pid
+        for following in ([bad, good], []):
+            assert len(next(decoder.ask(good, following)).waveform)
+            with pytest.raises(AudioError, match=r"bad\.wav"):
+                list(decoder.ask(bad))
+            assert len(next(decoder.ask(good)).waveform)
+        assert decoder.process.pid == first
+    finally:
+        decoder.stop()
 
 
 def test_stretches(sounds):

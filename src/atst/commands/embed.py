@@ -26,6 +26,7 @@ from atst.sound.pool import Pool
 from atst.sound.recording import Recording
 from atst.sound.remote import STANDARD_INPUT
 from atst.sound.windows import Reading, check_windows, cutter, read_all, unreadable, whole
+from atst.training import memory
 
 WRITERS: dict[str, Writer] = {".parquet": parquet, ".npz": npz}
 
@@ -107,6 +108,7 @@ def embed(
     check_windows(window, hop)
     out = None if out is None else Path(out)
     how = {"partial": partial, **how_to_read(channel, max_duration)}
+    memory.keep()
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources, remote=True)
         pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads

@@ -40,6 +40,7 @@ from atst.sound.windows import (
     unreadable,
     whole,
 )
+from atst.training import memory
 
 WRITERS: dict[str, Writer] = {
     ".csv": csv_file,
@@ -121,6 +122,7 @@ def predict(
         check_out(Path(out), WRITERS)
     _check(window, hop, top, threshold, batch_size)
     how = {"partial": partial, **how_to_read(channel, max_duration)}
+    memory.keep()
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources, remote=True)
         if out is not None and str(out).endswith("labels.txt"):

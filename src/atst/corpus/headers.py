@@ -18,7 +18,7 @@ from atst.errors import AudioError, UsageError
 from atst.output.atomic import new_file
 from atst.output.cache import cache_folder
 from atst.output.progress import say
-from atst.sound.isolated import Request
+from atst.sound.messages import Request
 from atst.sound.pool import Pool
 
 VERSION = 1  # of the index: another one is not read

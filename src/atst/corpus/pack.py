@@ -17,7 +17,7 @@ from atst.errors import AudioError
 from atst.output.skipped import PARTLY, Skipped
 from atst.output.text import path_text
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.isolated import Reply, Request
+from atst.sound.messages import Reply, Request
 from atst.sound.packed import FORMAT, FULL_SCALE
 from atst.sound.pool import Pool
 from atst.sound.recording import Recording

@@ -13,7 +13,7 @@ from atst.model.attention import check_cls, cls_attention
 from atst.model.frontend import FRAMES_PER_SECOND, N_MELS, SAMPLE_RATE
 from atst.output.html import Plot, Section, write_report
 from atst.sound import isolated
-from atst.sound.isolated import Request
+from atst.sound.messages import Request
 from atst.sound.recording import Recording
 from atst.sound.windows import WINDOW_SECONDS
 

@@ -13,19 +13,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from io import BufferedRWPair
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from atst.errors import AtstError, AudioError
 from atst.sound import audio
-
-SECONDS, BYTES_A_SECOND = 60.0, 1e6  # a step may take so long, and a second more for so much of the file
+from atst.sound.messages import Reply, Request, here, limit, line, received, state
 
 # Isolated mode and the owner's search path: a module in the current folder must not take another's place.
 START = """
@@ -36,26 +33,6 @@ sys.path[:] = json.loads(sys.argv[1])
 from atst.sound.decoding import serve
 serve(int(sys.argv[2]))
 """
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to read: `what` is one of `decoding.WORK`, the arguments are those of its function."""
-
-    what: str
-    path: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    stored: Any = None  # the `packed.Stored` or `remote.Remote` that replies instead
-
-
-@dataclass
-class Reply:
-    """A waveform float32 (N,), or what else was asked for; `remarks` on what was read so far."""
-
-    waveform: np.ndarray
-    about: Any
-    remarks: list[str]
-    high: float  # share of the energy above 8 kHz, so far
 
 
 def ask(request: Request) -> Iterator[Reply]:
@@ -120,24 +97,26 @@ class Decoder:
         self.process: subprocess.Popen[bytes] | None = None
         self.closed = False
         self.fetching = False  # waits for a file from elsewhere
+        self.sent: deque[Request] = deque()  # which it has, besides that whose replies are taken
         self.busy = False  # with a request whose replies are not all taken
         self._start()
 
-    def ask(self, request: Request) -> Iterator[Reply]:
+    def ask(self, request: Request, following: Sequence[Request] = ()) -> Iterator[Reply]:
         """The replies to a request. Raises `AudioError`.
 
-        A file that ends the process is tried once more by a new one, and as it is never a third time.
+        A file that ends the process is tried once more by a new one, and as it is never a third time. The
+        process may begin with the requests that will follow, which spares it the wait for each.
         """
         if request.stored is not None:
             yield from request.stored.replies(request, self)
             return
-        file = (_here(), request.path, *_state(request.path))
+        file = (here(), request.path, *state(request.path))
         if file in self.given_up:
             raise AudioError(f"{request.path}: {self.given_up[file]}")
         given = 0
         for last in (False, True):
             try:
-                for number, reply in enumerate(self._try(request)):
+                for number, reply in enumerate(self._try(request, following)):
                     if number >= given:
                         given += 1
                         yield reply
@@ -165,30 +144,35 @@ class Decoder:
             self.channel = ours.makefile("rwb")
         self.ready = False
 
-    def _try(self, request: Request) -> Iterator[Reply]:
+    def _try(self, request: Request, following: Sequence[Request]) -> Iterator[Reply]:
         """The replies of one process; afterwards it is ready for the next request, or ended."""
-        if self.busy:  # nobody will take what is left of the request before, nor mistake it for this one's
+        # Nobody will take what is left of the request before, nor mistake it for this one's.
+        if self.busy or (self.sent and self.sent[0] is not request):
             self._end()
         if self.process is None:
             self._start()
         process, channel = self.process, self.channel
         assert process is not None
-        limit = SECONDS + _state(request.path)[0] / BYTES_A_SECOND
-        text: dict[str, Any] = {"what": request.what, "path": request.path, "arguments": request.arguments}
-        text |= {"limit": limit, "folder": _here()}
         self.busy, finished = True, False
         try:
             if not self.ready and not channel.readline():
                 raise AtstError("the process that decodes sound does not start; see the lines above.")
             self.ready = True
-            channel.write(json.dumps(text).encode() + b"\n")
-            channel.flush()
+            if self.sent:
+                self.sent.popleft()
+            else:
+                channel.writelines(map(line, (request, *following)))
+                channel.flush()
+                self.sent.extend(following)
             while not finished:
-                reply, finished = _received(channel)
+                reply, finished = received(channel)
                 self.busy = not finished
                 yield reply
+        except AudioError:  # the process said so, and is ready for the next request
+            self.busy, finished = False, True
+            raise
         except (EOFError, OSError, ValueError):  # the last where another request closed the channel
-            raise _Ended(_how(process.wait(), limit)) from None
+            raise _Ended(_how(process.wait(), limit(request))) from None
         finally:
             if not finished and self.process is process:
                 self._end()
@@ -198,24 +182,11 @@ class Decoder:
         with suppress(OSError):  # what it does not take any more
             self.channel.close()
         self.process, self.busy = None, False
+        self.sent.clear()
 
 
 class _Ended(Exception):
     """The decoding process is no more; the text says how it ended."""
-
-
-def _received(channel: BufferedRWPair) -> tuple[Reply, bool]:
-    """A reply, and whether it is the last. Raises `AudioError`; `EOFError` if the process has ended."""
-    line = channel.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError
-    message = json.loads(line)
-    if "error" in message:
-        raise AudioError(message["error"])
-    waveform = np.empty(message["samples"], np.float32)
-    if channel.readinto(waveform.data) < waveform.nbytes:
-        raise EOFError
-    return Reply(waveform, message.get("about"), message["remarks"], message["high"]), message["last"]
 
 
 _threads = threading.local()
@@ -229,27 +200,10 @@ def _decoder() -> Decoder:
     return decoder
 
 
-def _here() -> str | None:
-    """The current folder, which may have changed since the process was started."""
-    try:
-        return os.getcwd()  # noqa: PTH109 - Path.cwd() would cost more than the rest
-    except OSError:
-        return None
-
-
-def _state(path: str) -> tuple[int, int]:
-    """Size of a file in bytes and when it was changed."""
-    try:
-        state = Path(path).stat()
-    except (OSError, ValueError):
-        return 0, 0
-    return state.st_size, state.st_mtime_ns
-
-
-def _how(code: int, limit: float) -> str:
+def _how(code: int, most: float) -> str:
     """How a process that was decoding ended."""
     if code == -signal.SIGALRM:
-        return f"decoding it took more than {limit:.0f} s"
+        return f"decoding it took more than {most:.0f} s"
     if code == -signal.SIGKILL:
         return "its decoder was killed, perhaps for want of memory"
     return f"its decoder crashed ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"

@@ -43,10 +43,10 @@ class Levels:
         """The blocks, which are added on their way."""
         for block in blocks:
             if len(block):
-                size = np.abs(block)
+                peak = float(max(block.max(), -block.min()))
                 self.count += len(block)
-                self.full += int((size >= FULL).sum())
-                self.peak = max(self.peak, float(size.max()))
+                self.full += int((np.abs(block) >= FULL).sum()) if peak >= FULL else 0
+                self.peak = max(self.peak, peak)
                 self.energy += _energy(block) / rate
                 if self.digest is not None:
                     self.digest.update(block.tobytes())

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from atst.errors import AudioError, CorpusError, UsageError
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.duration import refuse_longer
-from atst.sound.isolated import Reply, Request
 from atst.sound.levels import Levels
+from atst.sound.messages import Reply, Request
 from atst.sound.remote import is_audio_address
 from atst.sound.storage import is_remote, mapped, read_range, read_whole
 

@@ -8,10 +8,12 @@ from contextlib import suppress
 
 from atst.cores import cores
 from atst.errors import AudioError
-from atst.sound.isolated import Decoder, Reply, Request
+from atst.sound.isolated import Decoder
+from atst.sound.messages import Reply, Request
 
 MOST = 8  # decoding processes of a pool: more than any encoder keeps up with
 AHEAD = 8  # files handed out at a time for each process of a pool
+TOGETHER = 4  # of them that a process is told at once if they are small
 WINDOWS_AHEAD = 2  # of each of those files
 
 
@@ -68,16 +70,31 @@ class Pool:
         self.close()
 
     def _work(self, decoder: Decoder) -> None:
-        while (job := self.todo.get()) is not None:
-            try:
-                for reply in decoder.ask(job.request):
-                    job.room.acquire()
-                    if self.closed:
-                        return
-                    job.done.put(reply)
-                job.done.put(None)
-            except BaseException as error:
-                job.done.put(error)
+        while jobs := self._next():
+            for number, job in enumerate(jobs):
+                following = [later.request for later in jobs[number + 1 :]]
+                try:
+                    for reply in decoder.ask(job.request, following):
+                        job.room.acquire()
+                        if self.closed:
+                            return
+                        job.done.put(reply)
+                    job.done.put(None)
+                except BaseException as error:
+                    job.done.put(error)
+
+    def _next(self) -> list["_Job"]:
+        """The next job, with some behind small ones; none at the end."""
+        if (job := self.todo.get()) is None:
+            return []
+        jobs = [job]
+        with suppress(queue.Empty):
+            while len(jobs) < TOGETHER and jobs[-1].request.is_small:
+                if (job := self.todo.get_nowait()) is None:
+                    self.todo.put(None)
+                    break
+                jobs.append(job)
+        return jobs
 
 
 class _Job:

@@ -17,7 +17,8 @@ from atst.sound.storage import download
 from atst.sound.walk import has_audio_name
 
 if TYPE_CHECKING:
-    from atst.sound.isolated import Decoder, Reply, Request
+    from atst.sound.isolated import Decoder
+    from atst.sound.messages import Reply, Request
 
 STANDARD_INPUT = "-"
 

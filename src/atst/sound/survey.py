@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from atst.errors import AudioError
-from atst.sound.isolated import Request
 from atst.sound.levels import HIGH
+from atst.sound.messages import Request
 from atst.sound.pool import Pool
 from atst.sound.recording import Recording
 

@@ -12,11 +12,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from atst.cores import release_memory
 from atst.errors import AudioError, UsageError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound.audio import SAMPLE_RATE, middle
-from atst.sound.isolated import Request
+from atst.sound.messages import Request
 from atst.sound.pool import Pool
 from atst.sound.recording import Recording
 
@@ -182,8 +181,6 @@ def batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
         if len(batch) >= size or is_long:
             yield batch
             batch = []
-            if is_long:
-                release_memory()
     if batch:
         yield batch
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from atst.errors import AudioError
 from atst.sound import isolated
 from atst.sound.audio import middle
-from atst.sound.isolated import Reply, Request
+from atst.sound.messages import Reply, Request
 from atst.sound.pool import Pool
 from atst.tasks.task import Task
 

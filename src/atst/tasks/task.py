@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from atst.errors import AudioError, UsageError
 from atst.sound import isolated
 from atst.sound.audio import middle
-from atst.sound.isolated import Request
+from atst.sound.messages import Request
 from atst.sound.options import channel_number
 
 SPLITS = ("train", "valid", "test")

@@ -1,4 +1,4 @@
-"""Keeps the memory of large tensors in a training process, instead of asking the system for it every step."""
+"""Keeps the memory of large tensors in a process that works long, instead of asking the system each time."""
 
 import ctypes
 import sys
