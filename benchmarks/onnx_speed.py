@@ -2,7 +2,8 @@
 
     python benchmarks/onnx_speed.py [--models M ...] [--seconds 1 10] [--threads 1] [--turns 30]
 
-Prints the least and the median time of each in ms, and the ratio of the least ones to PyTorch's.
+Prints for each the least time in ms and, in brackets, the median of the processor time of all threads, which
+other work disturbs less; then their ratios to PyTorch's.
 """
 
 import argparse
@@ -51,24 +52,24 @@ def main() -> None:
                 models.append(atst.onnx.load(path))
             for sound in sounds:
                 calls = [partial(each.embed, sound, sample_rate=RATE) for each in models]
-                least, median = timed(calls, given.turns)
-                cells = [f"{1000 * a:.1f} ({1000 * b:.1f})" for a, b in zip(least, median, strict=True)]
-                cells += [f"{value / least[0]:.2f}" for value in least[1:]]
+                times = timed(calls, given.turns)
+                cells = [f"{1000 * least:.1f} ({1000 * work:.1f})" for least, work in times]
+                cells += ["{:.2f} ({:.2f})".format(*row) for row in times[1:] / times[0]]
                 print(
                     f"| {name} | {len(sound) / RATE:g} | {given.threads} | {' | '.join(cells)} |", flush=True
                 )
 
 
-def timed(calls: list, turns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Least and median seconds of each call."""
-    times = np.zeros((turns, len(calls)))
+def timed(calls: list, turns: int) -> np.ndarray:
+    """Least seconds of each call and its median of processor time, `(calls, 2)`."""
+    times = np.zeros((turns, len(calls), 2))
     for turn in range(-2, turns):
         for number, call in enumerate(calls):
-            start = time.perf_counter()
+            start = np.array([time.perf_counter(), time.process_time()])
             call()
             if turn >= 0:
-                times[turn, number] = time.perf_counter() - start
-    return times.min(0), np.median(times, 0)
+                times[turn, number] = np.array([time.perf_counter(), time.process_time()]) - start
+    return np.stack([times[:, :, 0].min(0), np.median(times[:, :, 1], 0)], 1)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ Floats = NDArray[np.float32]
 def load(path: str | Path, device: str = "cpu") -> "OnnxModel":
     """Load what `atst export` wrote.
 
-    Raises `ModelError` for another file, `UsageError` without `onnxruntime` or for another device.
+    Raises `ModelError` for another file, `UsageError` without ONNX Runtime or for another device.
     """
     path = Path(path)
     if device not in ("auto", "cpu"):
@@ -90,8 +90,7 @@ class OnnxModel:
         self.fingerprint: str = about["fingerprint"]
         self.depth: int = about["depth"]
         self.token_seconds: float = about["token_seconds"]
-        self._only = importlib.import_module("onnxruntime").RunOptions()
-        self._only.only_execute_path_to_fetches = True  # clips without frames, frames without clips
+        self._flags = _names(session.get_overridable_initializers())  # of what is computed
 
     def options(
         self,
@@ -106,8 +105,7 @@ class OnnxModel:
         for key, value in asked.items():
             if value is not None and value != own.get(key):
                 raise UsageError(
-                    f"{self.name}: was exported with {key} {own.get(key)}, not {value}; export it anew with "
-                    f"--{key} {value}."
+                    f"{self.name}: exported with {key} {own.get(key)}; export it anew with --{key} {value}."
                 )
         return own
 
@@ -131,7 +129,7 @@ class OnnxModel:
         single, clips = as_clips(sound)
         names = ["embedding"] if self.about["cls"] else self._statistics()
         vectors = [
-            self._merged([(len(w), self._run(w, names)) for w in windows(clip, sample_rate)])
+            self._merged([(len(w), self._run(w, names, "with_clips")) for w in windows(clip, sample_rate)])
             for clip in clips
         ]
         return vectors[0] if single else np.stack(vectors)
@@ -149,10 +147,10 @@ class OnnxModel:
         single, clips = as_clips(sound)
         if not single:
             raise UsageError("embed_frames takes one clip; call it once for each.")
-        tokens = [self._run(window, ["frames"])["frames"] for window in windows(clips[0], sample_rate)]
-        first = self.about["first_seconds"]
+        found = windows(clips[0], sample_rate)
+        tokens = [self._run(window, ["frames"], "with_frames")["frames"][0] for window in found]
         centres = [
-            number * WINDOW_SECONDS + first + np.arange(len(part)) * self.token_seconds
+            number * WINDOW_SECONDS + self.about["first_seconds"] + np.arange(len(part)) * self.token_seconds
             for number, part in enumerate(tokens)
         ]
         return np.concatenate(centres), np.concatenate(tokens)
@@ -165,32 +163,34 @@ class OnnxModel:
         named = {output.name for output in self.session.get_outputs()}
         return [name for name in ("embedding", "count", "statistics") if name in named]
 
-    def _run(self, waveform: Waveform, names: list[str]) -> dict[str, Floats]:
-        """These outputs for one window."""
+    def _run(self, waveform: Waveform, names: list[str], part: str) -> dict[str, Floats]:
+        """These outputs for one window, and the flag of the part of the graph that has them."""
+        inputs = {"waveform": waveform[None]} | {flag: np.array(flag == part) for flag in self._flags}
         try:
-            values = self.session.run(names, {"waveform": waveform[None]}, self._only)
-            return {name: value[0] for name, value in zip(names, values, strict=True)}
+            return dict(zip(names, self.session.run(names, inputs), strict=True))
         except Exception as error:
             raise ModelError(f"{self.name}: cannot be run: {' '.join(str(error).split())[:200]}") from None
 
     def _merged(self, parts: list[tuple[int, dict[str, Floats]]]) -> Floats:
         """The vector of a clip from those of its windows, with their samples."""
         if len(parts) == 1:
-            return parts[0][1]["embedding"]
+            return parts[0][1]["embedding"][0]
         pooling = self.about["readout"]["pooling"]
         if self.about["cls"] or pooling not in ("statistics", "whitened"):
-            weights = [samples if self.about["cls"] else outputs["count"][0] for samples, outputs in parts]
-            return np.average([outputs["embedding"] for _, outputs in parts], 0, weights).astype(np.float32)
+            weights = [samples if self.about["cls"] else outputs["count"][0, 0] for samples, outputs in parts]
+            return np.average([outputs["embedding"][0] for _, outputs in parts], 0, weights).astype(
+                np.float32
+            )
         before = "statistics" if pooling == "whitened" else "embedding"
-        counts = np.array([outputs["count"] for _, outputs in parts], float)  # (windows, 1)
-        values = np.array([outputs[before] for _, outputs in parts], float)
+        counts = np.concatenate([outputs["count"] for _, outputs in parts]).astype(float)  # (windows, 1)
+        values = np.concatenate([outputs[before] for _, outputs in parts]).astype(float)
         merged = _merge(counts, values, self.about["least_variance"])
         return (self._whitened(merged) if pooling == "whitened" else merged).astype(np.float32)
 
     def _whitened(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         names = [f"whitening_{key}" for key in ("mean", "std", "directions", "gains")]
-        silence = np.zeros((1, SAMPLE_RATE), np.float32)
-        mean, std, directions, gains = self.session.run(names, {"waveform": silence}, self._only)
+        found = self._run(np.zeros(SAMPLE_RATE, np.float32), names, "with_whitening")
+        mean, std, directions, gains = found.values()
         standard = (vector - mean) / std
         whitened: NDArray[np.float64] = standard + ((directions @ standard) * (gains - 1.0)) @ directions
         return whitened

@@ -111,6 +111,22 @@ def test_batches_of_equally_long_clips(exported):
         np.testing.assert_allclose(batch[1][row], alone[1][0], atol=1e-4)
 
 
+def test_only_what_is_asked_for_is_computed(exported):
+    _, _, written = exported
+    session = onnxruntime.InferenceSession(written.path)
+    flags = [flag.name for flag in session.get_overridable_initializers()]
+    outputs = [output.name for output in session.get_outputs()]
+    assert flags == ["with_clips", "with_frames", "with_whitening"][: 3 if "statistics" in outputs else 2]
+    for wanted in flags:
+        inputs = {flag: np.array(flag == wanted) for flag in flags}
+        found = session.run(outputs, {"waveform": SHORT[1][None], **inputs})
+        for name, value in zip(outputs, found, strict=True):
+            group = {"frames": "with_frames", "whitening": "with_whitening"}.get(
+                name.split("_")[0], "with_clips"
+            )
+            assert (value.size > 0) == (group == wanted), name
+
+
 @pytest.mark.parametrize("exported", ["patches", "whitened"], indirect=True)
 def test_rows_may_share_a_library(exported, tmp_path):
     model, how, written = exported
@@ -292,7 +308,7 @@ def test_what_needs_pytorch_says_so(nano, tones, tmp_path):
 
 def test_what_cannot_be_meant(nano, tmp_path):
     model = atst.load(nano.path)
-    with pytest.raises(atst.UsageError, match="exported with layers 1, not 2"):
+    with pytest.raises(atst.UsageError, match="exported with layers 1; export it anew with --layers 2"):
         model.embed(SHORT[1], sample_rate=RATE, layers=2)
     with pytest.raises(atst.UsageError, match="--device cuda"):
         atst.onnx.load(nano.path, "cuda")

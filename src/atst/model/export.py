@@ -21,6 +21,7 @@ from atst.model.audio_model import AudioModel
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE
 from atst.model.moments import LEAST_VARIANCE
 from atst.model.onnx_graph import OnnxGraph
+from atst.model.onnx_proto import make_optional, share_weights
 from atst.output.atomic import new_file
 
 TOLERANCE = (
@@ -66,8 +67,9 @@ def export(
     graph = OnnxGraph(model.cpu(), model.readout(**clip), model.readout(**frames)).eval()
     about = _about(model, clip, frames)
     with TemporaryDirectory() as folder, new_file(path) as temporary:
-        plain = Path(folder) / "model.onnx"
-        _write(graph, plain, about)
+        traced, plain = Path(folder) / "traced.onnx", Path(folder) / "plain.onnx"
+        _trace(graph, traced)
+        _finish(traced, plain, about)
         difference = _difference(model, plain, sounds, clip, frames)
         if not difference <= TOLERANCE:
             raise ModelError(
@@ -76,7 +78,7 @@ def export(
             )
         if int8:
             about |= {"precision": "int8", "fingerprint": f"{about['fingerprint']}-int8"}
-            plain = _quantised(plain, about)
+            _finish(_quantised(traced), plain, about)
         cosine = _cosine(model, plain, sounds, clip)
         shutil.copyfile(plain, temporary)
     with new_file(program) as temporary:
@@ -99,8 +101,7 @@ def _about(model: AudioModel, clip: dict[str, Any], frames: dict[str, Any]) -> d
     }
 
 
-def _write(graph: OnnxGraph, path: Path, about: dict[str, Any]) -> None:
-    library = _onnx()
+def _trace(graph: OnnxGraph, path: Path) -> None:
     axes = {name: {0: "batch"} for name in ("waveform", *graph.names) if not name.startswith("whitening")}
     axes["waveform"][1], axes["frames"][1] = "samples", "tokens"
     with warnings.catch_warnings():
@@ -117,30 +118,21 @@ def _write(graph: OnnxGraph, path: Path, about: dict[str, Any]) -> None:
             output_names=graph.names,
             dynamic_axes=axes,
         )
+    library = _onnx()
     proto = library.load(path)
-    _share(proto.graph)
-    _annotate(proto, path, about)
+    share_weights(proto.graph)
+    library.save(proto, path)
 
 
-def _share(graph: Any) -> None:
-    """Let nodes take weights themselves, not by copies for a second use, which are not made int8."""
-    weights = {tensor.name for tensor in graph.initializer}
-    copies = [node for node in graph.node if node.op_type == "Identity" and node.input[0] in weights]
-    names = {node.output[0]: node.input[0] for node in copies}
-    kept = {output.name for output in graph.output}
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-    for node in copies:
-        if node.output[0] not in kept:
-            graph.node.remove(node)
-
-
-def _annotate(proto: Any, path: Path, about: dict[str, Any]) -> None:
-    _onnx().helper.set_model_props(proto, {onnx.KEY: json.dumps(about)})
+def _finish(traced: Path, path: Path, about: dict[str, Any]) -> None:
+    library = _onnx()
+    proto = library.load(traced)
+    make_optional(proto.graph, library.helper)
+    library.helper.set_model_props(proto, {onnx.KEY: json.dumps(about)})
     path.write_bytes(onnx.sealed(proto.SerializeToString()))
 
 
-def _quantised(path: Path, about: dict[str, Any]) -> Path:
+def _quantised(path: Path) -> Path:
     """The same model with the weights of its matrix products in 8 bits."""
     library, quantization = _onnx(), importlib.import_module("onnxruntime.quantization")
     fixed = [
@@ -154,7 +146,6 @@ def _quantised(path: Path, about: dict[str, Any]) -> Path:
         quantization.quantize_dynamic(path, out, op_types_to_quantize=["MatMul"], nodes_to_exclude=fixed)
     finally:
         logging.disable(logging.NOTSET)
-    _annotate(library.load(out), out, about)
     return out
 
 

@@ -31,10 +31,11 @@ def embed(
         waveform = soxr.resample(waveform, rate, RATE, quality="HQ")
     starts = [at for at in range(0, len(waveform), WINDOW) if at == 0 or len(waveform) - at >= SHORTEST_TAIL]
     ends = [min(at + WINDOW, len(waveform)) for at in starts]
-    only = onnxruntime.RunOptions()
-    only.only_execute_path_to_fetches = True  # not the frames too
+    clips = {
+        flag.name: np.array(flag.name == "with_clips") for flag in session.get_overridable_initializers()
+    }
     vectors = [
-        session.run(["embedding"], {"waveform": waveform[None, start:end]}, only)[0][0]
+        session.run(["embedding"], {"waveform": waveform[None, start:end], **clips})[0][0]
         for start, end in zip(starts, ends, strict=True)
     ]
     return np.array(starts) / RATE, np.array(ends) / RATE, np.stack(vectors)
@@ -46,7 +47,9 @@ def main() -> None:
     parser.add_argument("recordings", nargs="+")
     parser.add_argument("--out", help="an .npz file to write instead of printing")
     arguments = parser.parse_args()
-    session = onnxruntime.InferenceSession(str(MODEL), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it would warn of inputs that have a default
+    session = onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
     columns: dict[str, list[np.ndarray]] = {"path": [], "start": [], "end": [], "embedding": []}
     for path in arguments.recordings:
         start, end, embedding = embed(session, path)
