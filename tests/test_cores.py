@@ -40,8 +40,7 @@ def test_threads_are_no_more_than_the_cores_and_no_more_than_set(monkeypatch, th
     monkeypatch.setattr(cores, "cores", lambda: 4)
     torch.set_num_threads(6)
     assert cores.limit_threads() == torch.get_num_threads() == 4
-    assert cores.limit_threads(processes=2) == torch.get_num_threads() == 2
-    assert cores.limit_threads(processes=16) == 1
+    torch.set_num_threads(1)
     assert cores.limit_threads() == 1  # set before, by somebody
 
 

@@ -25,14 +25,14 @@ def cores() -> int:
     return min(count, max(1, int(task))) if task.isdigit() else count
 
 
-def limit_threads(processes: int = 1) -> int:
-    """Let PyTorch compute with no more threads than cores, which `processes` share; how many it has then.
+def limit_threads() -> int:
+    """Let PyTorch compute with no more threads than cores; how many it has then.
 
     PyTorch itself knows the affinity alone. Fewer threads, if somebody has set them, stay as they are.
     """
     import torch
 
-    threads = min(torch.get_num_threads(), max(1, cores() // processes))
+    threads = min(torch.get_num_threads(), cores())
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
     return threads

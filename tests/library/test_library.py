@@ -40,7 +40,7 @@ def test_opens_what_embed_wrote(embedded):
     assert library.columns == ["partial"]
     assert library.column("partial") == [False] * 4
     expected = atst.load("logmel").embed(folder / "2.wav")
-    np.testing.assert_allclose(library.vector(3), expected, atol=1e-5)
+    np.testing.assert_allclose(library.vectors([3])[0], expected, atol=1e-5)
     assert library.locate(2) == folder / "1.wav"
 
 
@@ -50,7 +50,7 @@ def test_vectors_come_by_row_group_and_together(tmp_path):
     assert [len(part) for part in parts] == [10, 10, 5]
     np.testing.assert_array_equal(np.concatenate(parts), VECTORS)
     np.testing.assert_array_equal(library.matrix(), VECTORS)
-    np.testing.assert_array_equal(library.vector(21), VECTORS[21])
+    np.testing.assert_array_equal(library.vectors([21])[0], VECTORS[21])
 
 
 def test_a_folder_is_one_library(tmp_path):
@@ -58,7 +58,7 @@ def test_a_folder_is_one_library(tmp_path):
     write(tmp_path / "b.parquet", VECTORS[10:], [f"b{i}.wav" for i in range(15)], label=["x"] * 15)
     library = Library(tmp_path)
     np.testing.assert_array_equal(library.matrix(), VECTORS)
-    np.testing.assert_array_equal(library.vector(10), VECTORS[10])
+    np.testing.assert_array_equal(library.vectors([10])[0], VECTORS[10])
     assert library.paths[9:11] == ["9.wav", "b0.wav"]
     assert library.columns == []
     np.testing.assert_allclose(library.mean, VECTORS.mean(0), atol=1e-5)

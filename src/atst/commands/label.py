@@ -10,16 +10,16 @@ from typing import Literal
 import numpy as np
 
 from atst.commands._options import Flag, Quiet
-from atst.errors import ModelError, TrainingError, UsageError
+from atst.errors import TrainingError, UsageError
 from atst.library.label_page import LabelPage
 from atst.library.label_table import LabelTable
 from atst.library.labelling import Labelling
 from atst.library.learning import Learned
 from atst.library.library import Library
 from atst.library.places import say_missing
+from atst.library.query import QueryModel
 from atst.model.classifier import HEAD, LABELS, Classifier
 from atst.model.embedder import Embedder
-from atst.model.load import load
 from atst.output import lock, progress
 from atst.output.progress import say
 from atst.output.text import writable
@@ -90,7 +90,7 @@ def label(
             )
             save = None
             if out is not None:
-                save = _Saver(Path(out), labelling, load(model or opened.metadata["model"], device))
+                save = _Saver(Path(out), labelling, QueryModel(opened, model, device).model())
             _serve(labelling, save, port, no_browser)
 
 
@@ -138,7 +138,7 @@ def _alone(table: Path) -> Iterator[None]:
 
 
 class _Saver:
-    """Writes the classifier's folder. Raises `UsageError` for a folder of something else, `ModelError`."""
+    """Writes the classifier's folder. Raises `UsageError` for a folder of something else."""
 
     def __init__(self, out: Path, labelling: Labelling, encoder: Embedder) -> None:
         about = labelling.library.metadata
@@ -148,10 +148,6 @@ class _Saver:
             and not all((out / name).is_file() for name in (HEAD, LABELS))
         ):
             raise UsageError(f"--out {out}: exists and holds no classifier; give a new folder.")
-        if encoder.fingerprint != about["fingerprint"]:
-            raise ModelError(
-                f"{encoder.name}: not the model that made {labelling.library.path}; give --model M."
-            )
         self.out, self.labelling, self.encoder = out, labelling, encoder
         self.features = {
             "layers": 1,

@@ -30,16 +30,7 @@ from atst.sound.find import find_audio
 from atst.sound.levels import say_high
 from atst.sound.options import how_to_read
 from atst.sound.pool import Pool
-from atst.sound.windows import (
-    Reading,
-    Window,
-    batches,
-    check_windows,
-    cutter,
-    read_all,
-    unreadable,
-    whole,
-)
+from atst.sound.windows import Reading, Window, batches, check_windows, cutter, read_all, unreadable, whole
 from atst.training import memory
 
 WRITERS: dict[str, Writer] = {

@@ -9,14 +9,7 @@ from atst.model.audio_model import AudioModel
 from atst.model.load import load
 
 
-def push(
-    model: str | Path,
-    repo: str,
-    /,
-    *,
-    private: Flag = False,
-    message: str | None = None,
-) -> str:
+def push(model: str | Path, repo: str, /, *, private: Flag = False, message: str | None = None) -> str:
     """Upload a model to the Hugging Face hub, from where every `--model` takes it by its id.
 
     For example:

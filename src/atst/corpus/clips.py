@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from atst.errors import AudioError
 from atst.output.skipped import Skipped
+from atst.sound.duration import too_long
 from atst.sound.levels import SILENCE
 
 Progress = Callable[[Iterable[float | str], str, int], Iterable[float | str]]  # such as `progress.track`
@@ -31,11 +33,7 @@ class Corpus(ABC):
         """As `read`, of a stretch that is known to be in the clip, silent or not."""
 
     def read(
-        self,
-        index: int,
-        start: float = 0.0,
-        duration: float | None = None,
-        remarks: list[str] | None = None,
+        self, index: int, start: float = 0.0, duration: float | None = None, remarks: list[str] | None = None
     ) -> np.ndarray:
         """Float32 (N,) at 16 kHz: `duration` s (None: the rest) of clip `index` from its second `start` on.
 
@@ -69,9 +67,22 @@ def cut_clips(
     return file, start, np.minimum(lengths[file] - start, clip_seconds)
 
 
-def too_short(seconds: float, min_seconds: float) -> str:
-    """Why a file is left out."""
-    return f"{seconds:.2f} s is shorter than min_seconds {min_seconds:g}"
+def fitting(
+    seconds: np.ndarray, least: float, most: float | None, path: Callable[[int], str], of: Any = True
+) -> tuple[np.ndarray, list[Skipped]]:
+    """Which files (n,) are long enough and not too long; of those in the mask `of`, which not, and why.
+
+    A length that is not known, NaN, does not fit and is not listed.
+    """
+    short, long = seconds < least, seconds > (np.inf if most is None else most)
+    skipped = [
+        (path(file), f"{seconds[file]:.2f} s is shorter than min_seconds {least:g}")
+        for file in np.flatnonzero(of & short).tolist()
+    ]
+    skipped += [
+        (path(file), str(too_long(seconds[file], most))) for file in np.flatnonzero(of & long).tolist()
+    ]
+    return (seconds >= least) & ~long, skipped
 
 
 def clip_name(path: str, start: float) -> str:

@@ -5,17 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from atst.corpus.clips import Corpus, Progress, clip_name, cut_clips, too_short
+from atst.corpus.clips import Corpus, Progress, clip_name, cut_clips, fitting
 from atst.corpus.headers import lengths
 from atst.corpus.listing import listed
 from atst.errors import AudioError, CorpusError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound import isolated
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.duration import too_long
 from atst.sound.recording import Recording
-
-WINDOW_SECONDS = 60.0  # decoded at a time where a header is not enough
+from atst.sound.windows import WINDOW_SECONDS
 
 
 class FileCorpus(Corpus):
@@ -40,13 +38,9 @@ class FileCorpus(Corpus):
         first = np.zeros(len(keys), bool)  # whether no file before it is the same
         first[np.unique(keys, return_index=True)[1]] = True
         seconds, start = self._lengths(first, progress)
-        for file in np.flatnonzero(first & (seconds < min_seconds)).tolist():
-            self.skipped.append((self._path(file), too_short(seconds[file], min_seconds)))
-        longer = seconds > (np.inf if max_duration is None else max_duration)
-        for file in np.flatnonzero(first & longer).tolist():
-            self.skipped.append((self._path(file), str(too_long(seconds[file], max_duration))))
-            seconds[file] = np.nan
-        used = np.flatnonzero(first & (seconds >= min_seconds))  # not those whose length is unknown, NaN
+        fits, skipped = fitting(seconds, min_seconds, max_duration, self._path, first)
+        self.skipped += skipped
+        used = np.flatnonzero(first & fits)
         if not len(used):
             some = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:3])
             raise CorpusError(f"none of {len(self.skipped)} files can be used: {some}")

@@ -76,12 +76,11 @@ def listing_of(source: Path, recordings: Iterable[Recording]) -> Listing:
     """The recordings that a table, `source`, names."""
     columns = _Columns()
     for recording in recordings:
-        key = os.path.realpath(recording.path), recording.start, recording.end
         try:
             state = recording.path.stat()
         except (OSError, ValueError):
             state = None
-        columns.add(str(recording.path), state, key)
+        columns.add(str(recording.path), state, recording.key())
     return Listing(source, "", *columns.arrays(), [])
 
 

@@ -17,11 +17,11 @@ from atst.errors import AudioError
 from atst.output.skipped import PARTLY, Skipped
 from atst.output.text import path_text
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.messages import Reply, Request
+from atst.sound.messages import Reply
 from atst.sound.packed import FORMAT, FULL_SCALE
 from atst.sound.pool import Pool
 from atst.sound.recording import Recording
-from atst.sound.windows import WINDOW_SECONDS
+from atst.sound.windows import request
 
 IN_MEMORY = 64 << 20  # bytes of a recording that wait in memory for its peak: 17 minutes
 BLOCK = 4 << 20  # bytes that are converted at a time
@@ -47,7 +47,7 @@ class Packing:
         for _ in range(self.writer.done):
             yield
         rest = self.recordings[self.writer.done :]
-        requests = (_request(recording, self.how) for recording in rest)
+        requests = (request("pack", recording, self.how) for recording in rest)
         try:
             with Pool(len(rest)) as pool:
                 for (_, replies), recording in zip(pool.each(requests), rest, strict=True):
@@ -136,19 +136,9 @@ def _digest(recordings: Sequence[Recording], base: Path) -> str:
     """What tells these recordings, as they are, from others."""
     digest = hashlib.sha256()
     for recording in recordings:
-        try:
-            state = recording.path.stat()
-            seen = state.st_size, state.st_mtime_ns
-        except (OSError, ValueError):
-            seen = 0, 0
-        row = sorted((recording.row or {}).items())
-        digest.update(repr((_name(recording, base), recording.start, recording.end, seen, row)).encode())
+        _, *state = recording.state()
+        digest.update(repr((_name(recording, base), state, sorted((recording.row or {}).items()))).encode())
     return digest.hexdigest()[:32]
-
-
-def _request(recording: Recording, how: dict[str, Any]) -> Request:
-    stretch = {"seconds": WINDOW_SECONDS, "start": recording.start, "end": recording.end}
-    return Request("pack", str(recording.path), {**stretch, "where": recording.where, **how})
 
 
 def _is_beyond(scaled: NDArray[np.float32]) -> NDArray[np.bool_]:

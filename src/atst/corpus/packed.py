@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from atst.corpus.clips import Corpus, clip_name, cut_clips, too_short
+from atst.corpus.clips import Corpus, clip_name, cut_clips, fitting
 from atst.errors import CorpusError
 from atst.output.skipped import Skipped
 from atst.sound.audio import SAMPLE_RATE
-from atst.sound.duration import too_long
 from atst.sound.packed import Packed
 
 
@@ -23,15 +22,9 @@ class PackedCorpus(Corpus):
     ) -> None:
         packed.check_channel(channel)
         self.packed, self.channel = packed, channel
-        self.skipped: list[Skipped] = []
         self.cut: list[Skipped] = []
-        lengths = packed.seconds
-        for row in np.flatnonzero(lengths < min_seconds).tolist():
-            self.skipped.append((packed.path(row), too_short(lengths[row], min_seconds)))
-        longer = lengths > (np.inf if max_duration is None else max_duration)
-        for row in np.flatnonzero(longer).tolist():
-            self.skipped.append((packed.path(row), str(too_long(lengths[row], max_duration))))
-        lengths = np.where(longer, 0.0, lengths)
+        fits, self.skipped = fitting(packed.seconds, min_seconds, max_duration, packed.path)
+        lengths = np.where(fits, packed.seconds, 0.0)
         self._row, self._start, self.seconds = cut_clips(lengths, clip_seconds, min_seconds)
         if not len(self.seconds):
             raise CorpusError(

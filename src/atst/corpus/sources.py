@@ -54,12 +54,7 @@ def open_corpus(
     ]
     if files := [name for name in names if name not in packed]:
         found = FileCorpus(
-            files,
-            clip_seconds,
-            min_seconds,
-            channel=channel,
-            max_duration=max_duration,
-            progress=progress,
+            files, clip_seconds, min_seconds, channel=channel, max_duration=max_duration, progress=progress
         )
         parts.append(found)
     pa.default_memory_pool().release_unused()

@@ -17,12 +17,7 @@ from atst.scoring.result import Selection
 from atst.scoring.splits import Splits
 
 DRAWN = 8  # of the 16 points of the grid
-HEAR_SETTINGS = {
-    "epochs at most": mlp.EPOCHS,
-    "batch": mlp.BATCH,
-    "width": mlp.WIDTH,
-    "dropout": mlp.DROPOUT,
-}
+HEAR_SETTINGS = {"epochs at most": mlp.EPOCHS, "batch": mlp.BATCH, "width": mlp.WIDTH, "dropout": mlp.DROPOUT}
 
 
 def hear_probe(data: ProbeData) -> Probe:

@@ -83,20 +83,20 @@ def neighbours(data: ProbeData, train: NDArray[np.bool_], test: NDArray[np.bool_
 
 
 def logistic_regression(
-    x: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]], classes: int
+    x: NDArray[np.floating[Any]], labels: NDArray[Any], classes: int, strength: float = C, tol: float = 1e-4
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weight (C, D) and bias (C,) for features (n, D) and labels (n,), or multi-hot (n, C).
 
-    A class that no clip has is never predicted.
+    A class that no clip has is never predicted. `strength` is scikit-learn's C, `tol` that of its solver.
     """
     if labels.ndim == 2:  # one against the rest
-        each = [logistic_regression(x, column, 2) for column in labels.T]
+        each = [logistic_regression(x, column.astype(int), 2, strength, tol) for column in labels.T]
         return np.stack([w[1] - w[0] for w, _ in each]), np.array([b[1] - b[0] for _, b in each])
     weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
     there = np.unique(labels)
     bias[there] = 0
     if len(there) > 1:
-        found = LogisticRegression(C=C, max_iter=ITERATIONS).fit(x, labels)
+        found = LogisticRegression(C=strength, max_iter=ITERATIONS, tol=tol).fit(x, labels)
         there = there[-len(found.coef_) :]  # of two classes scikit-learn fits the second against the first
         weight[there], bias[there] = found.coef_, found.intercept_
     return weight, bias

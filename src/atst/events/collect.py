@@ -92,10 +92,7 @@ def _check(table: Table, options: Options) -> None:
 
 
 def _add(
-    event: Event,
-    options: Options,
-    seen: dict[tuple[Path, float, float, str], Path],
-    result: Annotations,
+    event: Event, options: Options, seen: dict[tuple[Path, float, float, str], Path], result: Annotations
 ) -> None:
     """Sort an event in; the same one in another file counts once."""
     if event.confidence is not None and event.confidence < (options.min_confidence or 0):

@@ -57,13 +57,7 @@ def measure(
     validated = torch.cat([outcome.valid for outcome in outcomes])
     temperature = round(fit_temperature(validated, torch.from_numpy(task.labels[valid])), 6)
     logits = torch.cat([outcome.test for outcome in outcomes])
-    tested = Tested(
-        task,
-        rows,
-        logits,
-        logits / temperature,
-        [len(outcome.test) for outcome in outcomes],
-    )
+    tested = Tested(task, rows, logits, logits / temperature, [len(outcome.test) for outcome in outcomes])
     selected = [_selection(job, *training) for training in zip(splits, outcomes, strict=True)]
     result = FinetuneResult(
         **origins(task, job.model, job.clips.unreadable, job.clips.partial),

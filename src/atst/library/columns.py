@@ -23,10 +23,7 @@ Columns = dict[str, list[Any]]  # by name, a value a row
 
 
 def columns_of(
-    library: Library,
-    layout: Layout,
-    table: LabelTable | None = None,
-    classifier: Classifier | None = None,
+    library: Library, layout: Layout, table: LabelTable | None = None, classifier: Classifier | None = None
 ) -> Columns:
     """The columns of the rows of a map; None stands for what is not known. Raises `ModelError`."""
     rows = [int(row) for row in layout.rows]

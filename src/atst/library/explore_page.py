@@ -91,11 +91,7 @@ def _nan(value: object) -> bool:
 
 
 def _sounds(
-    library: Library,
-    layout: Layout,
-    places: Sequence[Path | None],
-    megabytes: float,
-    skipped: list[Skipped],
+    library: Library, layout: Layout, places: Sequence[Path | None], megabytes: float, skipped: list[Skipped]
 ) -> Iterator[str | None]:
     """MP3 in base64 for each point that has one."""
     there = [number for number, place in enumerate(places) if place is not None]

@@ -41,12 +41,7 @@ class Labelling:
     """
 
     def __init__(
-        self,
-        library: Library,
-        table: LabelTable,
-        classes: Sequence[str],
-        seed: int = 0,
-        random: bool = False,
+        self, library: Library, table: LabelTable, classes: Sequence[str], seed: int = 0, random: bool = False
     ) -> None:
         self.library, self.table = library, table
         self.classes: list[str] = []

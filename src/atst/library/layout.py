@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from atst.errors import UsageError
 from atst.library.library import Library
 from atst.library.sample import Features, draw, standardised
+from atst.library.similarity import best
 
 MOST = 20_000  # rows of a map; of more, so many are drawn
 NEIGHBOURS = 10
@@ -80,8 +81,6 @@ def _nearest(features: Features, count: int) -> tuple[NDArray[np.int64], NDArray
         similar = unit[first : first + BLOCK] @ unit.T
         own = np.arange(len(similar))
         similar[own, first + own] = -np.inf
-        best = np.argpartition(-similar, count - 1, axis=1)[:, :count]
-        order = np.argsort(-np.take_along_axis(similar, best, 1), axis=1, kind="stable")
-        found.append(np.take_along_axis(best, order, 1))
+        found.append(best(similar, count))
         distances.append(1 - np.take_along_axis(similar, found[-1], 1))
     return np.concatenate(found), np.concatenate(distances).astype(np.float64)

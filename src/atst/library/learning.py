@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from scipy.stats import binomtest
-from sklearn.linear_model import LogisticRegression
 
+from atst.evaluation.simple import logistic_regression
 from atst.model.classifier import Head
 
 STRENGTH = 100.0  # C of scikit-learn's logistic regression for one feature; divided by their number
-STEPS = 300  # of its solver
+TOLERANCE = 1e-3  # of its solver
 THRESHOLD = 0.5  # of a score for a label where there may be several
 
 Features = NDArray[np.float32]
@@ -76,27 +76,15 @@ class Learned:
 def learn(x: Features, labels: Sequence[Sequence[str]], multi_label: bool) -> Learned | None:
     """Logistic regression on standardised features (n, D); None where there is nothing yet to tell apart."""
     found = sorted({label for own in labels for label in own})
-    if not found:
+    if multi_label:
+        found = [name for name in found if any(name not in own for own in labels)]
+    if len(found) < (1 if multi_label else 2):
         return None
     axes, basis = _span(x)
-    if not multi_label:
-        if len(found) < 2:
-            return None
-        model = _regression(x.shape[1]).fit(axes, [own[0] for own in labels])
-        weight, bias = model.coef_, model.intercept_
-        if len(found) == 2:  # one row of logits: those of the second class
-            weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        return Learned(found, False, weight @ basis, bias)
-    found = [name for name in found if any(name not in own for own in labels)]
-    if not found:
-        return None
-    models = [_regression(x.shape[1]).fit(axes, [name in own for own in labels]) for name in found]
-    weight = np.vstack([model.coef_ for model in models])
-    return Learned(found, True, weight @ basis, np.concatenate([model.intercept_ for model in models]))
-
-
-def _regression(width: int) -> LogisticRegression:
-    return LogisticRegression(C=STRENGTH / width, max_iter=STEPS, tol=1e-3)
+    hot = np.array([[name in own for name in found] for own in labels])
+    targets = hot if multi_label else hot.argmax(1)
+    weight, bias = logistic_regression(axes, targets, len(found), STRENGTH / x.shape[1], TOLERANCE)
+    return Learned(found, multi_label, weight @ basis, bias)
 
 
 def _span(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -22,13 +22,7 @@ from atst.library.statistics import Statistics, statistics
 
 Features = NDArray[np.float32]
 ENDINGS = (".parquet", ".npz")
-SAME = (
-    "fingerprint",
-    "layers",
-    "pooling",
-    "levels",
-    "frames",
-)  # of all files of a folder
+SAME = ("fingerprint", "layers", "pooling", "levels", "frames")  # of all files of a folder
 
 
 @dataclass(frozen=True)
@@ -119,10 +113,6 @@ class Library:
             group, here = self.groups[owner], owners == owner
             found[here] = self.files[group.file].features(group.number)[wanted[here] - group.first]
         return found
-
-    def vector(self, row: int) -> Features:
-        """The embedding (D,) of one row."""
-        return self.vectors([row])[0]
 
     @cached_property
     def groups(self) -> list[Group]:

@@ -35,9 +35,7 @@ def write_page(out: Path, title: str, groups: Sequence[tuple[str, Sequence[Sound
         for heading, sounds in groups
     )
     page = template(
-        "atst.library",
-        "sounds",
-        finalize=lambda value: writable(value) if isinstance(value, str) else value,
+        "atst.library", "sounds", finalize=lambda value: writable(value) if isinstance(value, str) else value
     )
     with new_file(out) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(page.generate(title=title, groups=shown))  # piece by piece: it may be large

@@ -53,7 +53,7 @@ class QueryModel:
         from atst.sound import isolated
         from atst.sound.audio import SAMPLE_RATE
 
-        model, about = self._model(), self.library.metadata
+        model, about = self.model(), self.library.metadata
         sound: Any = place
         rate: dict[str, Any] = {}
         if stretch is not None:
@@ -73,7 +73,8 @@ class QueryModel:
             )
         return vector
 
-    def _model(self) -> "Embedder":
+    def model(self) -> "Embedder":
+        """The model that the library was made with. Raises `ModelError`."""
         if not self.loaded:
             self.loaded.append(self._load())
         return self.loaded[0]

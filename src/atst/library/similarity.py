@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def nearest(library: "Library", queries: "Features", k: int) -> tuple[NDArray[np
     return np.concatenate(rows), np.concatenate(values)
 
 
-def best(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+def best(values: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
     """The places (Q, k) of the highest values of each row (Q, N), highest first."""
     k = min(k, values.shape[1])
     top = np.sort(np.argpartition(-values, k - 1, axis=1)[:, :k], axis=1)

@@ -36,14 +36,12 @@ def mean_average_precision(scores: Tensor, labels: Tensor) -> Tensor:
     return average_precision(scores, labels).nanmean(-1)
 
 
-def average_precision(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
     """Average precision of each class. (n, ..., C), (n, C) -> (..., C); NaN where no clip is positive.
 
-    Equal to scikit-learn's, equal scores included; but of many score columns at once. `weights` (n,) counts
-    clips several times, or not at all.
+    Equal to scikit-learn's, equal scores included; but of many score columns at once.
     """
     weight = torch.ones(len(scores), dtype=torch.float64, device=scores.device)
-    weight = weight if weights is None else weights.to(weight)
     classes = max(1, AT_ONCE * scores.shape[-1] // max(1, scores.numel()))
     ranked = map(_ranked, scores.split(classes, -1), labels.split(classes, -1))
     return torch.cat([_weighted(*classes, weight) for classes in ranked], -1)

@@ -99,9 +99,7 @@ def _read(folder: str, name: str, *span: int) -> bytes:
 
 
 def _attempt(
-    address: str,
-    work: Callable[[Any, str], Result],
-    unwanted: Callable[[], bool] = lambda: False,
+    address: str, work: Callable[[Any, str], Result], unwanted: Callable[[], bool] = lambda: False
 ) -> Result:
     """What `work` gives, which gets the file system and the path in it; tried again when that fails."""
     for attempt in range(ATTEMPTS):

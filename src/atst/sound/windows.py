@@ -4,7 +4,7 @@ A window is 60 s and follows the one before; the last is shorter, and left out i
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol, TypeVar
@@ -136,7 +136,7 @@ def read_all(
 
     `how` goes to `audio.stream`: `channel` and `partial`.
     """
-    requests = (_request(recording, how) for recording in recordings)
+    requests = (request("stretch", recording, how) for recording in recordings)
     for (_, replies), recording in zip(pool.each(requests), recordings, strict=True):
         reading = Reading(recording)
         readings.append(reading)
@@ -156,10 +156,10 @@ def read_all(
         reading.ended = True
 
 
-def _request(recording: Recording, how: dict[str, Any]) -> Request:
-    stretch: dict[str, Any] = {"seconds": WINDOW_SECONDS, "start": recording.start, "end": recording.end}
-    stretch["where"] = recording.where
-    return Request("stretch", str(recording.path), {**stretch, **how}, recording.stored)
+def request(what: str, recording: Recording, how: Mapping[str, Any]) -> Request:
+    """What is asked of a decoding process for a recording window by window: `stretch`, or `pack`."""
+    stretch = {"seconds": WINDOW_SECONDS, "start": recording.start, "end": recording.end}
+    return Request(what, str(recording.path), {**stretch, "where": recording.where, **how}, recording.stored)
 
 
 class OfReading(Protocol):

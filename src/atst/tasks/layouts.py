@@ -16,14 +16,7 @@ FSD50K_PARTS = {"train": "train", "val": "valid", "eval": "test"}
 # A YouTube id has 11 characters. Downloaders add an initial Y, or the start and end of the segment.
 YOUTUBE_FILE = re.compile(r"(Y?)([\w-]{11})(_[\d.]+([_-][\d.]+)?)?", re.ASCII)
 GENRES = ["blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock"]
-EMOTIONS = {
-    "ANG": "anger",
-    "DIS": "disgust",
-    "FEA": "fear",
-    "HAP": "happy",
-    "NEU": "neutral",
-    "SAD": "sad",
-}
+EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 
 
 def read_audioset(folder: Path, audio: set[str], train: Sequence[str]) -> Listing:
@@ -177,11 +170,7 @@ def read_fsdd_by_speaker(folder: Path, audio: set[str]) -> Listing:
 def _recordings(audio: set[str]) -> list[tuple[str, list[str], int]]:
     """Of FSDD: file, the fields of its name, and the last of them, the index."""
     named = ((file, file.rsplit("/", 1)[-1].rsplit(".", 1)[0].split("_")) for file in sorted(audio))
-    return [(file, fields, int(fields[2])) for file, fields in named if _is_recording(fields)]
-
-
-def _is_recording(fields: list[str]) -> bool:
-    return len(fields) == 3 and fields[2].isdecimal()
+    return [(file, of, int(of[2])) for file, of in named if len(of) == 3 and of[2].isdecimal()]
 
 
 def read_nsynth(folder: Path, audio: set[str], label: str, classes: list[str] | None) -> Listing:

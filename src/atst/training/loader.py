@@ -121,9 +121,8 @@ def _end_loaders() -> None:
 def worker_count(workers: int, processes: int = 1) -> int:
     """Loader processes for each training process: as asked, or for -1 its cores less one, 16 at most."""
     start = started()
-    shared = (
-        1 if start is not None and start.by == "srun" else processes
-    )  # each of srun's tasks has its own cores
+    # each of srun's tasks has its own cores
+    shared = 1 if start is not None and start.by == "srun" else processes
     return workers if workers >= 0 else max(1, min(16, cores() // shared - 1))
 
 

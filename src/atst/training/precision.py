@@ -16,9 +16,7 @@ from atst.training.recipe import RECIPE
 
 AUTO, FLOAT32, BF16 = PRECISIONS = ("auto", "float32", "bf16")
 DTYPES = {FLOAT32: torch.float32, BF16: torch.bfloat16}
-WORTH_IT = (
-    1.3  # `auto` takes bfloat16 if it is this many times as fast: less is not worth the rounding errors
-)
+WORTH_IT = 1.3  # `auto` takes bfloat16 if it is so many times as fast: less is not worth rounding errors
 SLOW = 4.0  # a run warns if its precision is this many times slower than the other
 TIMINGS = 5
 MOST_WAIT = 600.0  # s that a process waits for the first one's decision
@@ -42,9 +40,7 @@ def settle(recipe: Settings, width: int, device: torch.device, folder: Path, res
 
 def seconds(precision: str, width: int, device: torch.device) -> float:
     """Median time of a matrix product of the encoder's own shape: a block's MLP on the tokens of a batch."""
-    rows = (
-        (1024 if device.type == "cpu" else 16384) * 128 // width
-    )  # a GPU's launches cost more than a few rows
+    rows = (1024 if device.type == "cpu" else 16384) * 128 // width  # a GPU's launches cost more than few
     left, right = (
         torch.ones(shape, dtype=DTYPES[precision], device=device)
         for shape in ((rows, width), (width, 4 * width))
