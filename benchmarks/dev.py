@@ -112,7 +112,7 @@ def measure(
         data = prepare(model, task, device="cpu", few_shot=few_shot, **readout)
         data = replace(data, features=data.features[:, columns])
         values = data.features.shape[1]
-        drawn = [_right(data.divided(draw, train_test_splits)) for draw in range(draws)]
+        drawn = [_right(data.resplit(draw, train_test_splits)) for draw in range(draws)]
         right[title] = [np.mean(fold, axis=0) for fold in zip(*drawn, strict=True)]
     label = " ".join([name, *(f"{key}={value}" for key, value in readout.items())])
     return Measured(label, values, right)

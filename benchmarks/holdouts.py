@@ -40,7 +40,7 @@ def main() -> None:
         for shots in options.shots:
             data, found = prepare(model, task, few_shot=FewShot(shots)), []
             for splits.MIN_VALID_CLIPS in (1, minimum):
-                probes = [linear_probe(data.divided(draw)) for draw in range(options.draws)]
+                probes = [linear_probe(data.resplit(draw)) for draw in range(options.draws)]
                 found.append(np.array([probe.result.value for probe in probes]))
             gain = found[1] - found[0]
             half = stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))

@@ -11,7 +11,7 @@ from atst.library.label_table import LabelTable
 from atst.library.labelling import Labelling
 from atst.library.learning import Accuracy, learn
 from atst.library.library import Library
-from atst.library.picking import DOUBTFUL, SPREAD, Picker
+from atst.library.picking import DOUBTFUL, RANDOM, Picker
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_doubtful_and_any_take_turns(labelling):
         labelling.train()
         reasons.append(labelling.reason)
     assert reasons.count(DOUBTFUL) >= 4
-    assert reasons.count(SPREAD) >= 4
+    assert reasons.count(RANDOM) >= 4
 
 
 def test_undo_takes_back_one_after_the_other(labelling):
@@ -166,12 +166,12 @@ def test_there_is_nothing_to_learn_from_one_class():
 def test_doubt_is_greatest_between_the_classes():
     x = np.linspace(-2, 2, 41, dtype=np.float32)[:, None]
     learned = learn(x[[0, 1, 39, 40]], [["a"], ["a"], ["b"], ["b"]], False)
-    picker = Picker(x, spread=3)
+    picker = Picker(x, random_every=3)
     picker.follow(learned)
     assert picker.next(np.ones(41, bool)) == (20, DOUBTFUL)
     free = np.arange(41) != 20
     assert picker.next(free)[0] in (19, 21)
-    assert picker.next(free)[1] == SPREAD
+    assert picker.next(free)[1] == RANDOM
     assert picker.next(np.zeros(41, bool)) == (None, "")
     unsure = dataclasses.replace(learned, multi_label=True)
     assert unsure.doubts(np.array([[0.5, 1.0], [0.0, 1.0]])).tolist() == [1.0, 0.0]

@@ -65,7 +65,7 @@ def duplicates(
         The pairs, the surest first.
 
     Raises:
-        UsageError: an argument is invalid, or the library is none.
+        UsageError: an argument or the library is invalid.
         AudioError: recordings that had to be compared cannot be read; the message lists them.
     """
     if out is not None:

@@ -108,14 +108,16 @@ def finetune(
         if few_shot is not None:
             few_shot.check(labelled.name, labelled.multi_label)
         before = _stored(folder) if resume else None
-        chosen = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
-        recipe = _recipe(labelled.name, chosen, [*overrides, *shorthand(workers=workers, seed=seed)], before)
+        followed = recipes.protocol_of(labelled.name, protocol or (before or {}).get("protocol"))
+        recipe = _recipe(
+            labelled.name, followed, [*overrides, *shorthand(workers=workers, seed=seed)], before
+        )
         labelled = labelled if isinstance(task, Task) else drawn(labelled, recipe.seed)
         where = devices_of.resolve(device)
         start = _encoder(model, recipe, devices)
         recipe = precision.settle(recipe, start.encoder.width, where, folder, before is not None)
         about = {
-            "protocol": chosen,
+            "protocol": followed,
             "fold": fold,
             "task": task_fingerprint(labelled),
             "model": start.fingerprint,
@@ -135,7 +137,7 @@ def finetune(
             computing = resources(recipe.precision, recipe.workers, devices)
             progress.say(f"fine-tuning on {labelled.name}: {computing}")
         job = Job(start, labelled, Clips(labelled), recipe, folder, where, devices, few_shot)
-        return _run(job, chosen, fold, resume)
+        return _run(job, followed, fold, resume)
 
 
 def _run(job: Job, protocol: str, fold: int | None, resume: bool) -> FinetuneResult | None:

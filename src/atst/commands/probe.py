@@ -116,16 +116,16 @@ def probe(
         encoder = models.load(model, device=device, seed=seed)
         if pooling is not None or levels is not None:
             if not isinstance(encoder, AudioModel):
-                raise UsageError(f"--pooling, --levels: {encoder.name} has but one read-out.")
+                raise UsageError(f"--pooling, --levels: {encoder.name} has only one read-out.")
             encoder.read_as(pooling=pooling, levels=levels)
-        measured = simple_probe if protocol == "simple" else linear_probe
+        classify = simple_probe if protocol == "simple" else linear_probe
         examples = prepare(encoder, labelled, seed=seed, cache=cache, device=device, few_shot=few_shot)
         if protocol == "hear":
             finished = hear_probe(examples)
         elif few_shot is None:
-            finished = measured(examples)
+            finished = classify(examples)
         else:
-            finished = few_shot_probe(examples, measured, seeds or SEEDS)
+            finished = few_shot_probe(examples, classify, seeds or SEEDS)
     if out is not None:
         write_probe(finished, out)
     _show(finished.result, None if out is None else Path(out))

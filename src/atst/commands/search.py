@@ -73,7 +73,7 @@ def search(
         The hits, query by query.
 
     Raises:
-        UsageError: an argument is invalid, the library is none, or a query is neither a file nor a row.
+        UsageError: an argument or the library is invalid, or a query is neither a file nor a row.
         ModelError: the model is not there, or is not the library's.
         AudioError: a query cannot be read.
     """

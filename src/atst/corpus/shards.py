@@ -153,7 +153,9 @@ class ShardWriter:
         for number, samples in enumerate(self.shards):
             path = self._shard(number)
             if not path.is_file() or path.stat().st_size < 2 * samples:
-                raise CorpusError(f"{path}: shorter than {JOURNAL} says; remove {self.folder} and pack anew.")
+                raise CorpusError(
+                    f"{path}: shorter than {JOURNAL} says; remove {self.folder} and pack again."
+                )
             os.truncate(path, 2 * samples)
         for path in self.folder.glob("shard-*.pcm"):
             if path.name >= shard_name(len(self.shards)):

@@ -70,13 +70,13 @@ class ProbeData:
         """(m, C) of the clips in a mask (n,), on the CPU."""
         return apply(lambda x: head.logits(x).cpu(), select(self.features, self.index(clips)))
 
-    def divided(
+    def resplit(
         self,
         seed: int,
-        divide: Callable[[Task, NDArray[np.int64], int, FewShot | None], Splits] = make_splits,
+        split: Callable[[Task, NDArray[np.int64], int, FewShot | None], Splits] = make_splits,
     ) -> "ProbeData":
         """The same features with other splits."""
-        splits = divide(self.task, self.extracted.rows, seed, self.few_shot)
+        splits = split(self.task, self.extracted.rows, seed, self.few_shot)
         return replace(self, seed=seed, splits=splits)
 
     def labels_of(self, clips: NDArray[np.bool_]) -> Tensor:

@@ -23,7 +23,7 @@ def few_shot_probe(
     draws, not between test clips. With one seed it is the bootstrap over test clips. Logits, curves and head
     of the returned probe are those of the first seed.
     """
-    probes = [probe(data.divided(data.seed + more) if more else data) for more in range(seeds)]
+    probes = [probe(data.resplit(data.seed + more) if more else data) for more in range(seeds)]
     first = probes[0]
     runs = [
         SeedResult(each.result.seed, each.result.value, each.result.knn["value"], each.result.selected)

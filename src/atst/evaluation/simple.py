@@ -33,7 +33,7 @@ def simple_probe(data: ProbeData) -> Probe:
     cosine vote, once each. Nothing is selected, so the clips of a validation split are training clips, and so
     are all of few drawn ones. All features of a task are in memory, and scikit-learn computes on the CPU.
     """
-    data = data.divided(data.seed, train_test_splits)
+    data = data.resplit(data.seed, train_test_splits)
     task, splits, few_shot = data.task, data.splits, data.few_shot
     heads = [fit(data, train) for train in track(splits.train.T, f"logistic regression of {task.name}")]
     votes = [neighbours(data, *clips) for clips in zip(splits.train.T, splits.test.T, strict=True)]
@@ -78,8 +78,8 @@ def neighbours(data: ProbeData, train: NDArray[np.bool_], test: NDArray[np.bool_
     """
     x = [select(data.features, data.index(clips))[:].cpu().numpy() for clips in (train, test)]
     scaler = StandardScaler().fit(x[0])
-    known, asked = (torch.from_numpy(scaler.transform(part)) for part in x)
-    return knn_scores(known, data.labels_of(train), asked, data.classes, ties=0)
+    train_x, test_x = (torch.from_numpy(scaler.transform(part)) for part in x)
+    return knn_scores(train_x, data.labels_of(train), test_x, data.classes, ties=0)
 
 
 def logistic_regression(

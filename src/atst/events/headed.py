@@ -129,11 +129,11 @@ def _label_column(grid: Grid, form: Form, options: Options) -> int | None:
         return grid.column("label")
     columns = ", ".join(grid.header)
     if options.label_column is not None:
-        chosen = grid.column(options.label_column)
-        if chosen is None:
+        selected = grid.column(options.label_column)
+        if selected is None:
             text = f"has no column '{options.label_column}' (--label-column); its columns are: {columns}."
             raise Refused("no such label column", text)
-        return chosen
+        return selected
     known = {key(name) for name in LABELS}
     there = [i for i, name in enumerate(grid.header) if key(name) in known]
     filled = [i for i in there if any(cells[i] for _, cells in grid.rows)]

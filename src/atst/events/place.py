@@ -112,7 +112,7 @@ def _unroll(
 
 
 def _within_proven(rows: list[Row], lengths: dict[str, float]) -> bool:
-    """Whether no running order can be meant: of two recordings each has an event before the other could end.
+    """Whether a running order is impossible: of two recordings each has an event before the other could end.
 
     Then one of them would have to come before itself; and every event ends within its own recording.
     """

@@ -31,7 +31,7 @@ def _one(rows: list[Row]) -> Row:
     if len(set(views)) < len(views):
         twice = next(view for view in views if views.count(view) > 1)
         lines = ", ".join(str(row.line) for row in rows if row.view == twice)
-        text = f"selection {kept.selection} stands twice in view '{twice}' (lines {lines}): number anew."
+        text = f"selection {kept.selection} stands twice in view '{twice}' (lines {lines}): renumber it."
         raise Refused("selection twice", text, kept.line)
     for row in timed:
         if max(abs(row.begin - kept.begin), abs(row.end - kept.end)) > SAME + 1e-9:

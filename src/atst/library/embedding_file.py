@@ -20,7 +20,7 @@ NPZ_ROWS = 1024  # of a group of an .npz file, which has none of its own
 class EmbeddingFile:
     """A .parquet or .npz file that `atst embed` wrote; an .npz file is held in memory.
 
-    Raises `UsageError` for a file that is none.
+    Raises `UsageError` for any other file.
     """
 
     def __init__(self, path: Path) -> None:

@@ -48,7 +48,7 @@ class LabelTable:
 
     With `multi_label` the column is `labels`, and a stretch may have several, separated by `;`, or none.
     An existing table decides by itself which it is; its other columns are kept. The file is written whole and
-    atomically by every change. Raises `UsageError` for a file that is no such table.
+    atomically by every change. Raises `UsageError` for any other file.
     """
 
     def __init__(self, path: Path, multi_label: bool = False) -> None:
@@ -115,7 +115,7 @@ class LabelTable:
                 reader = csv.DictReader(stream, restval="")
                 header, rows = list(reader.fieldnames or []), list(reader)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no CSV file in UTF-8"
+            reason = error.strerror if isinstance(error, OSError) else "it is not a CSV file in UTF-8"
             raise UsageError(f"--labels {self.path}: cannot be read: {reason}.") from None
         self._check(header, rows)
         self.multi_label = "labels" in header

@@ -60,11 +60,11 @@ class Learned:
             return None
         scores = self.scores(x)
         right = 0
-        for row, own in zip(scores, labels, strict=True):
+        for row, right_labels in zip(scores, labels, strict=True):
             if self.multi_label:
-                right += {self.classes[i] for i in np.flatnonzero(row >= THRESHOLD)} == set(own)
+                right += {self.classes[i] for i in np.flatnonzero(row >= THRESHOLD)} == set(right_labels)
             else:
-                right += [self.classes[int(row.argmax())]] == list(own)
+                right += [self.classes[int(row.argmax())]] == list(right_labels)
         return Accuracy(right, len(labels))
 
     def head(self, mean: Features, std: Features) -> Head:
@@ -75,13 +75,13 @@ class Learned:
 
 def learn(x: Features, labels: Sequence[Sequence[str]], multi_label: bool) -> Learned | None:
     """Logistic regression on standardised features (n, D); None where there is nothing yet to tell apart."""
-    found = sorted({label for own in labels for label in own})
+    found = sorted({label for names in labels for label in names})
     if multi_label:
-        found = [name for name in found if any(name not in own for own in labels)]
+        found = [name for name in found if any(name not in names for names in labels)]
     if len(found) < (1 if multi_label else 2):
         return None
     axes, basis = _span(x)
-    hot = np.array([[name in own for name in found] for own in labels])
+    hot = np.array([[name in names for name in found] for names in labels])
     targets = hot if multi_label else hot.argmax(1)
     weight, bias = logistic_regression(axes, targets, len(found), STRENGTH / x.shape[1], TOLERANCE)
     return Learned(found, multi_label, weight @ basis, bias)

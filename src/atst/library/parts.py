@@ -134,7 +134,7 @@ def _read(settings: Path) -> dict[str, Any]:
     except ValueError:
         options = None
     if not isinstance(options, dict):
-        raise UsageError(f"{settings}: damaged. Remove {settings.parent}, and all is embedded anew.")
+        raise UsageError(f"{settings}: damaged. Remove {settings.parent}, and everything is embedded again.")
     return options
 
 

@@ -5,18 +5,18 @@ from numpy.typing import NDArray
 
 from atst.library.learning import Features, Learned
 
-DOUBTFUL, SPREAD = "doubtful", "spread"
+DOUBTFUL, RANDOM = "doubtful", "random"
 
 
 class Picker:
     """Asks for the most doubtful stretch in turn with one drawn from all.
 
-    `spread`: every how many-th is drawn at random. Those stand for the whole library, so it is they that
-    should be held back to measure the classifier. Without a classifier all are drawn.
+    One in `random_every` is drawn at random. Those represent the whole library, so they are the ones to hold
+    back for measuring the classifier. Without a classifier all are drawn.
     """
 
-    def __init__(self, features: Features, seed: int = 0, spread: int = 2) -> None:
-        self._features, self._spread = features, spread  # standardised, (n, D)
+    def __init__(self, features: Features, seed: int = 0, random_every: int = 2) -> None:
+        self._features, self._random_every = features, random_every  # standardised, (n, D)
         self._rng = np.random.default_rng(seed)
         self._doubts: NDArray[np.float64] | None = None
         self._turn = 0
@@ -31,6 +31,6 @@ class Picker:
         if not len(rows):
             return None, ""
         self._turn += 1
-        if self._doubts is None or self._turn % self._spread == 0:
-            return int(self._rng.choice(rows)), SPREAD
+        if self._doubts is None or self._turn % self._random_every == 0:
+            return int(self._rng.choice(rows)), RANDOM
         return int(rows[self._doubts[rows].argmax()]), DOUBTFUL

@@ -16,9 +16,9 @@ def draw(library: Library, most: int, seed: int) -> NDArray[np.int64]:
 
 def standardised(library: Library, rows: NDArray[np.int64]) -> Features:
     """The features (n, D) of some rows in rising order, with mean 0 and deviation 1 over the library."""
-    chosen, at = np.empty((len(rows), library.width), np.float32), 0
+    selected, at = np.empty((len(rows), library.width), np.float32), 0
     for part in library.features():
         first, last = np.searchsorted(rows, [at, at + len(part)])
-        chosen[first:last] = (part[rows[first:last] - at] - library.mean) / library.std
+        selected[first:last] = (part[rows[first:last] - at] - library.mean) / library.std
         at += len(part)
-    return chosen
+    return selected

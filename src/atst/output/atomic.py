@@ -32,7 +32,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8 whole or not at all; what is no text of a file's name becomes question marks."""
+    """Write a file in UTF-8 whole or not at all; bytes of names that are not text become `?`."""
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="replace")
 

@@ -10,8 +10,8 @@ from atst.errors import UsageError
 
 def cache_folder() -> Path:
     """`ATST_CACHE`, else `atst` in the user's folder for caches. Raises `UsageError` without a home."""
-    if chosen := os.environ.get("ATST_CACHE"):
-        return Path(chosen)
+    if named := os.environ.get("ATST_CACHE"):
+        return Path(named)
     try:
         return platformdirs.user_cache_path("atst").expanduser()  # older releases leave a ~ without a home
     except RuntimeError as error:

@@ -128,7 +128,7 @@ class Tested:
     def write(self, result: Result, folder: Path) -> None:
         """Write `predictions.csv`, then `results.json` and `errors.csv`."""
         write_predictions(self.task, self.rows, self.calibrated, folder / "predictions.csv")
-        # whoever finds it takes all numbers to be there
+        # its existence says that all numbers are there
         write_text(folder / RESULTS, json.dumps(asdict(result), indent=2) + "\n")
         write_errors(folder, with_partial(result.skipped, result.partial))
 

@@ -45,7 +45,7 @@ class FewShot:
             raise UsageError(f"--shots counts clips of one class; {name} is multi-label: give --fraction.")
 
     def draw(self, classes: NDArray[np.int64], pool: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-        """The clips (n, F) that are drawn from those of `pool` (n, F), class by class; for each fold anew."""
+        """The clips (n, F) that are drawn from those of `pool` (n, F), class by class; for each fold separately."""
         drawn = np.zeros_like(pool)
         for fold, of_fold in zip(pool.T, drawn.T, strict=True):
             rng = np.random.default_rng(seed)
@@ -112,7 +112,7 @@ def make_splits(task: Task, rows: NDArray[np.int64], seed: int, few_shot: FewSho
         if few_shot is not None:
             divided = f"the {few_shot.description} that were drawn"
         description = f"a fifth of {divided}"
-        holdouts = _fifths(classes, train, seed, groups, all_classes=few_shot is not None)
+        holdouts = _random_holdouts(classes, train, seed, groups, all_classes=few_shot is not None)
     clips = holdouts.sum(0).min(0).cumsum()  # (K,) clips held out so far
     count = 1 + int(np.searchsorted(clips, min(MIN_VALID_CLIPS, clips[-1])))
     valid = holdouts[:, :, 0]
@@ -157,7 +157,7 @@ def _given(
     return ~of_fold, np.zeros_like(test), test, folds
 
 
-def _fifths(
+def _random_holdouts(
     classes: NDArray[np.int64],
     train: NDArray[np.bool_],
     seed: int,
@@ -170,20 +170,20 @@ def _fifths(
     `all_classes`, a class would have no clip left.
     """
     holdouts = np.zeros((*train.shape, HOLDOUTS), dtype=bool)
-    for column, fifths in zip(train.T, holdouts.transpose(1, 0, 2), strict=True):
+    for column, held_out in zip(train.T, holdouts.transpose(1, 0, 2), strict=True):
         there = classes[column]
         numbers = None if groups is None else grouped_folds(there, groups[column], seed)
         if numbers is not None and not (
             all_classes and any(set(there[numbers != fold]) != set(there) for fold in range(HOLDOUTS))
         ):
-            fifths[np.flatnonzero(column), numbers] = True
+            held_out[np.flatnonzero(column), numbers] = True
             continue
         rng = np.random.default_rng(seed)
         for label in np.unique(classes[column]):
             clips = rng.permutation(np.flatnonzero(column & (classes == label)))
             size = min(len(clips) - 1, max(1, round(HOLD_OUT_FRACTION * len(clips))))
             for repeat in range(HOLDOUTS):
-                fifths[clips[repeat * size : (repeat + 1) * size], repeat] = True
-        if not fifths.any():  # one clip a class
-            fifths[rng.choice(np.flatnonzero(column)), 0] = True
+                held_out[clips[repeat * size : (repeat + 1) * size], repeat] = True
+        if not held_out.any():  # one clip a class
+            held_out[rng.choice(np.flatnonzero(column)), 0] = True
     return holdouts

@@ -23,7 +23,7 @@ SHORTEST_CLIP = 513  # samples: with fewer rows it may be a batch of very short 
 def as_clips(sound: Any) -> tuple[bool, list[Any]]:
     """Whether `sound` is a single clip, and the clips: paths, arrays, or cells of a column of audio.
 
-    Raises `UsageError` for what is none, for an empty list, and for (N, channels) taken for (B, N).
+    Raises `UsageError` for anything else, for an empty list, and for (N, channels) taken for (B, N).
     """
     if isinstance(sound, str | Path) or is_cell(sound):
         return True, [sound]
@@ -108,7 +108,7 @@ def _check_not_channels(clips: int, samples: int) -> None:
 
 
 def _is_tensor(sound: Any) -> "TypeGuard[Tensor]":
-    torch = sys.modules.get("torch")  # who has a tensor has imported it; nothing here needs it
+    torch = sys.modules.get("torch")  # a caller with a tensor has imported it; nothing here needs it
     return torch is not None and isinstance(sound, torch.Tensor)
 
 

@@ -54,7 +54,7 @@ class Container(Source):
         self.last_byte = 0  # after the last packet
 
     def open_again(self, at: int = 0) -> None:
-        """Open it anew, or its frames, of which one begins at byte `at`, as a file of the same format."""
+        """Open it again, or its frames, of which one begins at byte `at`, as a file of the same format."""
         self.close()
         self._open(at)
 

@@ -186,7 +186,7 @@ class Decoder:
 
 
 class _Ended(Exception):
-    """The decoding process is no more; the text says how it ended."""
+    """The decoding process has ended; the text says how it ended."""
 
 
 _threads = threading.local()
@@ -205,5 +205,5 @@ def _how(code: int, most: float) -> str:
     if code == -signal.SIGALRM:
         return f"decoding it took more than {most:.0f} s"
     if code == -signal.SIGKILL:
-        return "its decoder was killed, perhaps for want of memory"
+        return "its decoder was killed, perhaps for lack of memory"
     return f"its decoder crashed ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"

@@ -64,10 +64,10 @@ def is_packed(source: str | os.PathLike[str]) -> bool:
 
 
 def open_packed(source: str | os.PathLike[str]) -> "Packed | None":
-    """The packed corpus in a folder or under an address; None for what is none.
+    """The packed corpus in a folder or under an address; None for anything else.
 
     Raises `CorpusError` for one of another format, that is not complete or cannot be read, `UsageError` for
-    an address of no known kind.
+    an unknown kind of address.
     """
     folder = os.fspath(source)
     if is_remote(folder):
@@ -81,7 +81,7 @@ def open_packed(source: str | os.PathLike[str]) -> "Packed | None":
         return Packed(folder, index)
     if (Path(folder) / shard_name(0)).is_file():
         what = "damaged" if index.is_file() else "missing"
-        raise CorpusError(f"{index}: {what}; copy it again or pack the corpus anew.")
+        raise CorpusError(f"{index}: {what}; copy it again or pack the corpus again.")
     return None
 
 
@@ -160,7 +160,7 @@ class Packed:
         if channel is not None and channel != self.channel:
             held = "the mean of all channels" if self.channel is None else f"channel {self.channel}"
             raise UsageError(
-                f"--channel {channel}: {self.folder} holds {held}; pack it anew with --channel {channel}."
+                f"--channel {channel}: {self.folder} holds {held}; pack it again with --channel {channel}."
             )
 
     def _check(self) -> None:
@@ -170,13 +170,13 @@ class Packed:
         inside &= self.offset + self.samples <= whole[np.where(inside, self.shard, -1)]
         if not inside.all() or not (np.isfinite(self.factor) & (self.factor > 0)).all():
             row = int(np.argmin(inside))
-            raise CorpusError(f"{self.index}: damaged in row {row}; copy it again or pack the corpus anew.")
+            raise CorpusError(f"{self.index}: damaged in row {row}; copy it again or pack the corpus again.")
         for number, samples in enumerate([] if is_remote(self.folder) else self.shards):
             shard = Path(self.folder) / shard_name(number)
             size = shard.stat().st_size if shard.is_file() else None
             if size != 2 * samples:
                 what = "missing" if size is None else f"{size:,} bytes, not the {2 * samples:,} of the index"
-                raise CorpusError(f"{shard}: {what}; copy it again or pack the corpus anew.")
+                raise CorpusError(f"{shard}: {what}; copy it again or pack the corpus again.")
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Stored:
             yield Reply(corpus.waveform(row, first, step), None, remarks, float(corpus.high[row]))
 
     def state(self) -> tuple[str, int, int]:
-        """Its name, and what differs when the corpus was packed anew."""
+        """Its name, and what differs when the corpus was packed again."""
         corpus = self.corpus
         return f"{corpus.index}/{corpus.path(self.row)}", int(corpus.samples[self.row]), corpus.version
 

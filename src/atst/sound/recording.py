@@ -19,7 +19,7 @@ class Recording:
     end: float | None = None  # s; None: the file's end
     where: str = ""  # the manifest and its line that ask for the stretch
     stored: Stored | Remote | None = None  # in a packed corpus, or at an address; `path` is then its name
-    row: dict[str, str] | None = None  # the further columns of the manifest, for who packs them
+    row: dict[str, str] | None = None  # the further columns of the manifest, for packing
     named: str = ""  # what it is called where that is not `path`: by an address, or - for standard input
 
     @property

@@ -26,7 +26,7 @@ class How(TypedDict, total=False):
 
 
 class Source:
-    """An open file, to be read once, from any position on; whoever wants another stretch opens it anew.
+    """An open file, to be read once, from any position on; another stretch needs another one.
 
     `begin` is counted in samples that the decoder gives, never in time stamps. What is wrong with the file is
     given to `fault`, which raises unless the caller takes what there is.
@@ -73,7 +73,7 @@ class Source:
         self.remarks.append(what)
 
     def mono(self, samples: np.ndarray) -> np.ndarray:
-        """(N, C) of any sample format as float32 (N,): the chosen channel, or the mean."""
+        """(N, C) of any sample format as float32 (N,): the selected channel, or the mean."""
         return mono_float(samples if self.channel is None else samples[:, self.channel : self.channel + 1])
 
 

@@ -34,7 +34,7 @@ def mapped(path: str, samples: int, version: int = 0) -> NDArray[np.int16]:
 
 
 def read_whole(folder: str, name: str) -> bytes:
-    """A remote file. Raises `CorpusError`, `UsageError` for an address of no known kind."""
+    """A remote file. Raises `CorpusError`, `UsageError` for an unknown kind of address."""
     try:
         return _read(folder, name)
     except AudioError as error:
@@ -95,7 +95,7 @@ def _read(folder: str, name: str, *span: int) -> bytes:
     except (ImportError, ValueError) as error:
         raise UsageError(f"{folder}: {error}") from error
     except FileNotFoundError:
-        raise AudioError(f"{address}: missing; copy it again or pack the corpus anew") from None
+        raise AudioError(f"{address}: missing; copy it again or pack the corpus again") from None
 
 
 def _attempt(

@@ -72,7 +72,7 @@ def irregular(path: str | os.PathLike[str]) -> str | None:
     try:
         kind = KINDS.get(stat.S_IFMT(Path(path).stat().st_mode))
     except (OSError, ValueError):
-        return None  # whoever opens it says why it cannot be
+        return None  # opening it will say why it fails
     return kind and f"is {kind}, not a file"
 
 

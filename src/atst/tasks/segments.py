@@ -48,7 +48,7 @@ def cut_to_files(
 ) -> tuple[list[Segment], list[str]]:
     """The segments, those that end just beyond their file cut to its end, and a warning that counts them.
 
-    Unreadable files are ignored here; whoever reads them reports them. Raises `UsageError` naming the line of
+    Unreadable files are ignored here; reading them reports them. Raises `UsageError` naming the line of
     a segment that starts beyond its file, or ends a second or more beyond it.
     """
     cut = list(segments)

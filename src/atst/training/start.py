@@ -27,7 +27,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], may_change: tu
     if keys:
         changed = ", ".join(f"{key} ({before.get(key)} -> {now[key]})" for key in keys)
         raise UsageError(
-            f"--resume cannot change {changed}; give the same options, or start anew in another --out."
+            f"--resume cannot change {changed}; give the same options, or start a new one in another --out."
         )
 
 
