@@ -101,7 +101,7 @@ def test_a_probe_takes_it_as_it_is(tmp_path, tones):
         ("path,label,split\nx,y,tset\n", "row 1: unknown split 'tset'"),
         ("path,label,start,end\nx,y,one,2\n", "row 1: start and end must be seconds"),
         ("path,label\nx,y,z\n", "more cells than the header"),
-        (b"path,label\n\xff,y\n", "no CSV file in UTF-8"),
+        (b"path,label\n\xff,y\n", "not a CSV file in UTF-8"),
     ],
 )
 def test_other_tables_are_refused(tmp_path, text, message):

@@ -299,7 +299,7 @@ def test_what_needs_pytorch_says_so(nano, tones, tmp_path):
         (lambda: atst.embed([sound], model=path, attention=tmp_path / "d.html"), "no CLS token in PyTorch"),
         (lambda: atst.convert(path, out=tmp_path / "e"), "nano.onnx"),
         (lambda: atst.hear.load_model(path), "need an encoder in PyTorch"),
-        (lambda: atst.probe(tones, model=path, pooling="published"), "has but one read-out"),
+        (lambda: atst.probe(tones, model=path, pooling="published"), "has only one read-out"),
     ):
         with pytest.raises(atst.AtstError, match=words) as error:
             call()

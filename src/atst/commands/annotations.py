@@ -44,9 +44,9 @@ def annotations(
     """Turn tables of Raven, Audacity, BirdNET, Praat, ELAN, Sonic Visualiser and DCASE into a task, and back.
 
     A file's format is recognised by its content. A file is read completely, or refused with the line and the
-    reason; nothing is skipped silently. The result has one row an event, with the columns `path`,
+    reason; nothing is skipped silently. The result has one row per event, with the columns `path`,
     `start`, `end`, `label`, `low`, `high`, `channel`, `confidence`, `source` and `line` (seconds and Hz), or
-    with `--window` one row a window, with the first four. What was left out is listed in
+    with `--window` one row per window, with the first four. What was left out is listed in
     OUT.errors.csv; the exit code is 1 if a file was refused.
 
     Example: `atst annotations tables/ --audio recordings/ --out meta.csv --window 3 --background none`
@@ -64,7 +64,8 @@ def annotations(
     one_class
         Give every event this class, whatever its label.
     order
-        Text file that lists all recordings in order, one a line, for tables whose times run on across them.
+        Text file that lists all recordings in order, one per line, for tables whose times run on over all
+        of them.
     min_confidence
         Leave out a detector's results below this confidence; 0 takes all.
     layer
@@ -81,7 +82,7 @@ def annotations(
     seed
         Draws the split.
     to
-        Write tables for this program instead, one a recording.
+        Write tables for this program instead, one per recording.
     dry_run
         Report what would be read and refused, and write nothing.
     """

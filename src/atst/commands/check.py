@@ -30,7 +30,7 @@ def check(
     channel: int | str = "mean",
     quiet: Quiet = False,
 ) -> list[Surveyed]:
-    """Report what is in a collection of sound, before hours of work on it.
+    """Report what is in a collection of sound, before hours are spent on it.
 
     For example:
 
@@ -44,7 +44,7 @@ def check(
         sources: Audio files, folders to search for audio, manifests (.csv, .jsonl, .txt), packed corpora.
         out: A CSV file to write, with a row for each file. Files that cannot be read to their end are
             listed in OUT.errors.csv.
-        channel: The channel whose level is measured: `mean` of all channels, or the number of one, from 0.
+        channel: The channel whose level is measured: `mean` of all channels, or the index of one, from 0.
         quiet: Show no progress.
 
     Returns:

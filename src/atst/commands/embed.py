@@ -54,7 +54,7 @@ def embed(
     batch_size: int = 32,
     quiet: Quiet = False,
 ) -> None:
-    """Turn recordings into embeddings: one row a recording, in a Parquet or npz file.
+    """Turn recordings into embeddings: one row per recording, in a Parquet or npz file.
 
     For example:
 
@@ -75,8 +75,8 @@ def embed(
             `descriptors`, `functionals+descriptors`, `opensmile`), a file of `atst export` (.onnx), or
             USER/NAME on the Hugging Face hub.
         out: The file to write: FILE.parquet or FILE.npz. It may be left out with `--attention`.
-        attention: A page to write, FILE.html: the spectrogram of each recording (its first minute; of 50
-            recordings at most), and what in it the heads of the last block attend to.
+        attention: A page to write, FILE.html: the spectrogram of each recording (its first minute; 50
+            recordings at most), and what the attention heads of the last block look at.
         frames: Write one row for each patch of 40 ms instead.
         layers: Number of blocks, counted from the last, whose tokens make up an embedding. By default the
             model's own: the last, or all of a convolutional encoder.
@@ -87,9 +87,9 @@ def embed(
         levels: What is read: `blocks`, `stem`, the last level of the stem (`stem-last`), or `all`.
         window: Write one row for each window of this many seconds, 60 at most.
         hop: Seconds from one window to the next. Default: the window's length, so that none overlap.
-        channel: `mean` of all channels, or the number of one, from 0.
+        channel: `mean` of all channels, or the index of one, from 0.
         partial: Embed recordings that were cut short as far as they go; the column `partial` marks them.
-        max_duration: Leave out, and list, recordings that last longer, or claim to, in seconds.
+        max_duration: Skip, and list, recordings longer than this many seconds, or whose header says so.
         resume: Keep rows in the folder OUT.parts as they are done, and embed only recordings whose rows are
             not there yet, or whose files have changed since. Every other option must be as before.
         device: Where to compute.

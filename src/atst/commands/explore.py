@@ -40,7 +40,7 @@ def explore(
         atst explore sounds.parquet --html map.html
 
     With `--html` it writes one page that needs no network and no program but a browser: up to 20,000 points,
-    of more so many are drawn. Each has some seconds of its sound at 16 kHz in the page, as many as
+    a random sample of a larger library. Each has a few seconds of its sound at 16 kHz in the page, as many as
     `--megabytes` allow, and a link to the recording. Without `--html` Renumics Spotlight is started on a file
     made for it; it has to be installed, in an environment of its own.
 
@@ -58,7 +58,7 @@ def explore(
         megabytes: About the size of the page's sounds.
         spotlight: The program `spotlight`, if it is not on PATH.
         root: The folder with the recordings, if they have moved.
-        seed: Of UMAP, and of the rows that are drawn from a large library.
+        seed: Of UMAP, and of the sample of a large library.
         quiet: Show no progress.
 
     Raises:

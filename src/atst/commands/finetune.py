@@ -85,7 +85,7 @@ def finetune(
         shots: Use only this many training clips of each class, drawn by the seed.
         fraction: Use only this fraction of the training clips of each class.
         resume: Continue in --out from the newest checkpoint, or start if there is none.
-        channel: `mean` of all channels, or the number of one, from 0.
+        channel: `mean` of all channels, or the index of one, from 0.
         partial: Use recordings that were cut short as far as they go, and list them (`partial` in
             results.json).
         workers: Loader processes; the same as --set workers=N.
@@ -93,7 +93,7 @@ def finetune(
         device: Where to train.
         devices: Number of devices of that kind, with a process each; under SLURM as many tasks, started by
             srun.
-        quiet: Show no progress: only warnings, and what came of it.
+        quiet: Show no progress, only warnings and the result.
 
     Returns:
         The result, as results.json has it.

@@ -48,11 +48,11 @@ def label(
 
         atst label sounds.parquet --labels meta.csv --classes dog,cat,rain --out mine
 
-    Opens a page on this machine that plays one stretch after another: those that the classifier doubts most
-    in turn with any. A key says what it is, and LABELS is written after every key. The classifier is trained
-    again each time; the page shows how often it is right on the fifth of each class that is held back. Then
-    `atst probe meta.csv --model M` takes the table as it is, and `atst predict sounds/ --model mine` labels
-    the rest. Started again with the same table it goes on.
+    Opens a page on this machine that plays one stretch after another: in turn the one that the classifier
+    doubts most and a random one. A key says what it is, and LABELS is written after every key. The classifier
+    is trained again each time; the page shows how often it is right on the fifth of each class that is held
+    back. Then `atst probe meta.csv --model M` takes the table as it is, and
+    `atst predict sounds/ --model mine` labels the rest. Start it again with the same table to continue.
 
     Args:
         library: What `atst embed` wrote: a .parquet or .npz file, or a folder of them.
@@ -62,7 +62,7 @@ def label(
             are there anyway.
         multi_label: A stretch may have several labels, or none of them.
         out: The folder for the classifier, written at every training.
-        model: The model that the library was embedded with, if it is not where it was then; for --out.
+        model: The library's model, if it is not where the library says; for --out.
         root: The folder with the recordings, if they have moved.
         pick: What to ask for: every second stretch by `doubt`, or all at `random`.
         seed: Draws the stretches.

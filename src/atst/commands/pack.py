@@ -26,7 +26,7 @@ def pack(
     max_duration: float | None = None,
     quiet: Quiet = False,
 ) -> None:
-    """Decode recordings once, into a packed corpus that is read at random, from a disk or object storage.
+    """Decode recordings once, into a packed corpus for random access, on a disk or in object storage.
 
     For example:
 
@@ -43,10 +43,10 @@ def pack(
         sources: Audio files, folders to search for audio, and manifests (.csv, .jsonl, .txt), which may have
             columns `start` and `end` (seconds) and any others, which the index keeps.
         out: The folder to write; it must be new or empty unless --resume is given.
-        resume: Continue a packing that was interrupted, or start it.
-        channel: `mean` of all channels, or the number of one, from 0.
+        resume: Continue an interrupted packing, or start one.
+        channel: `mean` of all channels, or the index of one, from 0.
         partial: Pack recordings that were cut short as far as they go; the index marks them.
-        max_duration: Leave out, and list, recordings that last longer, or claim to, in seconds.
+        max_duration: Skip, and list, recordings longer than this many seconds, or whose header says so.
         quiet: Show no progress.
 
     Raises:

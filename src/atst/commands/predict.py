@@ -77,7 +77,7 @@ def predict(
 
         atst predict sounds/ --model probes/mine --out sounds.csv
 
-    One row a recording, classified as the test clips were (by a probe: its middle 12 s); the scores of a
+    One row per recording, classified as the test clips were (by a probe: its middle 12 s); the scores of a
     recording over 60 s are averaged over its minutes. With `--window` one row for each window of that many
     seconds. The columns are `path`, `start`, `end` (seconds), `partial`, `label` and `score`, a
     calibrated probability. With `--top` above 1, and for multi-label classifiers, `labels` and `scores` hold
@@ -96,9 +96,9 @@ def predict(
         top: Labels in a row. Default: 1; for a multi-label classifier all above the threshold.
         threshold: Labels with a lower score are left out; a row may then have none. Default: 0; 0.5 for a
             multi-label classifier without --top.
-        channel: `mean` of all channels, or the number of one, from 0.
+        channel: `mean` of all channels, or the index of one, from 0.
         partial: Label recordings that were cut short as far as they go; the column `partial` marks them.
-        max_duration: Leave out, and list, recordings that last longer, or claim to, in seconds.
+        max_duration: Skip, and list, recordings longer than this many seconds, or whose header says so.
         device: Where to compute.
         batch_size: Windows classified at a time.
         quiet: Show no progress.
@@ -175,7 +175,7 @@ def _judged(windows: Iterable[Window], alike: list[Classifier], batch_size: int)
 
 
 def _averaged(rows: Iterable[Row]) -> Iterator[Row]:
-    """One row a recording, averaged by duration."""
+    """One row per recording, averaged by duration."""
     for reading, group in groupby(rows, key=lambda row: row.reading):
         parts = list(group)
         weights = [part.end - part.start for part in parts]

@@ -75,14 +75,14 @@ def pretrain(
         resume: Continue the run in --out from its newest checkpoint, or start it if there is none.
         watch: A labelled task whose kNN accuracy (train and valid splits) is measured at every checkpoint.
         watch_data: The folder of the watched task's data.
-        channel: `mean` of all channels, or the number of one, from 0.
-        max_duration: Leave out, and list, recordings that last longer, or claim to, in seconds.
+        channel: `mean` of all channels, or the index of one, from 0.
+        max_duration: Skip, and list, recordings longer than this many seconds, or whose header says so.
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
         devices: Number of devices of that kind, with a process each; under SLURM as many tasks, started by
             srun.
-        quiet: Show no progress: only warnings, and what came of it.
+        quiet: Show no progress, only warnings and the result.
 
     Returns:
         The run's folder, the steps done, whether it stopped early, and how many clips were unreadable.

@@ -92,7 +92,7 @@ def probe(
         Of random splits, drawn and held-out clips, initial weights, the order of the data, the bootstrap and
         models named `random:SIZE`.
     channel
-        `mean` of the channels, or the number of one, from 0.
+        `mean` of the channels, or the index of one, from 0.
     partial
         Use recordings that were cut short as far as they go, and list them (`partial` in results.json); their
         features are not kept on disk.

@@ -10,14 +10,14 @@ from atst.model.load import load
 
 
 def push(model: str | Path, repo: str, /, *, private: Flag = False, message: str | None = None) -> str:
-    """Upload a model to the Hugging Face hub, from where every `--model` takes it by its id.
+    """Upload a model to the Hugging Face hub; every `--model` then takes it by its id.
 
     For example:
 
         atst push runs/mine user/name --private
 
-    A model that is there gets a new commit. What goes up: the encoder, its card with the facts of its
-    training, and the classifier of a probe or a fine-tuning. Log in before with `hf auth login`, or set
+    A model that is already there gets a new commit. Uploaded are the encoder, its card with details of its
+    training, and the classifier of a probe or a fine-tuning. Log in first with `hf auth login`, or set
     HF_TOKEN. Prints the address, and returns it.
 
     Args:

@@ -49,23 +49,23 @@ def search(
 
         atst search sounds.parquet sounds/dog.wav -k 10 --out hits.html
 
-    The library is what `atst embed` wrote. A query is a path of the library, for which no model is needed, or
-    another audio file, which the library's model then embeds. Hits are the rows with the highest cosine
+    The library is what `atst embed` wrote. A query is a path of the library, which needs no model, or another
+    audio file, which the library's model then embeds. Hits are the rows with the highest cosine
     similarity of features standardised over the library, each a stretch of a recording; the query itself is
     left out. The search is exact up to a million rows.
 
     Args:
         library: A .parquet or .npz file of `atst embed`, or a folder of them.
-        queries: Audio files or paths of the library; each has hits of its own.
+        queries: Audio files or paths of the library; each has its own hits.
         k: Hits for each query.
         time: Search for this stretch of the queries, in seconds: `3.2-5.0`.
         per_file: At most this many hits of one recording.
         out: The file to write: FILE.csv, FILE.jsonl, or FILE.html, a page with spectrograms and players.
             Default: a table on the screen.
         root: The folder that the library's recordings are in now, if they moved.
-        model: The library's model, where it is not found under the name that the library has of it.
-        index: Search by an index, kept in the user's cache folder, also below a million rows; its recall is
-            measured and printed. Needs `pip install "atst-audio[search]"`.
+        model: The library's model, if it is not where the library says.
+        index: Use an index, kept in the user's cache folder, below a million rows too; its recall is measured
+            and printed. Needs `pip install "atst-audio[search]"`.
         device: Where a query is embedded.
         quiet: Show no progress.
 

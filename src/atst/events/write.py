@@ -33,7 +33,7 @@ def write_tables(events: Iterable[Event], program: str, folder: Path) -> list[Pa
 
 
 def raven_lines(events: Sequence[Event]) -> Iterator[str]:
-    """A selection table: header and a row an event, in the waveform view where its frequencies are not known."""
+    """A selection table: header and a row an event; without frequencies it is in the waveform view."""
     confident = any(event.confidence is not None for event in events)
     extra = ("Confidence",) if confident else ()
     yield "\t".join((*RAVEN, "Begin File", "Annotation", *extra))

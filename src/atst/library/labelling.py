@@ -83,7 +83,7 @@ class Labelling:
             return state if self.current is None else state | self._about(self.current)
 
     def label(self, number: int, labels: Sequence[str]) -> None:
-        """Say what the current stretch is. Raises `UsageError` if it is another one, or a label is not a class."""
+        """Say what the current stretch is. Raises `UsageError` for another one, or an unknown class."""
         with self._lock:
             self._check_current(number)
             if unknown := [name for name in labels if name not in self.classes]:

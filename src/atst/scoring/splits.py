@@ -45,7 +45,7 @@ class FewShot:
             raise UsageError(f"--shots counts clips of one class; {name} is multi-label: give --fraction.")
 
     def draw(self, classes: NDArray[np.int64], pool: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
-        """The clips (n, F) that are drawn from those of `pool` (n, F), class by class; for each fold separately."""
+        """The clips (n, F) that are drawn from those of `pool` (n, F), class by class, fold by fold."""
         drawn = np.zeros_like(pool)
         for fold, of_fold in zip(pool.T, drawn.T, strict=True):
             rng = np.random.default_rng(seed)

@@ -33,8 +33,8 @@ def find_audio(
 
     A folder is searched with its subfolders (see `walk`); its files are sorted by path. A manifest (`.csv` or
     `.jsonl` with a column or key `path`, `.txt` with a path a line) lists paths relative to itself and keeps
-    its order; with `start` and `end` (seconds) a row is a stretch of its file. Whether listed files exist is
-    found out when they are opened. With `columns` recordings keep the further columns of their manifest, joined
+    its order; with `start` and `end` (seconds) a row is a stretch of its file. Listed files need not exist.
+    With `columns` recordings keep the further columns of their manifest, joined
     by `;` where rows of one stretch differ. Where the caller can read them (`remote`), audio files may be
     addresses, also in manifests, and `-` is standard input. Raises `UsageError` for a source that does not
     exist or a malformed manifest, `CorpusError` for a source without audio.
