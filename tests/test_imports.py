@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,29 @@ def test_every_package_has_a_place_in_the_order():
 @pytest.mark.parametrize("name", sorted({package(path) for path in MODULES}))
 def test_a_package_imports_only_from_those_above_it(name):
     assert [line for path in MODULES if package(path) == name for line in upward(path)] == []
+
+
+def drawn() -> dict[str, set[str]]:
+    """By package, those that it may import by the drawing in CONTRIBUTING.md: all above it."""
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = text.split("graph TD")[1].split("```")[0].split("\n")
+    above: dict[str, set[str]] = {}
+    for line in lines:
+        levels = [[name.strip() for name in part.split("&")] for part in line.split("-->")]
+        for upper, lower in itertools.pairwise(levels):
+            for name in lower:
+                above.setdefault(name, set()).update(upper)
+    order = graphlib.TopologicalSorter(above).static_order()
+    for name in order:
+        above[name] = set().union(*({one} | above[one] for one in above.get(name, ())))
+    return above
+
+
+def test_the_drawing_for_contributors_has_every_import():
+    above, free = drawn(), {"errors", "output", "cores"}
+    found = {(package(path), name.split(".")[1]) for path in MODULES for _, name in imports(path)}
+    missing = {(own, other) for own, other in found if other not in above.get(own, set()) | free | {own}}
+    assert {own for own, _ in missing} <= {"__init__", "__main__"}, missing
 
 
 def test_no_modules_import_each_other():
