@@ -31,6 +31,25 @@ def clock(monkeypatch):
     return clock
 
 
+@pytest.mark.parametrize("seconds", [0.1, 60.0])
+def test_processes_exchange_what_they_measured_at_steps_that_no_clock_decides(
+    clock, tmp_path, monkeypatch, seconds
+):
+    exchanged = []
+    monkeypatch.setattr(logs, "_gathered", lambda mine: exchanged.append(trainer.global_step) or [mine])
+    module = PretrainingModule(recipes.resolve("nano-paper", [f"max_steps={STEPS}", "warmup_steps=1"]))
+    module.statistics = dict(STATISTICS)
+    trainer = SimpleNamespace(accumulate_grad_batches=1, global_step=0)
+    log = logs.RunLog(tmp_path, module.recipe, 1, 0, writes=True)
+    for batch in range(STEPS):
+        log.on_train_batch_start(trainer, module, None, batch)
+        clock.now += seconds
+        trainer.global_step += 1
+        log.on_train_batch_end(trainer, module, None, {"errors": []}, batch)
+    assert exchanged == [1, 21, 41, 61, 81]
+    log.close()
+
+
 @pytest.mark.parametrize("first_step", [0, 37])  # new, and resumed
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 4.0, 4.9, 7.0, 60.0])
 def test_an_estimate_comes_within_ten_seconds_of_the_first_step(clock, tmp_path, capsys, first_step, seconds):

@@ -1,5 +1,6 @@
 """`atst embed`: recordings become rows of a Parquet or npz file."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Literal
 from atst import __version__, onnx
 from atst.commands._options import Flag, Quiet
 from atst.errors import AudioError, UsageError
-from atst.library import parts
+from atst.library import parts, ray_engine
 from atst.library.embedding_file import FORMAT_VERSION
 from atst.library.npz import npz
 from atst.library.rows import Rows, clip_rows, frame_rows, tables
@@ -25,7 +26,7 @@ from atst.sound.options import how_to_read
 from atst.sound.pool import Pool
 from atst.sound.recording import Recording
 from atst.sound.remote import STANDARD_INPUT
-from atst.sound.windows import Reading, check_windows, cutter, read_all, unreadable, whole
+from atst.sound.windows import Cutter, Reading, check_windows, cutter, read_all, unreadable, whole
 from atst.training import memory
 
 WRITERS: dict[str, Writer] = {".parquet": parquet, ".npz": npz}
@@ -49,7 +50,8 @@ def embed(
     max_duration: float | None = None,
     resume: Flag = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    devices: int = 1,
+    devices: int | None = None,
+    engine: Literal["local", "ray"] = "local",
     precision: Literal["float32", "bf16"] = "float32",
     batch_size: int = 32,
     quiet: Quiet = False,
@@ -93,7 +95,10 @@ def embed(
         resume: Keep rows in the folder OUT.parts as they are done, and embed only recordings whose rows are
             not there yet, or whose files have changed since. Every other option must be as before.
         device: Where to compute.
-        devices: Number of GPUs that share the work.
+        devices: Number of GPUs that share the work, 1 by default; with `--engine ray` of workers, by default
+            one for each GPU of the cluster, or for each core where it has none.
+        engine: `ray` shares out the files to the workers of a Ray cluster, that of RAY_ADDRESS or one that is
+            started on this machine; see docs/scale.md. Needs `pip install "atst-audio[ray]"`.
         precision: `bf16` computes in bfloat16, which is faster where the hardware has it; embeddings then
             differ by up to 1% of their length.
         batch_size: Recordings, or windows of them, embedded at a time on each device.
@@ -104,15 +109,19 @@ def embed(
         CorpusError: the sources hold no audio.
         AudioError: recordings were left out; the message lists them.
     """
-    _check(out, attention, frames, window, devices, batch_size)
+    count = 1 if devices is None else devices
+    _check(out, attention, frames, window, count, batch_size, engine)
     check_windows(window, hop)
     out = None if out is None else Path(out)
     how = {"partial": partial, **how_to_read(channel, max_duration)}
     memory.keep()
     with progress.quiet(quiet), ExitStack() as stack:
         found = find_audio(sources, remote=True)
-        pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
-        encoder = _load(model, device, precision)
+        if engine == "ray":
+            cluster = stack.enter_context(ray_engine.workers(devices, device))
+        else:
+            pool = stack.enter_context(Pool(len(found.recordings)))  # it starts while the model loads
+        encoder = _load(model, "cpu" if engine == "ray" else device, precision)
         if attention is not None:
             from atst.model.attention_report import write_attention  # needs PyTorch
 
@@ -129,20 +138,53 @@ def embed(
             readout = encoder.options(layers, pooling, levels, frames)
         about |= readout | ({"pooling": None} if frames else {})
 
-        def rows(recordings: Sequence[Recording], readings: list[Reading]) -> Iterator[Rows]:
-            windows = read_all(pool, recordings, cutter(window, hop), readings, **how)
-            windows = watch(windows, "embedding", Amount(recordings, readings))
-            if frames and has_frames(encoder):
-                return whole(frame_rows(windows, encoder, readout, out.parent))
-            models = stack.enter_context(_spread(encoder, devices))
-            return whole(clip_rows(windows, models, batch_size, readout))
-
-        if resume and any(recording.named == STANDARD_INPUT for recording in found.recordings):
-            raise UsageError("--resume: standard input cannot be read again; give files.")
+        embedded = functools.partial(
+            _embedded,
+            cut=cutter(window, hop),
+            how=how,
+            frames=frames and has_frames(encoder),
+            readout=readout,
+        )
+        rows: Callable[[Sequence[Recording], list[Reading]], Iterator[Rows]]
+        if engine == "ray":
+            work = functools.partial(embedded, batch_size=batch_size, folder=None)
+            load = functools.partial(_load, model, device, precision)
+            rows = functools.partial(cluster.rows, ray_engine.Work(load, work, encoder.fingerprint))
+        else:
+            models = [encoder] if frames else stack.enter_context(_spread(encoder, count))
+            rows = functools.partial(embedded, pool, models, batch_size=batch_size, folder=out.parent)
+        if resume or engine == "ray":
+            _check_again(found, "--resume" if resume else "--engine ray")
         kept = stack.enter_context(parts.opened(out, about | how)) if resume else None
         readings = _write(out, found, rows, {"atst": __version__, **about}, kept)
     say_high([reading.high for reading in readings if reading.error is None])
     finish(len(found), found.skipped + unreadable(readings), out)
+
+
+def _check_again(found: Found, option: str) -> None:
+    if any(recording.named == STANDARD_INPUT for recording in found.recordings):
+        raise UsageError(f"{option}: standard input cannot be read again; give files.")
+
+
+def _embedded(
+    pool: Pool,
+    models: list[Any],
+    recordings: Sequence[Recording],
+    readings: list[Reading],
+    *,
+    cut: Cutter,
+    how: dict[str, Any],
+    frames: bool,
+    readout: dict[str, Any],
+    batch_size: int,
+    folder: Path | None,
+) -> Iterator[Rows]:
+    """The rows of recordings by a model, or copies of it; frames of long ones wait in files in `folder`."""
+    windows = read_all(pool, recordings, cut, readings, **how)
+    windows = watch(windows, "embedding", Amount(recordings, readings))
+    if frames:
+        return whole(frame_rows(windows, models[0], readout, folder))
+    return whole(clip_rows(windows, models, batch_size, readout))
 
 
 def _write(
@@ -179,6 +221,7 @@ def _check(
     window: float | None,
     devices: int,
     batch_size: int,
+    engine: str,
 ) -> None:
     if out is None and attention is None:
         raise UsageError("nothing to write: give --out FILE.parquet or FILE.npz, or --attention FILE.html.")
@@ -186,7 +229,7 @@ def _check(
         check_out(Path(out), WRITERS)
     if frames and window is not None:
         raise UsageError("--window gives a row a window, --frames a row for each 40 ms: give one of them.")
-    if frames and devices > 1:
+    if frames and devices > 1 and engine == "local":
         raise UsageError("--devices shares out clips; --frames uses one device.")
     for option, value in (("--batch-size", batch_size), ("--devices", devices)):
         if value < 1:

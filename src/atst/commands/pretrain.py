@@ -31,7 +31,8 @@ from atst.training.loader import resources
 from atst.training.recipe import RECIPE, shorthand
 from atst.training.start import check_folder, check_same
 
-MAY_CHANGE = ("workers", "keep_checkpoints")  # recipe keys that do not touch the result
+# Recipe keys that a resumed run may change; the clips of a step stay as many (`run._check_clips_per_step`).
+MAY_CHANGE = ("workers", "keep_checkpoints", "batch_size", "accumulate")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -80,8 +81,8 @@ def pretrain(
         workers: Loader processes; the same as --set workers=N.
         seed: The same as --set seed=N.
         device: Where to train.
-        devices: Number of devices of that kind, with a process each; under SLURM as many tasks, started by
-            srun.
+        devices: Number of devices of that kind on all machines, with a process each: started by torchrun, as
+            tasks of SLURM by srun, or by this command.
         quiet: Show no progress, only warnings and the result.
 
     Returns:

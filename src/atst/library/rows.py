@@ -50,11 +50,11 @@ def clip_rows(
 
 
 def frame_rows(
-    windows: Iterable[Window], model: FrameEmbedder, readout: dict[str, Any], folder: Path
+    windows: Iterable[Window], model: FrameEmbedder, readout: dict[str, Any], folder: Path | None
 ) -> Iterator[Rows]:
     """One row a patch; `start` and `end` lie 20 ms before and after its centre.
 
-    Those of a long recording wait for its end in temporary files in `folder`.
+    Those of a long recording wait for its end in temporary files in `folder`, by default the system's.
     """
     half = model.token_seconds / 2
     for window in windows:
@@ -66,7 +66,7 @@ def frame_rows(
         yield Rows(window.reading, starts, centres + half + window.start, tokens)
 
 
-def _on_disk(vectors: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
+def _on_disk(vectors: NDArray[np.float32], folder: Path | None) -> NDArray[np.float32]:
     """The same array in an unnamed temporary file, which is deleted with it."""
     with TemporaryFile(dir=folder) as file:
         file.write(vectors.tobytes())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -87,18 +88,24 @@ class RunLog(lightning.Callback):
         row: Row = {"step": step, **pl_module.statistics, **pl_module.values(step), "clips_per_second": speed}
         self.rows.append(row | ({"share_of_peak": speed / self.peak} if self.peak > 0 else {}))
         self.last = now
-        early = not self.estimated and now - self.flushed >= ESTIMATE_SECONDS
-        if step % RANK_EVERY == 0 or early:
+        if step % RANK_EVERY == 0:
             self.flush()
+        elif not self.estimated and now - self.flushed >= ESTIMATE_SECONDS:
+            self._estimate(self.rows)  # without the other processes: their clocks differ
 
     def flush(self) -> None:
-        """Write the steps since the last flush. To be called in every process at the same step.
+        """Write the steps since the last flush: means over the processes, all of which call this together.
 
         Raises `TrainingError` when a loss was not finite.
         """
-        self._list_errors()
-        for row in self.rows:
-            row.update({key: float(value) for key, value in row.items() if key != "step"})
+        own = [{key: float(value) for key, value in row.items()} for row in self.rows]
+        processes = _gathered((own, self.unlisted))
+        self.unlisted = []
+        self.note(chain(*(unlisted for _, unlisted in processes)))
+        for row, *of_all in zip(self.rows, *(rows for rows, _ in processes), strict=True):
+            row.update(
+                {key: fmean(each[key] for each in of_all if key in each) for key in row if key != "step"}
+            )
             if not math.isfinite(row["loss"]):
                 raise TrainingError(
                     f"the loss became {row['loss']} at step {row['step']}. Lower learning_rate, "
@@ -138,14 +145,21 @@ class RunLog(lightning.Callback):
         self._show(rows)
         self.tensorboard.flush()
 
-    def _show(self, rows: list[Row]) -> None:
-        """Show how far the run is; once, from the first steps or a long first one, the expected time."""
-        seconds = sum(self.clips_per_step / row["clips_per_second"] for row in rows)
+    def _seconds(self, rows: list[Row]) -> float:
+        return sum(self.clips_per_step / row["clips_per_second"] for row in rows)
+
+    def _estimate(self, rows: list[Row]) -> None:
+        """Say once, by the first steps or a long first one, what time is expected."""
+        seconds = self._seconds(rows)
         if not self.estimated and (len(rows) > 1 or seconds >= ESTIMATE_SECONDS):
             expected = clock(seconds / len(rows) * (self.total - self.first))
             self.display.say(f"expected: {expected} in all, at the speed of the first steps")
             self.estimated = True
-        last = rows[-1]
+
+    def _show(self, rows: list[Row]) -> None:
+        """Show how far the run is."""
+        self._estimate(rows)
+        seconds, last = self._seconds(rows), rows[-1]
         done = last["step"] + 1
         if self.display.due or done >= self.total:
             speed = len(rows) * self.clips_per_step / seconds
@@ -158,15 +172,6 @@ class RunLog(lightning.Callback):
         threads = torch.get_num_threads() + worker_count(self.recipe.workers, self.devices)
         return overload(self.devices * threads)
 
-    def _list_errors(self) -> None:
-        """Append the clips that any process could not use, or only partly, to `errors.csv`, each once."""
-        found = [self.unlisted]
-        if dist.is_available() and dist.is_initialized():
-            found = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(found, self.unlisted)
-        self.unlisted = []
-        self.note(chain(*found))
-
     def note(self, errors: Iterable[Skipped]) -> None:
         """Append to `errors.csv` what it does not list yet."""
         found = {writable(clip): writable(reason) for clip, reason in errors}
@@ -174,6 +179,15 @@ class RunLog(lightning.Callback):
         self.listed |= new
         if new and self.writes:
             append_errors(self.folder, new.items())
+
+
+def _gathered(mine: Any) -> list[Any]:
+    """Of every process the same thing, in their order."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [mine]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, mine)
+    return found
 
 
 def _append(path: Path, rows: list[Row]) -> None:

@@ -11,7 +11,7 @@ import pytorch_lightning as lightning
 import torch
 
 from atst.corpus import Corpus
-from atst.errors import ModelError, TrainingError
+from atst.errors import ModelError, TrainingError, UsageError
 from atst.model import folder as model_folder
 from atst.model.audio_model import AudioModel, ModelConfig
 from atst.model.whitening import CLIPS
@@ -47,12 +47,19 @@ class Job:
     devices: int = 1
     watch: Watch | None = None
 
+    @property
+    def clips_per_step(self) -> int:
+        """Clips of an optimiser step, of all devices."""
+        return self.recipe.batch_size * self.recipe.accumulate * self.devices
+
     def conditions(self) -> dict[str, Any]:
         """What a bit-exact resumption needs to stay as it was, besides the recipe."""
         digest = hashlib.sha256(self.corpus.seconds.tobytes()).hexdigest()[:16]
         channel = getattr(self.corpus, "channel", None)
         corpus = f"{len(self.corpus)} clips ({digest})" + ("" if channel is None else f", channel {channel}")
-        return {"corpus": corpus, **conditions(self.device, self.devices)}
+        normalised_over = f"{self.recipe.batch_size * self.devices} clips"
+        here = conditions(self.device, self.devices)
+        return {"corpus": corpus, "micro-batch of all devices": normalised_over, **here}
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     if resume:
         checkpoint, state = checkpoints.to_resume(job.folder, job.conditions())
         done = state["step"]
+        _check_clips_per_step(job, state)
     if checkpoint is not None and done >= job.recipe.max_steps:
         if is_first_process() and not _is_exported(job.folder, done):
             _export(job, model_at(checkpoint, job.devices))
@@ -103,6 +111,20 @@ def train(job: Job, *, resume: bool = False, init: AudioModel | None = None) -> 
     return _fit(job, module, checkpoint, done)
 
 
+def _check_clips_per_step(job: Job, state: dict[str, Any]) -> None:
+    """The place in the stream of clips, and the learning rate, are those of one number of clips a step."""
+    before, stored = state.get("clips_per_step"), Recipe.stored(job.folder)
+    if before is None and stored is not None:  # no checkpoint yet, or one of an earlier version
+        before = stored.batch_size * stored.accumulate * job.devices
+    if before not in (None, job.clips_per_step):
+        recipe = job.recipe
+        raise UsageError(
+            f"--resume: the run takes {before} clips a step; batch_size={recipe.batch_size} x "
+            f"accumulate={recipe.accumulate} x --devices {job.devices} are {job.clips_per_step}. "
+            f"Change these three so that their product is {before}."
+        )
+
+
 def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int) -> Run:
     recipe = job.recipe
     log = RunLog(job.folder, recipe, job.devices, done, writes=is_first_process())
@@ -113,7 +135,11 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
         if trainer.is_global_zero:
             atomic.sync(job.folder / "metrics.csv")
             (job.folder / REPORT).unlink(missing_ok=True)  # it tells of the checkpoint before this one
-        module.checkpoint_extra = {"step": trainer.global_step, "conditions": job.conditions()}
+        module.checkpoint_extra = {
+            "step": trainer.global_step,
+            "clips_per_step": job.clips_per_step,
+            "conditions": job.conditions(),
+        }
         checkpoints.write(trainer, job.folder / "checkpoints", recipe.keep_checkpoints)
         if trainer.is_global_zero:
             _export(job, export(module, trainer.global_step, job.devices))

@@ -5,6 +5,7 @@ so on (docs/packing.md). A corpus lies in a local folder, whose shards are mappe
 storage that `fsspec` knows (`s3://`, `https://`, ...), of which only the bytes that are asked for are read.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -85,10 +86,19 @@ def open_packed(source: str | os.PathLike[str]) -> "Packed | None":
     return None
 
 
+@functools.cache
+def _opened_again(folder: str) -> "Packed":
+    corpus = open_packed(folder)
+    if corpus is None:
+        raise CorpusError(f"{folder}: no packed corpus is there on this machine.")
+    return corpus
+
+
 class Packed:
     """The recordings of a packed corpus by row. Cheap to share with other processes; safe in threads.
 
-    Holds some 80 bytes a recording. Its shards are opened when they are first read.
+    Holds some 80 bytes a recording. Its shards are opened when they are first read; a process that gets a
+    pickled one opens the corpus itself, once.
     """
 
     def __init__(self, folder: str, index: Any) -> None:
@@ -118,6 +128,9 @@ class Packed:
         self.start, self.samples, self.shard, self.offset, self.factor, self.high, self.sample_rate = arrays
         self._check()
         self.version = 0 if is_remote(folder) else Path(self.index).stat().st_mtime_ns
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened_again, (self.folder,)
 
     def __len__(self) -> int:
         return len(self.samples)

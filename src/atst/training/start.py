@@ -41,8 +41,8 @@ def conditions(device: torch.device, devices: int) -> dict[str, Any]:
 
 
 def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Warn on stderr of conditions that have changed since the start."""
+    """Warn on stderr, in the first process, of conditions that have changed since the start."""
     for key, value in before.items():
-        if now.get(key) != value:
+        if now.get(key) != value and is_first_process():
             text = f"{key} changed from {value} to {now.get(key)}: the training goes on, but not bit for bit"
             print(f"warning: {text}", file=sys.stderr)
