@@ -25,7 +25,7 @@ from atst.scoring.splits import FewShot
 
 TABLE = re.compile(
     r"(<!-- begin (?P<plan>\S+) (?P<column>\w+) by (?P<by>task|model)(?:: (?P<models>.+?))? -->\n)"
-    r".*?(\n<!-- end -->)",
+    r".*?(<!-- end -->)",
     re.S,
 )
 Row = dict[str, str]
@@ -55,7 +55,7 @@ def written(results: Path, found: re.Match) -> str:
         rows = [row for name in names for row in rows if row["model"] == name]
     if found["column"] == "difference":
         rows = differences(folder, rows)
-    return found[1] + pivot(rows, found["column"], found["by"]).rstrip("\n") + found[6]
+    return found[1] + pivot(rows, found["column"], found["by"]) + found[6]
 
 
 def measured(folder: Path) -> list[Row]:

@@ -12,7 +12,6 @@ from atst.evaluation.table import measured_rows, write_table
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "results_tables.py"
 PAGE = """Before.
 <!-- begin features value by task -->
-old
 <!-- end -->
 <!-- begin features difference by task -->
 old
