@@ -144,4 +144,4 @@ def test_changes_by_a_step_of_the_authors_optimiser(step, network):
     ours = [f"{network}.{names[i]}" for i in kept]
     changes = _norms(after[name] - before[name] for name in ours)
     np.testing.assert_allclose(changes, STEP[f"{network}_delta_l2"][kept], rtol=3e-3)
-    np.testing.assert_allclose(_norms(after[n] for n in ours), STEP[f"{network}_l2_after"][kept], rtol=1e-5)
+    np.testing.assert_allclose(_norms(after[n] for n in ours), STEP[f"{network}_l2_after"][kept], rtol=2e-5)
