@@ -51,7 +51,7 @@ class PretrainingModule(lightning.LightningModule):
         # of all processes makes a step repeatable, and the same with any number of them (`draw_rows`).
         first = batch["position"] - self.global_rank * self.recipe.batch_size
         torch.manual_seed(self.recipe.seed * 1_000_003 + first)
-        with torch.no_grad(), beside(self.device) as kept:
+        with torch.no_grad(), beside(self.device, batch["views"]) as kept:
             sound = [view.to(self.device, non_blocking=True) for view in batch["views"]]
             view1, view2 = kept(*self.views(batch | {"views": sound}))
         masked = batch["masked"].to(self.device) if "masked" in batch else None

@@ -198,7 +198,7 @@ class _Banks(lightning.Callback):
         positions = BatchPositions(batch, start, trainer.global_rank, trainer.world_size)
         stream = data.loader(self.dataset, positions, self.recipe.workers, self.lost)
         for loaded in islice(stream, end - start):
-            with beside(pl_module.device):
+            with beside(pl_module.device, loaded["views"]):
                 sound = [view.to(pl_module.device) for view in loaded["views"]]
                 pl_module.views.remember({"views": sound})
 
