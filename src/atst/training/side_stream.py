@@ -14,8 +14,8 @@ def beside(device: torch.device, given: Iterable[Tensor]) -> Iterator[Callable[.
 
     It waits for the main stream only if any of `given` is on the device already, where something else (DDP)
     has brought it. What goes on to the main stream has to pass through the function that the block gets. The
-    host is ahead of the GPU, so the block's work overlaps with what the main stream still has to do. Elsewhere
-    than on CUDA nothing is different.
+    host is ahead of the GPU, so the block's work overlaps with what the main stream still has to do.
+    Elsewhere than on CUDA nothing is different.
     """
     if device.type != "cuda":
         yield lambda *tensors: tensors
