@@ -218,18 +218,20 @@ class Clock:
         self.start()
 
     def start(self) -> None:
-        self.steps, self.wall, self.cpu = 0, time.perf_counter(), processor_time(os.getpid())
+        self.steps = -1
+        self.tick()
+        self.wall, self.cpu = self.end, self.used
 
     def tick(self) -> None:
         self.steps += 1
+        self.end, self.used = time.perf_counter(), processor_time(os.getpid())  # loaders end before `rates`
 
     def enough(self, seconds: float) -> bool:
         return self.steps >= 2 and time.perf_counter() - self.wall >= seconds
 
     def rates(self) -> dict[str, float]:
         clips = self.clips * self.steps
-        used = processor_time(os.getpid()) - self.cpu
-        return {"wall": clips / (time.perf_counter() - self.wall), "cpu": clips / max(used, 1e-9)}
+        return {"wall": clips / (self.end - self.wall), "cpu": clips / (self.used - self.cpu)}
 
 
 def processor_time(process: int) -> float:
