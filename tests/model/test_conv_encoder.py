@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import atst
-from atst.errors import UsageError
+from atst.errors import ModelError, UsageError
 from atst.model.audio_model import AudioModel, ModelConfig
 from atst.model.conv_encoder import CONV_SIZES, ConvEncoder
+from atst.model.whitening import Whitening
 
 
 def random_model(size="nano"):
@@ -132,6 +133,14 @@ def test_whitening_shrinks_what_all_sounds_share_and_is_the_models_own_from_then
     np.testing.assert_array_equal(loaded.embed_logmels(logmels), model.embed_logmels(logmels))
     with pytest.raises(UsageError, match="not fitted for levels 'stem' and 2 blocks"):
         loaded.embed_logmels(logmels, levels="stem", pooling="whitened")
+
+
+def test_whitening_of_another_read_out_is_refused(tmp_path):
+    model = random_model()
+    model.whitening["stem-last"] = Whitening(10, 2)
+    model.save(tmp_path / "m")
+    with pytest.raises(ModelError, match="takes 10 values, not 1536"):
+        atst.load(tmp_path / "m")
 
 
 def test_a_read_out_can_be_made_the_models_own(tmp_path):

@@ -195,6 +195,7 @@ def test_wrong_tensors_are_listed_by_name(tmp_path: Path, edit: Edit, message: s
         ({"teacher": {"module.backbone.cls_token": torch.zeros(1, 1, 384)}, "args": {}}, "another method"),
         ({"teacher": {}, "student": {}}, "another method"),
         ({"state_dict": {}}, "another method"),
+        ({"state_dict": {5: torch.zeros(1)}}, "another method"),
         ({"two\nlines": torch.zeros(1), "x" * 10_000: torch.zeros(1)}, "another method"),
         ({1: 2}, "another method"),
         ([1, 2], "another method"),

@@ -11,6 +11,7 @@ import pytest
 from children import COMMANDS
 
 BLOCK = 4096  # bytes, what a small file takes
+SIZE = 64 << 20  # bytes of a small disk
 FULL = pytest.mark.full
 WRITING = [pytest.param(name, marks=FULL) for name in COMMANDS]
 QUICK = ("embed --resume", "pack")
@@ -62,7 +63,7 @@ def assert_done(name, sounds, out, expected, already=False):
 def refused(name, sounds, out, limit):
     """A run whose files may not grow beyond `limit` bytes."""
     out.mkdir()
-    both = (limit, resource.RLIM_INFINITY)
+    both = limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     code, said = children.run(
         COMMANDS[name].arguments(sounds, out), lambda: resource.setrlimit(resource.RLIMIT_FSIZE, both)
     )
@@ -89,13 +90,21 @@ def test_each_file_that_cannot_grow(sounds, tmp_path, name):
 def test_a_disk_that_is_full_or_read_only(sounds, tmp_path, disk, name):
     expected, sizes = whole(name, sounds, tmp_path / "whole")
     needed = sum(-(-size // BLOCK) * BLOCK for size in sizes)
-    for options in (f"size={needed // 2}", "ro"):
-        out = disk(f"remount,{options}") / "out"
+    for reason in (errno.ENOSPC, errno.EROFS):
+        folder = disk(f"remount,rw,size={SIZE}")
+        out, filler = folder / "out", folder / "filler"
+        out.mkdir()
+        if reason == errno.ENOSPC:
+            with filler.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, SIZE - needed // BLOCK // 2 * BLOCK)
+        else:
+            disk("remount,ro")
         code, said = children.run(COMMANDS[name].arguments(sounds, out))
-        assert_one_line(code, said, errno.ENOSPC, errno.EROFS)
+        assert_one_line(code, said, reason)
         assert COMMANDS[name].result(out) is None
-        disk("remount,rw,size=64m")
-        assert_done(name, sounds, out, expected, already=out.exists())
+        disk("remount,rw")
+        filler.unlink(missing_ok=True)
+        assert_done(name, sounds, out, expected, already=True)
         shutil.rmtree(out)
 
 

@@ -33,6 +33,7 @@ from atst.output import tensors
 from atst.output.atomic import new_file
 
 NETWORKS = ("teacher", "student")
+LARGEST_NUMBER = 1e300  # of a hyper-parameter that is kept: Python does not print the longest whole numbers
 
 
 @dataclass
@@ -64,7 +65,7 @@ def load(path: str | Path, network: str = "teacher") -> AudioModel:
     numbers = {
         key: value
         for key, value in checkpoint.hyper_parameters.items()
-        if str(key).isidentifier() and isinstance(value, int | float)
+        if str(key).isidentifier() and isinstance(value, int | float) and abs(value) < LARGEST_NUMBER
     }
     source = {"source": f"{Path(path).name}, converted from the authors' form", "network": network}
     training = {**numbers, **source}

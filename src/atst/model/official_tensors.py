@@ -156,7 +156,7 @@ def tensor_names(content: Mapping[Any, Any]) -> list[str]:
 
 def foreign(path: str | Path, names: Iterable[str]) -> ModelError:
     """The error for a checkpoint of another method, named if `names` of its tensors give it away."""
-    found = list(names)
+    found = [str(name) for name in names]
     if any("norm_frame" in name for name in found):
         return ModelError(
             f"{path}: of ATST-Frame, but not a checkpoint of its pre-training, the only one that is read."
