@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 import atst
+from atst.corpus import open_corpus
 from atst.output.skipped import PARTLY
 from atst.output.text import path_text
 from atst.sound.walk import has_audio_name
@@ -97,7 +98,7 @@ def test_pretrain(inputs, tmp_path):
     options = {"recipe": "nano", "overrides": KEYS, "workers": 0, "device": "cpu", "quiet": True}
     run = atst.pretrain(sources, out=tmp_path / "run", max_duration=LONGEST, **options)
     assert run.steps == 2
-    corpus = atst.corpus.open_corpus(sources, 10.0, 0.2, max_duration=LONGEST)
+    corpus = open_corpus(sources, 10.0, 0.2, max_duration=LONGEST)
     done = {path_text(corpus.path(index)) for index in range(len(corpus))}
     errors = {path_text(path): path_text(reason) for path, reason in corpus.skipped}
     assert_none_is_lost(files, done, errors)
@@ -164,5 +165,5 @@ def test_a_folder_of_100000_entries(tmp_path):
     for number in range(100_000):
         (folder / f"{number}.wav").touch()
     soundfile.write(folder / "good.wav", broken.sweep(16000, 1.0), 16000)
-    corpus = atst.corpus.open_corpus([folder])
+    corpus = open_corpus([folder])
     assert (len(corpus), len(corpus.skipped)) == (1, 100_000)
