@@ -232,12 +232,11 @@ class AudioModel(nn.Module):
         own = {k.removeprefix(WHITENING): v for k, v in tensors.items() if k.startswith(WHITENING)}
         self.whitening.update(whitening.unfitted(own))
         self.whitening.load_state_dict(own)
-        for levels, fitted in self.whitening.items():
+        for levels in self.whitening:
             size = ReadOut("statistics", self.depth, levels).size(self.encoder)
-            if len(fitted.mean) != size:
-                raise RuntimeError(
-                    f"whitening of levels '{levels}' takes {len(fitted.mean)} values, not {size}"
-                )
+            taken = own[f"{levels}.mean"].numel()
+            if taken != size:
+                raise RuntimeError(f"whitening of levels '{levels}' takes {taken} values, not {size}")
         self.encoder.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(WHITENING)})
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
