@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from atst.cores import cores
 from atst.errors import ModelError, UsageError
+from atst.output.version import check_version
 from atst.sound.audio import SAMPLE_RATE
 from atst.sound.clips import as_clips, windows
 from atst.sound.windows import WINDOW_SECONDS, Waveform
@@ -226,8 +227,7 @@ def _about(path: Path, session: Any) -> dict[str, Any]:
         version = about["format_version"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise ModelError(f"{path}: its metadata '{KEY}' cannot be read.") from None
-    if version != FORMAT_VERSION:
-        raise ModelError(f"{path}: format version {version}; this release reads {FORMAT_VERSION}.")
+    check_version(version, FORMAT_VERSION, path, ModelError)
     wrong = [key for key, kind in FIELDS.items() if not isinstance(about.get(key), kind)]
     for part in {"readout", "frames"}.difference(wrong):
         if {key: type(value) for key, value in about[part].items()} != READOUT:
