@@ -41,6 +41,7 @@ from atst.model.replicas import spread
 from atst.sound.find import find_audio
 from atst.sound.pool import Pool
 from atst.sound.windows import cutter, read_all
+from atst.training import memory
 
 FORMATS: dict[str, tuple[str, int, dict[str, str]]] = {
     "WAV 16 kHz": ("wav", 16000, {}),
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--against", type=Path, metavar="CHECKOUT")
     options = parser.parse_args()
     threads = limit_threads()
+    memory.keep()  # as the command does
     print("$", *map(str, [Path(sys.executable).name, *sys.argv]), f"({threads} threads)", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

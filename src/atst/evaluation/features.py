@@ -27,6 +27,7 @@ from atst.sound.audio import CLIP_SECONDS, SAMPLE_RATE
 from atst.sound.levels import say_high
 from atst.tasks import Task
 from atst.tasks.reading import read_clips
+from atst.training import memory
 
 POOLING = "published"
 SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more
@@ -109,6 +110,7 @@ def prepare(
         AtstError: no clip of a split or a fold can be read.
     """
     where = devices.resolve(device)
+    memory.keep()
     extracted = extract(model, task, cache, **readout)
     splits = make_splits(task, extracted.rows, seed, few_shot)
     features, labels = on_device(extracted.values, where), torch.from_numpy(task.labels[extracted.rows])
