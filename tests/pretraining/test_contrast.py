@@ -10,7 +10,7 @@ from atst.model.frontend import NORM_HIGH_DB, NORM_LOW_DB
 from atst.pretraining import recipe as recipes
 from atst.pretraining.method import TeacherStudent
 from atst.pretraining.objectives import contrast
-from atst.training.augment import MixupBank, colour, stretch
+from atst.training.augment import MixupBank, colour, draw_crops, resize_crop, stretch
 
 CONV = {"stem": "conv", "projector_input": "statistics", "objective": "infonce"}
 
@@ -80,6 +80,13 @@ def test_a_shorter_view_need_not_be_padded_and_masked():
     ]
     torch.testing.assert_close(*losses)
     torch.testing.assert_close(*gradients)
+
+
+def test_a_crop_that_is_not_in_time_moves_bands_alone():
+    crops = draw_crops(torch.rand(50, 4), 64, 41, in_time=False)
+    assert crops[:, 2].unique().numel() > 5
+    over_time = torch.linspace(-1, 1, 41).expand(50, 64, 41)  # every band the same
+    torch.testing.assert_close(resize_crop(over_time, crops), over_time, atol=1e-5, rtol=0)
 
 
 def test_mixing_power_adds_power():
