@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from atst.cores import release_memory
 from atst.errors import AudioError, UsageError
 from atst.output.skipped import PARTLY, Skipped
 from atst.sound.audio import SAMPLE_RATE, middle
@@ -180,6 +181,8 @@ def batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
         is_long = sum(len(held.waveform) for held in batch) >= BATCH_SECONDS * SAMPLE_RATE
         if len(batch) >= size or is_long:
             yield batch
+            if is_long and len(batch) == 1:
+                release_memory()  # what windows of an hour's recording leave adds up
             batch = []
     if batch:
         yield batch
