@@ -47,12 +47,8 @@ def overload(processes: int) -> str:
 
 
 def _seconds(left: torch.Tensor, right: torch.Tensor, device: torch.device) -> float:
-    """Of one product; on a CPU of its threads' processor time, if that is less: others may use it too."""
     finish(device)
-    start, processor = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
     left @ right
     finish(device)
-    taken = time.perf_counter() - start
-    if device.type != "cpu":
-        return taken
-    return min(taken, max((time.process_time() - processor) / torch.get_num_threads(), 1e-6))
+    return time.perf_counter() - start
