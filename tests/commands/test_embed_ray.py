@@ -43,7 +43,7 @@ def sources(tmp_path_factory):
 def cluster():
     """Two workers on this machine; in the cluster of RAY_ADDRESS if that is set."""
     ray = pytest.importorskip("ray")
-    size = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": 2}
+    size = {} if "RAY_ADDRESS" in os.environ else {"address": "local", "num_cpus": 2}
     ray.init(log_to_driver=False, logging_level="ERROR", **size)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
     yield ray

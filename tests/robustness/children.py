@@ -173,5 +173,5 @@ def _work(
 
 
 def stopped(code: int, number: int) -> bool:
-    """Whether this is the exit code of a process that this signal ended."""
-    return code == (-number if number == signal.SIGKILL else 128 + number)
+    """Whether this is the exit code of a process that this signal ended: outside of the work, by itself."""
+    return code == -number or (number != signal.SIGKILL and code == 128 + number)

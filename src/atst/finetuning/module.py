@@ -34,6 +34,7 @@ class FinetuningModule(lightning.LightningModule):
         super().__init__()
         self.network, self.recipe, self.learning_rates, self.bce = network, recipe, learning_rates, bce
         self.groups = network.parameter_groups(recipe.layer_decay, recipe.freeze)
+        network.train()  # now that it is known what is frozen: a loaded model is in eval mode, and stays so
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.loss_sum = torch.zeros(())  # no buffer: those become the first process's
         self.checkpoint_extra: dict[str, Any] = {}

@@ -42,7 +42,6 @@ class Network(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(initial_weight(width, classes, recipe.seed).T)
             self.linear.bias.zero_()
-        self.train()  # all of it: a loaded model is in eval mode
 
     def train(self, mode: bool = True) -> Self:
         """As for any module, but frozen convolutions keep their statistics too."""
