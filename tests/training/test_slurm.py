@@ -1,6 +1,7 @@
 """Jobs under a real SLURM: the scripts of docs/slurm.md, signals, numbers of tasks. Needs root."""
 
 import csv
+import fcntl
 import os
 import re
 import shutil
@@ -48,7 +49,13 @@ PartitionName=all Nodes=localhost Default=YES MaxTime=60 State=UP
 
 @pytest.fixture(scope="module")
 def slurm():
-    """A SLURM of one node on the loopback interface; `SLURM_CONF` says where."""
+    """A SLURM of one node on the loopback interface; `SLURM_CONF` says where. One at a time on a machine."""
+    with (Path(tempfile.gettempdir()) / "atst-test-slurm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield from _started()
+
+
+def _started():
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     tracking = "cgroup" if Path("/sys/fs/cgroup/freezer").is_dir() else "linuxproc"
     (folder / "slurm.conf").write_text(CONFIGURATION.format(folder=folder, tracking=tracking))
