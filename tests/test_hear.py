@@ -102,7 +102,7 @@ def test_twenty_minutes_are_embedded(model):
 
 
 def test_models_without_frames_are_refused():
-    with pytest.raises(UsageError, match=r"logmel.*no frame embeddings"):
+    with pytest.raises(UsageError, match=r"logmel.*an encoder in PyTorch, with embeddings of frames"):
         load_model("logmel")
 
 

@@ -45,7 +45,7 @@ def test_kept_branches_are_scaled_and_the_mean_of_many_draws_is_the_eval_pass(br
 
 
 def test_it_is_on_in_training_and_off_in_validation():
-    made, clips = network("nano", 0.5), Clips(tone_task(6))
+    made, clips = network("nano", 0.5).train(), Clips(tone_task(6))
     with torch.no_grad():
         trained = made.features([clips[0]] * 16)
         assert len({tuple(row) for row in trained.tolist()}) > 2
