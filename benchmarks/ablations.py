@@ -105,7 +105,7 @@ def differences_by_seed(changes: list[str], found: dict[str, list[Measured]]) ->
     for name in changes:
         mine, other = found[name], found[ABLATIONS[name].against]
         for method, row in enumerate(differences(pooled(mine), pooled(other))):
-            each = [gains(a, b, method)[-1][0] for a, b in zip(mine, other, strict=True)]
+            each = [a.mean(method) - b.mean(method) for a, b in zip(mine, other, strict=True)]
             rows.append([ABLATIONS[name].title, *row, ", ".join(f"{gain:+.3f}" for gain in each)])
     return rows
 

@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from loading import link_files
+from loading import link_files, pretrain_command
 from step import processor_time
 
 from atst.corpus import headers, open_corpus
@@ -79,20 +79,7 @@ def program(code: str) -> tuple[float, float]:
 
 def first_step(source: Path, out: Path) -> tuple[float, float]:
     """The same of a training until its first step is done."""
-    command = [
-        sys.executable,
-        "-m",
-        "atst",
-        "pretrain",
-        str(source),
-        "--out",
-        str(out),
-        "--recipe",
-        "nano",
-        "-q",
-    ]
-    for setting in ("max_steps=10000", "workers=1", "precision=float32"):
-        command += ["--set", setting]
+    command = pretrain_command(source, out, "max_steps=10000", "workers=1", "precision=float32")
     began, ended, used = time.perf_counter(), threading.Event(), 0.0
     process = subprocess.Popen(command)
     log = out / "metrics.csv"

@@ -60,6 +60,10 @@ class Measured:
         """(2,) accuracies: the mean over folds, of each method."""
         return np.mean([fold.mean(1) for fold in self.right[task]], axis=0)
 
+    def mean(self, method: int) -> float:
+        """A method's accuracy, the mean over tasks."""
+        return float(np.mean([self.figures(task)[method] for task in self.right]))
+
     def row(self) -> list[str]:
         """Its line in the table."""
         figures = [self.figures(task) for task in self.right]

@@ -123,20 +123,8 @@ def memory(folder: Path, many: int) -> None:
 
 def training_peak(source: Path, out: Path) -> float:
     """Peak of the proportional memory (PSS) of a training and its processes, MB."""
-    command = [
-        sys.executable,
-        "-m",
-        "atst",
-        "pretrain",
-        str(source),
-        "--out",
-        str(out / str(time.time_ns())),
-        "-q",
-    ]
-    settings = ["max_steps=6", "batch_size=16", "workers=1", "warmup_steps=1", "precision=float32"]
-    for setting in settings:
-        command += ["--set", setting]
-    process = subprocess.Popen([*command, "--recipe", "nano"])
+    settings = ("max_steps=6", "batch_size=16", "workers=1", "warmup_steps=1", "precision=float32")
+    process = subprocess.Popen(pretrain_command(source, out / str(time.time_ns()), *settings))
     peak = 0.0
     ended = threading.Event()
     while process.poll() is None:
@@ -144,6 +132,12 @@ def training_peak(source: Path, out: Path) -> float:
         ended.wait(0.05)
     assert process.returncode == 0
     return peak
+
+
+def pretrain_command(source: Path, out: Path, *settings: str) -> list[str]:
+    """`atst pretrain` with recipe `nano`, in a process of its own."""
+    command = [sys.executable, "-m", "atst", "pretrain", str(source), "--out", str(out)]
+    return [*command, "--recipe", "nano", "-q", *(part for one in settings for part in ("--set", one))]
 
 
 def tree_memory(process: int) -> float:

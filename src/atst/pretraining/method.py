@@ -69,9 +69,9 @@ class TeacherStudent(nn.Module):
 
         checkpoint = official.read(path)
         is_frame = checkpoint.stem == "frame"
+        heads = "frame_" if is_frame else ""
         pair = cls(checkpoint.size, drop_path, stem=checkpoint.stem, local_weight=float(is_frame))
         for network, state in ((pair.student, checkpoint.student), (pair.teacher, checkpoint.teacher)):
-            heads = "frame_" if is_frame else ""
             network.load_state_dict(
                 {key if key.startswith("encoder.") else heads + key: value for key, value in state.items()}
             )
