@@ -39,6 +39,7 @@ def probe(
     fraction: float | None = None,
     seeds: int | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    devices: int = 1,
     seed: int = 0,
     channel: int | str = "mean",
     partial: Flag = False,
@@ -88,6 +89,8 @@ def probe(
         Number of draws. Default: 5. Predictions, curves and classifier in --out are of the first.
     device
         Where to compute.
+    devices
+        Number of GPUs that share the embedding of the clips.
     seed
         Of random splits, drawn and held-out clips, initial weights, the order of the data, the bootstrap and
         models named `random:SIZE`.
@@ -104,6 +107,8 @@ def probe(
     """
     if seed < 0:
         raise UsageError(f"--seed must be 0 or more, not {seed}.")
+    if devices < 1:
+        raise UsageError(f"--devices must be 1 or more, not {devices}.")
     few_shot = _few_shot(shots, fraction, seeds)
     if protocol == "hear" and few_shot is not None:
         raise UsageError(
@@ -119,7 +124,9 @@ def probe(
                 raise UsageError(f"--pooling, --levels: {encoder.name} has only one read-out.")
             encoder.read_as(pooling=pooling, levels=levels)
         classify = simple_probe if protocol == "simple" else linear_probe
-        examples = prepare(encoder, labelled, seed=seed, cache=cache, device=device, few_shot=few_shot)
+        examples = prepare(
+            encoder, labelled, seed=seed, cache=cache, device=device, devices=devices, few_shot=few_shot
+        )
         if protocol == "hear":
             finished = hear_probe(examples)
         elif few_shot is None:

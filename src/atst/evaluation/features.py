@@ -12,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from atst.cores import in_parallel
 from atst.errors import AtstError, AudioError
 from atst.evaluation.lazy import Embeddings, apply, on_device, select
 from atst.evaluation.store import Store
-from atst.model import device as devices
 from atst.model.audio_model import AudioModel
 from atst.model.classifier import Head
+from atst.model.device import resolve
 from atst.model.embedder import Embedder
+from atst.model.replicas import spread
 from atst.onnx import OnnxModel
 from atst.output.cache import cache_folder
 from atst.output.progress import track
@@ -30,7 +32,8 @@ from atst.tasks.reading import read_clips
 from atst.training import memory
 
 POOLING = "published"
-SHARD = 128  # clips embedded, and written to the cache, at a time; an interruption loses no more
+SHARD = 128  # clips read, and written to the cache, at a time; an interruption loses no more
+BATCH = 32  # of them that are embedded together
 VERSION = 2  # of the meaning of features; a higher one makes old caches unused
 
 
@@ -92,6 +95,7 @@ def prepare(
     seed: int = 0,
     cache: bool = True,
     device: str = "auto",
+    devices: int = 1,
     few_shot: FewShot | None = None,
     **readout: Any,
 ) -> ProbeData:
@@ -103,15 +107,17 @@ def prepare(
         seed: of held-out and drawn clips, the initial weights, the order of the data and the bootstrap.
         cache: whether features are kept on disk and read back.
         device: `auto`, `cpu`, `cuda` or `mps`; where the classifiers are trained.
+        devices: how many GPUs share the embedding of the clips.
         few_shot: the number of labels for training and validation.
         readout: options of the model's `embed` that differ from all blocks' tokens, pooled as published.
 
     Raises:
         AtstError: no clip of a split or a fold can be read.
+        UsageError: there are fewer GPUs.
     """
-    where = devices.resolve(device)
+    where = resolve(device)
     memory.keep()
-    extracted = extract(model, task, cache, **readout)
+    extracted = extract(model, task, cache, devices, **readout)
     splits = make_splits(task, extracted.rows, seed, few_shot)
     features, labels = on_device(extracted.values, where), torch.from_numpy(task.labels[extracted.rows])
     return ProbeData(model, task, few_shot, seed, extracted, splits, features, labels.to(where))
@@ -133,7 +139,7 @@ def probe_readout(model: Embedder, **asked: Any) -> dict[str, Any]:
     return model.readout(**asked).options()
 
 
-def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> Features:
+def extract(model: Embedder, task: Task, cache: bool = True, devices: int = 1, **readout: Any) -> Features:
     """Embed the middle 12 s of every clip, as `probe_readout` says of `readout`.
 
     Clips that cannot be read are skipped and listed. With `cache`, what was computed before for the same
@@ -149,16 +155,15 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
     high: list[float] = []
     wanted = _fresh(task, kept, keys, unreadable)
     clips = read_clips(task, wanted, CLIP_SECONDS)
-    while shard := list(islice(clips, SHARD)):
-        unreadable |= {clip.index: clip.error for clip in shard if clip.error}
-        read = [clip for clip in shard if not clip.error]
-        partial |= {clip.index: "; ".join(clip.remarks) for clip in read if clip.remarks}
-        high += [clip.high for clip in read]
-        new = {key: clip.waveform for clip in read if (key := keys[clip.index]) not in kept}
-        if new:
-            sounds = list(new.values())
-            vectors = model.embed(sounds, sample_rate=SAMPLE_RATE, **readout)
-            kept.add(list(new), vectors)
+    with spread(model, devices) as models:
+        while shard := list(islice(clips, SHARD)):
+            unreadable |= {clip.index: clip.error for clip in shard if clip.error}
+            read = [clip for clip in shard if not clip.error]
+            partial |= {clip.index: "; ".join(clip.remarks) for clip in read if clip.remarks}
+            high += [clip.high for clip in read]
+            new = {key: clip.waveform for clip in read if (key := keys[clip.index]) not in kept}
+            if new:
+                kept.add(list(new), _embedded(models, list(new.values()), readout))
     rows = [index for index in keys if index not in unreadable]
     left = rows if task.tested is None else [row for row in rows if task.tested[row]]
     for part in np.setdiff1d(task.parts, task.parts[left]):
@@ -167,6 +172,18 @@ def extract(model: Embedder, task: Task, cache: bool = True, **readout: Any) -> 
     say_high(high)
     values = kept.features([keys[index] for index in rows])
     return Features(values, np.array(rows), unreadable, readout, partial)
+
+
+def _embedded(
+    models: list[Embedder], waveforms: list[NDArray[np.float32]], readout: dict[str, Any]
+) -> NDArray[np.float32]:
+    """(n, D), each batch by one of the models, which are alike."""
+
+    def embed(model: Embedder, batch: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return model.embed(batch, sample_rate=SAMPLE_RATE, **readout)
+
+    batches = (waveforms[at : at + BATCH] for at in range(0, len(waveforms), BATCH))
+    return np.concatenate(list(in_parallel(models, embed, batches)))
 
 
 def _fresh(

@@ -17,6 +17,7 @@ from atst.errors import TrainingError
 from atst.evaluation.lazy import Embeddings, apply, select
 from atst.evaluation.sweep import epoch_batches
 from atst.model.classifier import Head
+from atst.model.matmul import fast_products
 from atst.scoring.metrics import score
 
 WIDTH = 1024
@@ -70,6 +71,7 @@ class Search:
     folds: list[Trained]  # the selected one, on each fold
 
 
+@fast_products()
 def train(
     features: Embeddings,
     labels: Tensor,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from atst.evaluation.lazy import Embeddings, apply, average, select
 from atst.model.classifier import Head, initial_weight
+from atst.model.matmul import fast_products
 from atst.scoring.metrics import AT_ONCE, score
 from atst.training.schedules import MOMENTUM
 
@@ -61,6 +62,7 @@ class Sweep:
         return best, int(epochs[best])
 
 
+@fast_products()
 def train(
     features: Embeddings,
     labels: Tensor,

@@ -1,7 +1,7 @@
 """A trained encoder with its front end: embed files and arrays, save, load."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from atst.model.conv_encoder import STEMS
 from atst.model.encoder import PATCH_FRAMES
 from atst.model.folder import WHITENING, ModelConfig
 from atst.model.frontend import FRAMES_PER_SECOND, SAMPLE_RATE, FrontEnd
+from atst.model.matmul import fast_products
 from atst.model.readout import ReadOut
 from atst.sound.clips import as_clips, windows
 from atst.sound.windows import WINDOW_SECONDS
@@ -250,5 +251,5 @@ class AudioModel(nn.Module):
     def _autocast(self) -> AbstractContextManager[Any]:
         """Computes in `precision`; float32 leaves it to an autocast of whoever trains the model."""
         if self.precision == "float32":
-            return nullcontext()
+            return fast_products()
         return torch.autocast(self.frontend.window.device.type, torch.bfloat16)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from atst.errors import unknown
 from atst.model.frontend import N_MELS
+from atst.model.matmul import fast_products_apply
 from atst.model.processes import draw_rows
 
 PATCH_FRAMES = 4
@@ -203,11 +204,10 @@ def key_mask(valid: Tensor, tokens: int) -> Tensor:
 def explicit_is_faster(q: Tensor) -> bool:
     """Whether plain matrix products beat the fused kernel (`benchmarks/attention.py`).
 
-    PyTorch's fused CPU kernel has a slow backward pass in bfloat16. Its forward pass alone is the faster
-    one, but without a gradient too bfloat16 takes the plain way, so that the same weights give the same
-    tokens with and without one. In float32 the fused kernel is faster throughout.
+    PyTorch's fused CPU kernel is slow in bfloat16. In float32 it is the faster one where MKL multiplies, and
+    much the slower one where oneDNN does, which is asked for many small products then.
     """
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16
+    return q.device.type == "cpu" and (q.dtype == torch.bfloat16 or fast_products_apply())
 
 
 def forward_flops(size: str, frames: int) -> int:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from atst.model.matmul import fast_products
 from atst.sound.audio import SAMPLE_RATE
 
 N_FFT = 1024  # also the window length
@@ -51,7 +52,7 @@ class FrontEnd(nn.Module):
         self.groups = [_rows(self.filters, first) for first in range(0, N_MELS, GROUP)]
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        with torch.autocast(waveforms.device.type, enabled=False):
+        with torch.autocast(waveforms.device.type, enabled=False), fast_products():
             return normalise(to_decibel(self.mel_power(waveforms.float())))
 
     def each(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Tensor]:
@@ -70,7 +71,8 @@ class FrontEnd(nn.Module):
         if waveforms.shape[-1] < MIN_SAMPLES:
             waveforms = nn.functional.pad(waveforms, (0, MIN_SAMPLES - waveforms.shape[-1]))
         frames = waveforms.shape[-1] // HOP + 1
-        padded = nn.functional.pad(waveforms[:, None], (N_FFT // 2, N_FFT // 2), mode="reflect")[:, 0]
+        first, last = waveforms[:, 1 : N_FFT // 2 + 1], waveforms[:, -N_FFT // 2 - 1 : -1]
+        padded = torch.cat([first.flip(1), waveforms, last.flip(1)], dim=1)  # reflected
         parts = []
         for start in range(0, frames, BATCH_FRAMES):
             part = padded[:, start * HOP : (min(start + BATCH_FRAMES, frames) - 1) * HOP + N_FFT]

@@ -32,39 +32,39 @@ class MixupBank:
     def __init__(self, size: int = BANK_SIZE, domain: str = "normalised") -> None:
         self.size = size
         self.scale = MIXUP_DOMAINS[domain]
-        self.stored: Tensor | None = None  # (size, 64, T), a ring
+        self.stored: Tensor | None = None  # (size + B, 64, T), a ring
         self.seen = 0
 
     def mix(self, logmels: Tensor, draws: Tensor) -> Tensor:
         """Mixed `(B, 64, T)`. `draws` `(B, 2)`: which earlier clip, and its weight as share of 0.4."""
-        batch = len(logmels)
-        if self.stored is None:
-            self.stored = torch.zeros(
-                self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device
-            )
-        order, draws = torch.arange(batch), draws.cpu()
-        available = (order + self.seen).clamp_max(self.size)
+        order, draws = self.seen + torch.arange(len(logmels)), draws.cpu()
+        available = order.clamp_max(self.size)
         back = 1 + (draws[:, 0] * available).long().clamp_max(available - 1)  # 1 = the clip just before
-        partner = self.stored[((self.seen + order - back) % self.size).to(logmels.device)]
-        in_batch = (back <= order).nonzero()[:, 0]
-        partner[in_batch.to(logmels.device)] = logmels[(order - back)[in_batch].to(logmels.device)]
+        stored = self.push(logmels)
+        partner = stored[((order - back) % len(stored)).to(logmels.device)]
         weight = (MIXUP_RATIO * draws[:, 1]).to(logmels)[:, None, None]
         mixed = log_mixup_exp(logmels, partner, 1.0 - weight, self.scale)
-        if self.seen == 0:  # there is none before the very first
+        if order[0] == 0:  # there is none before the very first
             mixed[0] = logmels[0]
-        self.push(logmels)
         return mixed
 
-    def push(self, logmels: Tensor) -> None:
-        """Remember `(B, 64, T)` without mixing."""
-        if self.stored is None:
-            self.stored = torch.zeros(
-                self.size, *logmels.shape[1:], dtype=logmels.dtype, device=logmels.device
-            )
-        kept = logmels[-self.size :]
-        first = self.seen + len(logmels) - len(kept)
-        self.stored[((first + torch.arange(len(kept))) % self.size).to(logmels.device)] = kept
+    def push(self, logmels: Tensor) -> Tensor:
+        """Remember `(B, 64, T)` without mixing; the ring, which has room for these and `size` before them."""
+        ring = self._ring(logmels)
+        ring[((self.seen + torch.arange(len(logmels))) % len(ring)).to(logmels.device)] = logmels
         self.seen += len(logmels)
+        return ring
+
+    def _ring(self, logmels: Tensor) -> Tensor:
+        """The ring, made larger where these do not fit beside those that count."""
+        before = self.stored
+        if before is None or len(before) < self.size + len(logmels):
+            self.stored = logmels.new_zeros(self.size + len(logmels), *logmels.shape[1:])
+            if before is not None:
+                kept = torch.arange(max(0, self.seen - self.size), self.seen)
+                self.stored[kept % len(self.stored)] = before[kept % len(before)]
+        assert self.stored is not None
+        return self.stored
 
 
 def log_mixup_exp(x: Tensor, z: Tensor, weight_of_x: Tensor, scale: float = 1.0) -> Tensor:

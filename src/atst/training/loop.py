@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 
+from atst.model.matmul import fast_products
 from atst.training import signals
 from atst.training.checkpoints import CheckpointFile
 from atst.training.launch import Environment
@@ -36,7 +37,7 @@ def fit(
     `batches` makes the endless stream of a process from its rank; `precision` is `float32` or `bf16`;
     `devices` counts those of all machines. A second Ctrl-C is a `KeyboardInterrupt`.
     """
-    with _quiet_lightning(), signals.restored():
+    with _quiet_lightning(), signals.restored(), fast_products():
         trainer = _trainer(device, devices, callbacks, precision, accumulate, max_steps)
         try:
             trainer.fit(module, batches(trainer.global_rank), ckpt_path=checkpoint, weights_only=True)
