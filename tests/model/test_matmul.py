@@ -3,7 +3,6 @@ import subprocess
 import sys
 import threading
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,10 +63,9 @@ def test_the_setting_goes_back_when_the_last_leaves():
             end.wait(30)
 
     thread = threading.Thread(target=other)
-    with pytest.raises(ZeroDivisionError), fast_products():
+    with fast_products():
         thread.start()
         assert inside.wait(30)
-        _ = 1 / 0
     applied = fast_products_apply()
     assert (SETTING.fp32_precision != before) == applied  # the other thread is still inside
     end.set()
