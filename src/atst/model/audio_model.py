@@ -216,7 +216,9 @@ class AudioModel(nn.Module):
             parts.append(self.pool_logmels(batch, None, "statistics", batch_size, "all"))
         if sum(map(len, parts)) < whitening.LEAST_CLIPS:
             return
-        self.whitening.update(whitening.fit(torch.cat(parts), self.encoder.stem_sizes))
+        vectors = torch.cat(parts)
+        parts.clear()
+        self.whitening.update(whitening.fit(vectors, self.encoder.stem_sizes))
 
     def _encode(self, logmels: Sequence[Tensor], read: ReadOut, batch_size: int) -> Encoded:
         with self._autocast():

@@ -12,6 +12,7 @@ from atst.model.moments import STATISTICS
 LEVELS = ("all", "stem-last")  # that a training fits whitening for
 DIRECTIONS = 256  # at most; those beyond keep their scale
 EXPONENT = 0.35  # 0 keeps all scales, 0.5 makes those of the directions equal; selected on the dev splits
+AT_ONCE = 512  # columns that are multiplied in float64
 LEAST_CLIPS = 4  # a direction
 CLIPS = 2000  # of a corpus, to fit it by
 
@@ -36,12 +37,12 @@ class Whitening(nn.Module):
         """From the vectors `(N, F)` of unlabelled clips, `LEAST_CLIPS` for each direction."""
         mean, std = vectors.mean(0), vectors.std(0, correction=0) + 1e-6
         count = min(DIRECTIONS, len(vectors) // LEAST_CLIPS, vectors.shape[1])
-        _, singular, directions = torch.linalg.svd((vectors - mean) / std, full_matrices=False)
+        singular, directions = _largest((vectors - mean).div_(std), count)
         fitted = cls(vectors.shape[1], count)
         fitted.mean.copy_(mean)
         fitted.std.copy_(std)
-        fitted.directions.copy_(directions[:count])
-        largest = singular[:count].clamp_min(1e-6)
+        fitted.directions.copy_(directions)
+        largest = singular.clamp_min(1e-6)
         fitted.gains.copy_((largest / largest[-1]) ** (-2.0 * EXPONENT))  # of variances
         return fitted
 
@@ -57,6 +58,26 @@ def fit(vectors: Tensor, stem_sizes: list[int]) -> dict[str, Whitening]:
     first, last = sum(stem_sizes[:-1]), sum(stem_sizes)
     stem_last = vectors.unflatten(1, (len(STATISTICS), -1))[:, :, first:last].flatten(1)
     return {"all": Whitening.fit(vectors), "stem-last": Whitening.fit(stem_last)}
+
+
+def _largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest singular values `(count,)` of a matrix `(N, F)`, and their right vectors `(count, F)`.
+
+    By the eigenvectors of the smaller of its two products with itself, in float64: decomposing the matrix
+    itself takes longer, and more memory.
+    """
+    from scipy.linalg import eigh  # late: a model that is loaded does not need it
+
+    wide = len(x) < x.shape[1]
+    rows = x if wide else x.T
+    product = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for part in rows.cpu().split(AT_ONCE, 1):
+        product.addmm_(part.double(), part.double().T)
+    last = len(product) - 1  # eigenvalues ascend
+    squares, sides = eigh(product.numpy(), subset_by_index=(last - count + 1, last), overwrite_a=True)
+    vectors = torch.from_numpy(sides.T[::-1].copy()).to(x)
+    found = nn.functional.normalize(vectors @ x, dim=1) if wide else vectors
+    return torch.from_numpy(squares[::-1].copy()).clamp_min(0.0).sqrt().to(x), found
 
 
 def unfitted(tensors: dict[str, Tensor]) -> dict[str, Whitening]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from atst.cores import release_memory
 from atst.corpus import Corpus
 from atst.errors import AudioError, CorpusError
 from atst.model.encoder import PATCH_FRAMES
@@ -131,28 +132,37 @@ class ClipOrder:
     """
 
     def __init__(self, seconds: NDArray[np.float64], sampling: str, seed: int) -> None:
-        self.seed = seed
+        self.seed, self.seconds, self.by_length = seed, seconds, sampling == "sqrt_duration"
         self.size = len(seconds)
-        self.weights = np.sqrt(seconds) if sampling == "sqrt_duration" else None
         self._epoch = -1
-        self._order = np.zeros(0, dtype=np.int64)
+        self._order = np.zeros(0, dtype=np.int32)
 
     def __getitem__(self, position: int) -> int:
         epoch, place = divmod(position, self.size)
         if epoch != self._epoch:
-            self._order, self._epoch = self._draw(epoch), epoch
+            self._order, self._epoch = self._draw(epoch).astype(np.int32), epoch
+            release_memory()  # of a million clips: what drawing took is more than what stays
         return int(self._order[place])
 
     def _draw(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, ORDER, epoch))
-        if self.weights is None:
-            return rng.permutation(self.size)
+        shuffled = rng.permutation(self.size)
+        if not self.by_length:
+            return shuffled
         # Systematic sampling: few repeats, none missed for long; shuffled before, so that clips which
         # stand side by side do not share one draw, and after, so that the order says nothing.
-        shuffled = rng.permutation(self.size)
-        edges = np.cumsum(self.weights[shuffled]) / self.weights.sum() * self.size
-        picks = np.searchsorted(edges, np.arange(self.size) + rng.random(), side="right")
-        return rng.permutation(shuffled[np.minimum(picks, self.size - 1)])
+        weights = np.sqrt(self.seconds)
+        total = weights.sum()
+        edges = weights[shuffled]
+        np.cumsum(edges, out=edges)
+        edges /= total
+        edges *= self.size
+        weights[:] = np.arange(self.size)
+        weights += rng.random()
+        picks = np.searchsorted(edges, weights, side="right")
+        order = shuffled[np.minimum(picks, self.size - 1, out=picks)]
+        rng.shuffle(order)
+        return order
 
 
 def loader(dataset: PairDataset, positions: BatchPositions, workers: int, lost: Lost = give_up) -> Batches:

@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 
+from atst.cores import release_memory
 from atst.corpus import Corpus
 from atst.errors import ModelError, TrainingError, UsageError
 from atst.model import folder as model_folder
@@ -254,6 +255,7 @@ def _standardise(module: PretrainingModule, corpus: Corpus) -> None:
 def _whiten(model: AudioModel, recipe: Recipe, corpus: Corpus) -> None:
     """Measure what a convolutional encoder's statistics of all clips have in common."""
     if recipe.stem == "conv":
+        release_memory()  # of the steps before
         model.whiten(data.whole_clips(corpus, recipe, min(CLIPS, len(corpus))))
 
 
