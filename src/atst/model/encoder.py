@@ -17,6 +17,7 @@ from atst.model.processes import draw_rows
 PATCH_FRAMES = 4
 MAX_PATCHES = 250
 MASKED = -10_000.0
+MOST_EXPLICIT = 1000  # tokens
 
 # width, blocks, heads
 SIZES = {
@@ -205,9 +206,11 @@ def explicit_is_faster(q: Tensor) -> bool:
     """Whether plain matrix products beat the fused kernel (`benchmarks/attention.py`).
 
     PyTorch's fused CPU kernel is slow in bfloat16. In float32 it is the faster one where MKL multiplies, and
-    much the slower one where oneDNN does, which is asked for many small products then.
+    much the slower one where oneDNN does, which is asked for many small products then; unless there are so
+    many tokens that the scores leave the cache.
     """
-    return q.device.type == "cpu" and (q.dtype == torch.bfloat16 or fast_products_apply())
+    few = q.shape[-2] <= MOST_EXPLICIT
+    return q.device.type == "cpu" and (q.dtype == torch.bfloat16 or (few and fast_products_apply()))
 
 
 def forward_flops(size: str, frames: int) -> int:
