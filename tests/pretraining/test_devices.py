@@ -1,4 +1,5 @@
-"""Two gloo processes equal one process with the same global batch, and list the clips of both."""
+"""Two gloo processes, with a copy or a part of the networks each, equal one process with the same global
+batch, and list the clips of both."""
 
 import csv
 import os
@@ -11,8 +12,10 @@ import pytest
 import soundfile
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 
 from atst.pretraining.method import TeacherStudent
+from atst.training.sharding import own, whole
 
 BATCH, FRAMES = 8, 40
 KINDS = {  # steps and network; stochastic depth and dropped tokens are drawn for the clips of all processes
@@ -23,16 +26,17 @@ KINDS = {  # steps and network; stochastic depth and dropped tokens are drawn fo
     ),
     "frame": (20, {"stem": "frame", "local_weight": 1.0, "drop_path": 0.2}),
     "both": (20, {"local_weight": 0.5, "drop_path": 0.2}),
+    "lengths": (20, {"drop_path": 0.2}),  # two views of their own, so two passes through each encoder
 }
 
 
-def train(rank, world, port, path, kind):
+def train(rank, world, path, kind, sharded=False):
     steps, network = KINDS[kind]
     torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-    torch.manual_seed(0)
+    torch.manual_seed(rank if sharded else 0)  # those of the first process count
     pair = TeacherStudent("nano", **network).double()  # in float32 Adam blows rounding up
+    if sharded:
+        pair.shard(init_device_mesh("cpu", (world,)))
     optimiser = torch.optim.AdamW(pair.parameter_groups(), lr=1e-3, eps=1e-6)
     chance = torch.Generator().manual_seed(1)
     views = torch.randn(steps, 2, BATCH, 64, FRAMES, generator=chance).double()
@@ -41,13 +45,15 @@ def train(rank, world, port, path, kind):
     for step in range(steps):
         torch.manual_seed(step)
         share, masked = views[step].chunk(world, dim=1)[rank], masks[step].chunk(world)[rank]
-        loss, _ = pair.loss(share[0], share[1], masked=masked if pair.local_weight else None)
+        second = share[1, ..., : FRAMES - 8] if kind == "lengths" else share[1]
+        loss, _ = pair.loss(share[0], second, masked=masked if pair.local_weight else None)
         optimiser.zero_grad()
         loss.backward()
         loss = loss.detach()
-        if world > 1:  # what DistributedDataParallel does
+        if world > 1:
             dist.all_reduce(loss)
             loss /= world
+        if world > 1 and not sharded:  # what DistributedDataParallel does
             for parameter in pair.parameters():
                 if parameter.grad is not None:
                     dist.all_reduce(parameter.grad)
@@ -55,10 +61,13 @@ def train(rank, world, port, path, kind):
         optimiser.step()
         pair.update_teacher(0.9)
         losses.append(loss)
-    if rank == 0:
-        torch.save({"losses": torch.stack(losses), "state": pair.state_dict()}, path)
+    moments = [value for state in optimiser.state.values() for value in state.values() if value.ndim]
+    numbers = torch.tensor(sum(own(value).numel() for value in [*pair.parameters(), *moments]))
     if world > 1:
-        dist.destroy_process_group()
+        dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    state = whole(pair.state_dict())
+    if rank == 0:
+        torch.save({"losses": torch.stack(losses), "state": state, "numbers": numbers}, path)
 
 
 @pytest.mark.parametrize(
@@ -66,16 +75,20 @@ def train(rank, world, port, path, kind):
 )
 def test_two_processes_equal_one(tmp_path, kind):
     port = str(_free_port())
-    shares = [
-        subprocess.Popen([sys.executable, __file__, str(rank), "2", port, str(tmp_path / "two.pt"), kind])
-        for rank in (0, 1)
+    processes = [
+        subprocess.Popen([sys.executable, __file__, str(rank), port, str(tmp_path), kind]) for rank in (0, 1)
     ]
-    assert [share.wait(timeout=300) for share in shares] == [0, 0]
-    train(0, 1, 0, tmp_path / "one.pt", kind)
-    one, two = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("one", "two"))
-    torch.testing.assert_close(two["losses"], one["losses"], atol=1e-9, rtol=0)
-    for key, value in one["state"].items():
-        torch.testing.assert_close(two["state"][key], value, atol=1e-7, rtol=0, msg=key)
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    train(0, 1, tmp_path / "one.pt", kind)
+    names = ("one", "copies", "parts")
+    one, copies, parts = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in names)
+    for two in (copies, parts):
+        torch.testing.assert_close(two["losses"], one["losses"], atol=1e-9, rtol=0)
+        assert two["state"].keys() == one["state"].keys()
+        for key, value in one["state"].items():
+            torch.testing.assert_close(two["state"][key], value, atol=1e-7, rtol=0, msg=key)
+    assert copies["numbers"] == one["numbers"]  # weights and moments
+    assert one["numbers"] / 2 <= parts["numbers"] < 0.52 * one["numbers"]
 
 
 @pytest.mark.full
@@ -103,5 +116,8 @@ def _free_port():
 
 
 if __name__ == "__main__":
-    rank, world, port, path, kind = sys.argv[1:]
-    train(int(rank), int(world), int(port), path, kind)
+    rank, port, folder, kind = sys.argv[1:]
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=int(rank), world_size=2)
+    train(int(rank), 2, f"{folder}/copies.pt", kind)
+    train(int(rank), 2, f"{folder}/parts.pt", kind, sharded=True)
+    dist.destroy_process_group()

@@ -22,7 +22,6 @@ from atst.output.progress import track
 from atst.output.skipped import kinds
 from atst.pretraining import recipe as recipes
 from atst.pretraining import run as runs
-from atst.pretraining.module import PretrainingModule
 from atst.pretraining.recipe import Recipe
 from atst.sound.options import how_to_read
 from atst.training import precision
@@ -32,7 +31,7 @@ from atst.training.recipe import RECIPE, shorthand
 from atst.training.start import check_folder, check_same
 
 # Recipe keys that a resumed run may change; the clips of a step stay as many (`run._check_clips_per_step`).
-MAY_CHANGE = ("workers", "keep_checkpoints", "batch_size", "accumulate")
+MAY_CHANGE = ("workers", "keep_checkpoints", "batch_size", "accumulate", "sharded")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -93,6 +92,8 @@ def pretrain(
     how = how_to_read(channel, max_duration)
     with hold(out), progress.quiet(quiet or not is_first_process()):
         plan = _plan(recipe, [*overrides, *shorthand(workers=workers, seed=seed)], out, resume)
+        if plan.sharded and devices == 1:
+            raise UsageError("sharded=true divides the networks over devices: --devices must be 2 or more.")
         where = resolve(device)
         start = None if init is None else _initial(init, plan)
         watcher = None if watch is None else _watcher(watch, watch_data)
@@ -146,14 +147,13 @@ def _initial(name: str | Path, plan: Recipe) -> AudioModel:
     return model
 
 
-def _watcher(task: str | Path, data: Path | str | None) -> Callable[[PretrainingModule], float]:
+def _watcher(task: str | Path, data: Path | str | None) -> Callable[[AudioModel], float]:
     from atst.evaluation.knn import knn_watch
     from atst.tasks import load_task
 
     if not is_first_process():
-        return lambda module: math.nan  # the first process measures and writes
-    measure = knn_watch(load_task(task, data, "--watch-data"))
-    return lambda module: measure(runs.export(module, module.trainer.global_step).to(module.device))
+        return lambda model: math.nan  # the first process measures and writes
+    return knn_watch(load_task(task, data, "--watch-data"))
 
 
 def _open(sources: Sequence[str | Path], plan: Recipe, **how: Any) -> Corpus:

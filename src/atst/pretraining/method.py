@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from atst.model.conv_encoder import STEMS
-from atst.model.encoder import HEAD_OUTPUT
+from atst.model.encoder import HEAD_OUTPUT, Block
 from atst.model.moments import Moments
 from atst.model.processes import at_least_float32
 from atst.pretraining.heads import Head, StatisticsHead
 from atst.pretraining.objectives import contrast, distance, output_std, share_of_rows
+from atst.training.sharding import divide
 
 Views = tuple[Tensor, Tensor]
 Lengths = tuple[Tensor | None, Tensor | None]
@@ -154,6 +156,13 @@ class TeacherStudent(nn.Module):
             {"params": [p for p in trained if p.ndim >= 2]},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Divide both networks over the processes of a mesh, before an optimiser is made.
+
+        Gradients of `loss` are means over the processes, as those of `DistributedDataParallel`.
+        """
+        divide(self, (Block, Head), "loss", mesh)
 
     def _network(self, stem: str, size: str, drop_path: float) -> nn.ModuleDict:
         encoder = STEMS[stem](size, drop_path)

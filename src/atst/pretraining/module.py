@@ -5,6 +5,7 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
 from atst.output.version import KEY
 from atst.pretraining.method import TeacherStudent
@@ -45,6 +46,10 @@ class PretrainingModule(lightning.LightningModule):
         if recipe.compile:
             for network in (self.pair.student, self.pair.teacher):
                 network["encoder"].compile()
+
+    def shard(self, mesh: DeviceMesh) -> None:
+        """Divide the networks over the processes of a mesh."""
+        self.pair.shard(mesh)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         # Stochastic depth and dropped tokens are the only randomness left. Seeding it by the first position

@@ -61,6 +61,7 @@ class Recipe(settings.Settings):
     subset: int = 0  # clips of the corpus that are drawn and used; 0: all
     subset_seed: int = 0  # of that draw
     local_weight: float = 0.0  # share of the loss of masked frames in the whole
+    sharded: bool = False  # divide networks and optimiser over the devices, instead of a copy on each
 
     @property
     def both_seconds(self) -> tuple[float, float]:

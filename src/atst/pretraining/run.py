@@ -1,5 +1,6 @@
 """A pre-training run: its folder, its start, its resumption, its end."""
 
+import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,15 +32,16 @@ from atst.training.launch import is_first_process
 from atst.training.loader import Batches, BatchPositions, Lost
 from atst.training.loop import fit
 from atst.training.recipe import RECIPE
+from atst.training.sharding import whole
 from atst.training.side_stream import beside
 from atst.training.start import conditions
 
-Watch = Callable[[PretrainingModule], float]
+Watch = Callable[[AudioModel], float]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run where. `watch` scores the module at every checkpoint, a number from 0 to 1."""
+    """What to run where. `watch` scores the model at every checkpoint, from 0 to 1."""
 
     recipe: Recipe
     corpus: Corpus
@@ -60,6 +62,7 @@ class Job:
         corpus = f"{len(self.corpus)} clips ({digest})" + ("" if channel is None else f", channel {channel}")
         normalised_over = f"{self.recipe.batch_size * self.devices} clips"
         here = conditions(self.device, self.devices)
+        here["sharded"] = self.recipe.sharded  # sums over devices are in another order
         return {"corpus": corpus, "micro-batch of all devices": normalised_over, **here}
 
 
@@ -131,7 +134,10 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
     log = RunLog(job.folder, recipe, job.devices, done, writes=is_first_process())
     log.note(job.corpus.skipped + job.corpus.cut)
 
+    model: AudioModel | None = None  # of the newest checkpoint
+
     def save(trainer: lightning.Trainer, module: PretrainingModule) -> None:
+        nonlocal model
         log.flush()
         if trainer.is_global_zero:
             atomic.sync(job.folder / "metrics.csv")
@@ -142,12 +148,13 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
             "conditions": job.conditions(),
         }
         checkpoints.write(trainer, job.folder / "checkpoints", recipe.keep_checkpoints)
+        model = export(module, trainer.global_step, job.devices)
         if trainer.is_global_zero:
-            _export(job, export(module, trainer.global_step, job.devices))
+            _export(job, model)
 
     def measure(trainer: lightning.Trainer, module: PretrainingModule) -> None:
-        if job.watch is not None and trainer.is_global_zero:
-            log.add_watch(job.watch(module))
+        if job.watch is not None and model is not None and trainer.is_global_zero:
+            log.add_watch(job.watch(model.to(module.device)))
             write_run_report(job.folder, recipe, job.corpus, job.devices)
 
     saver = checkpoints.Checkpoints(save, recipe.checkpoint_steps, recipe.checkpoint_minutes, measure)
@@ -168,6 +175,7 @@ def _fit(job: Job, module: PretrainingModule, checkpoint: Path | None, done: int
             accumulate=recipe.accumulate,
             max_steps=recipe.max_steps,
             checkpoint=checkpoint,
+            sharded=recipe.sharded,
         )
     finally:
         log.close()
@@ -210,6 +218,7 @@ def _export(job: Job, model: AudioModel) -> None:
     What the statistics of a convolutional encoder have in common is measured once, at the end.
     """
     if model.config.training["steps"] >= job.recipe.max_steps:
+        model = copy.deepcopy(model)  # the watched task scores it as those before
         _whiten(model, job.recipe, job.corpus)
     model.save(job.folder / "model")
     write_run_report(job.folder, job.recipe, job.corpus, job.devices)
@@ -225,12 +234,12 @@ def _is_exported(folder: Path, steps: int) -> bool:
 
 
 def export(module: PretrainingModule, step: int, devices: int = 1) -> AudioModel:
-    """The teacher's encoder as a model, on the CPU."""
+    """The teacher's encoder as a model, on the CPU. To be called in every process."""
     recipe = module.recipe
     clips = step * recipe.batch_size * recipe.accumulate * devices
     training = {"steps": step, "clips_seen": clips, "recipe": recipe.plain()}
     model = AudioModel(ModelConfig(recipe.size, recipe.segment_seconds, training, stem=recipe.stem))
-    model.encoder.load_state_dict(module.pair.teacher["encoder"].state_dict())
+    model.encoder.load_state_dict(whole(module.pair.teacher["encoder"].state_dict()))
     return model
 
 

@@ -19,6 +19,7 @@ from atst.output import tensors
 from atst.output.atomic import new_file
 from atst.output.version import KEY, check_version
 from atst.training import signals
+from atst.training.sharding import own
 from atst.training.start import warn_of_changes
 
 Save = Callable[[lightning.Trainer, Any], None]  # with the module that is trained
@@ -140,8 +141,10 @@ def _check_finite(trainer: lightning.Trainer) -> None:
     """A gradient can overflow where the loss does not; the loss of the next step would show it too late."""
     states = [state for optimizer in trainer.optimizers for state in optimizer.state.values()]
     values = [value for state in [trainer.lightning_module.state_dict(), *states] for value in state.values()]
-    numbers = [value for value in values if isinstance(value, torch.Tensor) and value.is_floating_point()]
-    if not math.isfinite(torch.nn.utils.get_total_norm(numbers, math.inf)):
+    parts = [own(value) for value in values if isinstance(value, torch.Tensor)]
+    numbers = [part for part in parts if part.is_floating_point() and part.numel()]
+    largest = torch.nn.utils.get_total_norm(numbers, math.inf)
+    if trainer.strategy.reduce_boolean_decision(not math.isfinite(largest), all=False):
         raise TrainingError(
             f"weights or the optimizer's state are not finite after step {trainer.global_step - 1}, though "
             "the loss was: a gradient overflowed. Lower learning_rate, lengthen warmup_steps or train in "
