@@ -1,12 +1,14 @@
 """When a run saves and stops, without a run."""
 
+import math
 import signal
 import types
 
 import pytest
+import torch
 
 from atst.errors import TrainingError
-from atst.training.checkpoints import Checkpoints
+from atst.training.checkpoints import Checkpoints, write
 
 
 class Trainer(types.SimpleNamespace):
@@ -66,3 +68,12 @@ def test_a_failure_saves_once_and_is_told_after_the_step():
     assert (saved, trainer.should_stop) == ([1], True)
     with pytest.raises(TrainingError, match=r"killed\. Saved at step 1; .* --resume continues"):
         saver.raise_failure(1)
+
+
+@pytest.mark.parametrize(("mine", "other"), [(math.inf, False), (1.0, True)])
+def test_no_process_saves_where_the_weights_of_one_are_not_finite(tmp_path, mine, other):
+    trainer = Trainer(lambda: None, other=other)
+    trainer.optimizers, trainer.lightning_module = [], torch.nn.Linear(2, 2)
+    torch.nn.init.constant_(trainer.lightning_module.bias, mine)
+    with pytest.raises(TrainingError, match="not finite after step -1"):
+        write(trainer, tmp_path, keep=2)

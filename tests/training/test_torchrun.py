@@ -1,5 +1,5 @@
 """Pre-training that `torchrun` starts: the weights of one process, and a resumption on other numbers of
-processes and machines."""
+processes and machines, or with networks divided over them."""
 
 import csv
 import os
@@ -127,6 +127,48 @@ def test_a_resumption_on_others_goes_on_at_the_next_clip(corpus, one, two, tmp_p
         assert codes == [0, 0], said
         assert said.count("devices changed from 1 x cpu") == 1, said
     assert_same(run, one)
+
+
+@pytest.fixture(scope="module")
+def divided(corpus, tmp_path_factory):
+    """The run of two processes, each with a part of the networks."""
+    out = tmp_path_factory.mktemp("divided") / "run"
+    codes, said = launch(["-m", "atst"], corpus, out, CLIPS // 2, "--set", "sharded=true")
+    assert codes == [0], said
+    return out
+
+
+@pytest.mark.full
+def test_a_divided_run_writes_what_a_run_of_copies_writes(two, divided):
+    assert_as_copies(divided, two)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("sharded", ["true", "false"])
+def test_a_resumption_may_divide_copies_and_put_parts_together(corpus, two, divided, tmp_path, sharded):
+    run = tmp_path / "run"
+    copytree(two if sharded == "true" else divided, run)
+    (run / "checkpoints" / f"step-{STEPS:08}.ckpt").unlink()
+    options = ["--resume", "--set", f"sharded={sharded}"]
+    codes, said = launch(["-m", "atst"], corpus, run, CLIPS // 2, *options)
+    assert codes == [0], said
+    assert said.count("sharded changed from") == 1, said
+    assert_as_copies(run, two)
+
+
+def assert_as_copies(run, two):
+    """The same losses, checkpoint and model: two processes add the same two numbers either way."""
+    np.testing.assert_allclose(column(run, "loss"), column(two, "loss"), rtol=1e-5)
+    mine, other = (
+        torch.load(folder / "checkpoints" / f"step-{STEPS:08}.ckpt", weights_only=True)
+        for folder in (run, two)
+    )
+    assert mine.keys() == other.keys()
+    torch.testing.assert_close(mine["state_dict"], dict(other["state_dict"]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(mine["optimizer_states"], other["optimizer_states"], atol=1e-5, rtol=1e-3)
+    sound = np.random.default_rng(0).normal(0, 0.1, 16000)
+    embedded = [atst.load(folder).embed(sound, sample_rate=16000) for folder in (run, two)]
+    np.testing.assert_allclose(*embedded, atol=1e-4)
 
 
 def test_a_resumption_with_another_number_of_clips_a_step_is_refused(corpus, tmp_path):
