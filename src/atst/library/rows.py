@@ -19,7 +19,7 @@ from atst.sound.windows import Reading, Window, batches
 Floats = NDArray[np.float64]
 
 IN_MEMORY = 900.0  # s of a recording whose patches wait in memory until it has ended
-TABLE_ROWS = 256
+TABLE_ROWS, TABLE_BYTES = 256, 2**20
 
 
 @dataclass
@@ -75,13 +75,15 @@ def _on_disk(vectors: NDArray[np.float32], folder: Path | None) -> NDArray[np.fl
 
 
 def tables(parts: Iterable[Rows]) -> Iterator[pa.Table]:
-    """The rows of the output, some hundred at a time."""
+    """The rows of the output, a megabyte at a time, or some hundred if they are small."""
     held: list[Rows] = []
+    count = size = 0
     for rows in parts:
         held.append(rows)
-        if sum(len(part.starts) for part in held) >= TABLE_ROWS:
+        count, size = count + len(rows.starts), size + rows.vectors.nbytes
+        if count >= TABLE_ROWS or size >= TABLE_BYTES:
             yield _table(held)
-            held = []
+            held, count, size = [], 0, 0
     if held:
         yield _table(held)
 

@@ -17,6 +17,7 @@ from atst.errors import AtstError, UsageError
 from atst.output.atomic import new_file
 
 GROUP_ROWS = 1024  # rows held in memory and written as one Parquet row group
+GROUP_BYTES = 4 * 2**20  # or fewer rows, if they are as large
 DECIMALS = 6  # of numbers in text formats
 
 Writer = Callable[[Path, pa.Schema, str], AbstractContextManager[Callable[[pa.Table], None]]]
@@ -38,7 +39,7 @@ def write_table(
     about: dict[str, Any],
     empty: Callable[[], AtstError] = lambda: AtstError("there is nothing to write."),
 ) -> None:
-    """Write all rows by the writer for the ending of `out`, GROUP_ROWS or some more at a time.
+    """Write all rows by the writer for the ending of `out`, about GROUP_ROWS or GROUP_BYTES at a time.
 
     `about` goes to the file's metadata where the format has some. Raises what `empty` makes if there are no
     rows, `AtstError` if the file cannot be written; an existing file is replaced only when all is done.
@@ -69,11 +70,11 @@ def _ending(out: Path, writers: Mapping[str, Writer]) -> str | None:
 
 
 def groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of GROUP_ROWS or some more."""
+    """The same rows in tables of GROUP_ROWS, or GROUP_BYTES, or some more."""
     parts: list[pa.Table] = []
     for table in tables:
         parts.append(table)
-        if sum(map(len, parts)) >= GROUP_ROWS:
+        if sum(map(len, parts)) >= GROUP_ROWS or sum(part.nbytes for part in parts) >= GROUP_BYTES:
             yield pa.concat_tables(parts)
             parts = []
     if parts:

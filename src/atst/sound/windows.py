@@ -4,6 +4,7 @@ A window is 60 s and follows the one before; the last is shorter, and left out i
 """
 
 import functools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -194,9 +195,9 @@ def whole(parts: Iterable[Part]) -> Iterator[Part]:
     That is known when a recording has ended: until then its parts are kept.
     """
     for reading, group in groupby(parts, key=lambda part: part.reading):
-        kept = list(group)
-        if reading.error is None:
-            yield from kept
+        kept = deque(group)
+        while kept and reading.error is None:
+            yield kept.popleft()
 
 
 def unreadable(readings: Iterable[Reading]) -> list[Skipped]:
