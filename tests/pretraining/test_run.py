@@ -295,6 +295,6 @@ def test_refusals_are_one_clear_line(sounds, tmp_path):
         run(tmp_path / "full", tmp_path / "run", 1)
     with pytest.raises(UsageError, match="Did you mean 'max_steps'"):
         run(sounds, tmp_path / "run", 1, "max_step=3")
-    with pytest.raises(UsageError, match=r"sharded=true .* --devices must be 2 or more"):
+    with pytest.raises(UsageError, match=r"sharded=true .* --devices 2 or more, or sharded=false"):
         run(sounds, tmp_path / "run", 1, "sharded=true")
     assert not (tmp_path / "run").exists()

@@ -93,7 +93,9 @@ def pretrain(
     with hold(out), progress.quiet(quiet or not is_first_process()):
         plan = _plan(recipe, [*overrides, *shorthand(workers=workers, seed=seed)], out, resume)
         if plan.sharded and devices == 1:
-            raise UsageError("sharded=true divides the networks over devices: --devices must be 2 or more.")
+            raise UsageError(
+                "sharded=true divides the networks over devices: give --devices 2 or more, or sharded=false."
+            )
         where = resolve(device)
         start = None if init is None else _initial(init, plan)
         watcher = None if watch is None else _watcher(watch, watch_data)

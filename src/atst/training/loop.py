@@ -114,6 +114,14 @@ class Sharded(DDPStrategy):
             divided.append({**state, "state": moments})
         super().load_optimizer_state_dict({"optimizer_states": divided})
 
+    def teardown(self) -> None:
+        """As Lightning's own strategy for such modules, which are not moved to the CPU."""
+        assert self.cluster_environment is not None
+        assert self.accelerator is not None
+        self.cluster_environment.teardown()
+        self.precision_plugin.teardown()
+        self.accelerator.teardown()
+
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
