@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from atst.evaluation.linear import LEARNING_RATES
 from atst.evaluation.sweep import EPOCHS, LEARNING_RATE_SCALE, epoch_batches, train
 from atst.model.classifier import initial_weight
+from atst.training import memory
 
 CASES = (  # name, clips, values, classes, folds, validation clips of a split
     ("esc10, small encoder", 400, 9216, 10, 5, 80),
@@ -35,6 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     now = time.perf_counter if options.clock == "wall" else time.process_time
     torch.set_num_threads(options.threads)
+    memory.keep()  # as `atst probe` does
     print("| task | clips x values | classes x folds x rates | batched, s | one at a time, s | ratio |")
     print("|---|---|---|---|---|---|")
     for name, clips, width, classes, folds, valid_clips in CASES:

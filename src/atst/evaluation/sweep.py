@@ -1,18 +1,19 @@
 """The linear probe, trained for every learning rate and every fold at once.
 
-One step of the whole sweep is one product of a batch of features with all weights side by side, and one back:
-the learning rates share the order of the data, hence the batch statistics; a fold is a mask over the rows.
-BatchNorm has no parameters here, so it need not be applied to the features: it scales the weights.
+One step of a fold is one product of a normalised batch of features with the weights of all learning rates
+side by side, and one back: the learning rates share the order of the data, hence the batch statistics; a fold
+is a mask over the rows. What is as large as the features or the weights is passed over as few times as
+possible: on a CPU that takes longer than the products.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from atst.evaluation.lazy import Embeddings, apply, average, select
+from atst.evaluation.lazy import Embeddings, apply, select
 from atst.model.classifier import Head, initial_weight
 from atst.model.matmul import fast_products
 from atst.scoring.metrics import AT_ONCE, score
@@ -23,6 +24,8 @@ BATCH = 1024
 # Linear scaling rule; also with fewer clips than a batch, as in the code of the paper.
 LEARNING_RATE_SCALE = BATCH / 256
 BN_EPS, BN_MOMENTUM = 1e-5, 0.1
+MOST_KEPT = 2**29  # bytes of normalised batches, where every epoch is the same one
+IN_CACHE = 64  # rows
 TINY = 1e-12  # smaller gradients are zero: a saturated softmax's are denormal, 100 times slower on a CPU
 
 
@@ -30,16 +33,16 @@ TINY = 1e-12  # smaller gradients are zero: a saturated softmax's are denormal, 
 class Heads:
     """Affine maps from raw features to logits: BatchNorm in eval mode and the linear layer in one."""
 
-    weight: Tensor  # (D, F, R, C)
+    weight: Tensor  # (F, D, R, C)
     bias: Tensor  # (F, R, C)
 
     def logits(self, features: Tensor, fold: int, index: int = 0) -> Tensor:
         """(n, D) -> (n, C), by the head of that fold and of the learning rate at `index`."""
-        return features @ self.weight[:, fold, index] + self.bias[fold, index]
+        return features @ self.weight[fold, :, index] + self.bias[fold, index]
 
     def head(self, fold: int, index: int = 0) -> Head:
         """The head of that fold and of the learning rate at `index`, on the CPU."""
-        weight = self.weight[:, fold, index].T.contiguous().cpu()
+        weight = self.weight[fold, :, index].T.contiguous().cpu()
         return Head([(weight, self.bias[fold, index].contiguous().cpu())])
 
 
@@ -94,8 +97,9 @@ def train(
         batch: most clips in a step; an epoch is cut into the fewest steps, of equal size.
     """
     assert (valid_rows is None) != (stop is None), "the epoch is selected on validation clips, or given"
-    state = _State(features, labels, classes, train_rows, learning_rates.repeat_interleave(holdouts, 0), seed)
     steps = math.ceil(int(train_rows.sum(0).max()) / batch)
+    each = learning_rates.repeat_interleave(holdouts, 0)
+    state = _State(features, labels, classes, train_rows, each, seed, alike=steps == 1)
     shape = (epochs, *learning_rates.shape)
     train_loss = torch.zeros(shape)
     valid_loss, valid_metric = torch.full((2, *shape), math.nan)
@@ -125,7 +129,7 @@ def side_by_side(sweeps: Sequence[Sweep]) -> Sweep:
     """Folds that were trained one by one as one sweep; they have the same number of learning rates."""
     heads = [swept.heads for swept in sweeps]
     return Sweep(
-        Heads(torch.cat([each.weight for each in heads], 1), torch.cat([each.bias for each in heads])),
+        Heads(torch.cat([each.weight for each in heads]), torch.cat([each.bias for each in heads])),
         torch.cat([swept.epochs for swept in sweeps]),
         torch.cat([swept.train_loss for swept in sweeps], 1),
         torch.cat([swept.valid_loss for swept in sweeps], 1),
@@ -134,7 +138,7 @@ def side_by_side(sweeps: Sequence[Sweep]) -> Sweep:
 
 
 class _State:
-    """Weights, momentum and running statistics of all heads."""
+    """Weights, momentum and running statistics of all heads. `alike`: every batch is all rows."""
 
     def __init__(
         self,
@@ -144,55 +148,78 @@ class _State:
         train_rows: Tensor,
         learning_rates: Tensor,
         seed: int,
+        alike: bool = False,
     ) -> None:
         width, device = features.shape[1], features.device
-        self.features, self.labels = features, labels
-        self.masks = train_rows.to(device, torch.float32)  # (n, F)
+        folds, self.rates = learning_rates.shape
+        self.features, self.labels, self.classes = features, labels, classes
+        self.masks = train_rows.to(device)  # (n, F)
         self.rows = train_rows.any(1).nonzero()[:, 0]  # trained on by any fold
         scaled = (learning_rates * LEARNING_RATE_SCALE).to(device, torch.float32)
-        self.learning_rates = scaled[None, :, :, None]  # (1, F, R, 1)
+        self.learning_rates = scaled.repeat_interleave(classes, 1)  # (F, R * C)
         weight = initial_weight(width, classes, seed).to(device)
-        self.weight = weight[:, None, None].expand(-1, *learning_rates.shape, -1).contiguous()  # (D, F, R, C)
-        self.bias = torch.zeros(*learning_rates.shape, classes, device=device)  # (F, R, C)
+        self.weight = weight.repeat(folds, 1, self.rates)  # (F, D, R * C)
+        self.bias = torch.zeros(folds, self.rates * classes, device=device)
         self.weight_momentum, self.bias_momentum = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
-        # BatchNorm does not see a constant shift; without it the variances cannot cancel numerically.
-        self.shift = average(select(features, self.rows))  # (D,)
-        # (F, D), of shifted features: 0 - shift
-        self.mean = (-self.shift).expand(len(learning_rates), -1).clone()
+        self.mean = torch.zeros(folds, width, device=device)
         self.var = torch.ones_like(self.mean)
+        fits = 4 * int(train_rows.sum()) * width <= MOST_KEPT
+        self.kept: list[_Batch] | None = [] if alike and fits else None
 
     def step(self, rows: Tensor, factor: float) -> Tensor:
         """One SGD step of every head on `rows`, at `factor` times its learning rate; the losses (F, R)."""
-        x = self.features[rows] - self.shift  # (B, D)
-        mask = self.masks[rows]  # (B, F)
-        count = mask.sum(0).clamp_min(1)  # (F,)
-        mean = mask.T @ x / count[:, None]  # (F, D)
-        var = (mask.T @ x.square() / count[:, None] - mean.square()).clamp_min(0)
-        self.mean.lerp_(mean, BN_MOMENTUM)
-        self.var.lerp_(
-            var * (count / (count - 1).clamp_min(1))[:, None], BN_MOMENTUM
-        )  # unbiased, as PyTorch's
-        weight, bias = _folded(self.weight, self.bias, mean, var)
-        logits = (x @ weight.flatten(1)).view(len(rows), *bias.shape) + bias  # (B, F, R, C)
-        losses, gradient = _loss(logits, self.labels[rows])
-        share = mask / count  # (B, F)
-        gradient *= share[:, :, None, None]
-        gradient = torch.nn.functional.hardshrink(gradient, TINY)  # (B, F, R, C)
-        grad_bias = gradient.sum(0)  # (F, R, C)
-        grad_weight = (x.T @ gradient.flatten(1)).view_as(self.weight)
-        grad_weight -= mean.T[:, :, None, None] * grad_bias
-        grad_weight *= _inverse_std(var)
-        lr = self.learning_rates * factor
-        self.weight_momentum.mul_(MOMENTUM).add_(grad_weight)
-        self.weight.addcmul_(lr, self.weight_momentum, value=-1)
-        self.bias_momentum.mul_(MOMENTUM).add_(grad_bias)
-        self.bias.addcmul_(lr[0], self.bias_momentum, value=-1)
-        return (losses * share[:, :, None]).sum(0)
+        batches = self.kept or self._batches(rows)
+        losses = []
+        for fold, batch in enumerate(batches):
+            if self.kept is not None and len(self.kept) <= fold:
+                self.kept.append(batch)
+            losses.append(self._step(fold, batch, self.learning_rates[fold] * factor))
+        return torch.stack(losses)
+
+    def _batches(self, rows: Tensor) -> Iterator["_Batch"]:
+        """The rows that each fold trains on."""
+        x, labels = select(self.features, rows)[:], self.labels[rows]
+        for mask in self.masks[rows].unbind(1):
+            own = x if self.masks.shape[1] == 1 else x[mask]
+            if not len(own):
+                yield _Batch(own, labels[mask], None, None)
+                continue
+            mean = own.mean(0)
+            own -= mean
+            var = sum(some.square().sum(0) for some in own.split(IN_CACHE)) / len(own)  # not torch.var: slow
+            own *= (var + BN_EPS).rsqrt()
+            yield _Batch(own, labels[mask], mean, var)
+
+    def _step(self, fold: int, batch: "_Batch", learning_rates: Tensor) -> Tensor:
+        x, count = batch.x, max(1, len(batch.x))
+        if batch.mean is not None and batch.var is not None:
+            self.mean[fold].lerp_(batch.mean, BN_MOMENTUM)
+            self.var[fold].lerp_(batch.var * (count / max(1, count - 1)), BN_MOMENTUM)  # unbiased
+        logits = torch.addmm(self.bias[fold], x, self.weight[fold])
+        losses, gradient = _loss(logits.unflatten(1, (self.rates, self.classes)), batch.labels)
+        gradient = torch.nn.functional.hardshrink(gradient.flatten(1) / count, TINY)  # (B, R * C)
+        self.weight_momentum[fold].addmm_(x.T, gradient, beta=MOMENTUM)
+        self.weight[fold].addcmul_(learning_rates, self.weight_momentum[fold], value=-1)
+        self.bias_momentum[fold].mul_(MOMENTUM).add_(gradient.sum(0))
+        self.bias[fold].addcmul_(learning_rates, self.bias_momentum[fold], value=-1)
+        return losses.sum(0) / count
 
     def heads(self) -> Heads:
         """The current heads, with the running statistics."""
-        weight, bias = _folded(self.weight, self.bias, self.mean + self.shift, self.var)
-        return Heads(weight, bias)
+        scaled = self.weight * (self.var + BN_EPS).rsqrt()[:, :, None]
+        bias = self.bias - (self.mean[:, None] @ scaled)[:, 0]
+        shape = (self.rates, self.classes)
+        return Heads(scaled.unflatten(2, shape), bias.unflatten(1, shape))
+
+
+@dataclass
+class _Batch:
+    """Normalised features of the rows of a fold, and the statistics that normalised them, if it has rows."""
+
+    x: Tensor  # (B, D)
+    labels: Tensor  # (B,) or (B, C)
+    mean: Tensor | None  # (D,)
+    var: Tensor | None
 
 
 def epoch_batches(rows: Tensor, steps: int, epoch: int, seed: int) -> tuple[Tensor, ...]:
@@ -201,24 +228,13 @@ def epoch_batches(rows: Tensor, steps: int, epoch: int, seed: int) -> tuple[Tens
     return rows[torch.randperm(len(rows), generator=generator).to(rows.device)].tensor_split(steps)
 
 
-def _inverse_std(var: Tensor) -> Tensor:
-    """(F, D) -> (D, F, 1, 1)."""
-    return (var + BN_EPS).rsqrt().T[:, :, None, None]
-
-
-def _folded(weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight (D, F, R, C) and bias (F, R, C) of linear after BatchNorm with these statistics (F, D)."""
-    scaled = weight * _inverse_std(var)
-    return scaled, bias - torch.einsum("fd,dfrc->frc", mean, scaled)
-
-
 def _loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Each clip's loss (B, F, R) and its gradient by the logits (B, F, R, C)."""
+    """Each clip's loss (B, R) and its gradient by the logits (B, R, C)."""
     if labels.ndim == 1:
-        hot = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)[:, None, None]
+        hot = torch.nn.functional.one_hot(labels, logits.shape[-1]).to(logits.dtype)[:, None]
         logs = logits.log_softmax(-1)
         return -(logs * hot).sum(-1), logs.exp() - hot
-    hot = labels.to(logits.dtype)[:, None, None].expand_as(logits)
+    hot = labels.to(logits.dtype)[:, None].expand_as(logits)
     losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, hot, reduction="none")
     return losses.mean(-1), (logits.sigmoid() - hot) / logits.shape[-1]
 
@@ -233,12 +249,12 @@ def _validate(
     values, losses = [], []
     for fold in range(valid_rows.shape[1]):
         rows = valid_rows[:, fold].nonzero()[:, 0].to(features.device)
-        weight = heads.weight[:, fold].flatten(1)
+        weight = heads.weight[fold].flatten(1)
         flat = apply(lambda x, weight=weight: x @ weight, select(features, rows))  # type: ignore[misc]
         logits = flat.view(len(rows), *heads.bias.shape[1:]) + heads.bias[fold]  # (n, R, C)
         values.append(score("accuracy" if labels.ndim == 1 else "mAP", logits, labels[rows]))
         some = logits.split(max(1, AT_ONCE // max(1, logits[:, 0].numel())), 1)
-        losses.append(torch.cat([_loss(each[:, None], labels[rows])[0].mean(0)[0] for each in some]))
+        losses.append(torch.cat([_loss(each, labels[rows])[0].mean(0) for each in some]))
     clips = valid_rows.sum(0).unflatten(0, (-1, holdouts))[:, :, None]  # (F, K, 1)
     share = clips / clips.sum(1, keepdim=True)
     loss, value = (
@@ -249,6 +265,7 @@ def _validate(
 
 def _copy(source: Heads, target: Heads, which: Tensor) -> None:
     """Copy the heads of the folds and learning rates in `which` (F, R)."""
-    which = which.to(source.bias.device)[:, :, None]
-    torch.where(which, source.weight, target.weight, out=target.weight)
-    torch.where(which, source.bias, target.bias, out=target.bias)
+    for fold in which.any(1).nonzero()[:, 0].tolist():
+        some = which[fold].to(source.bias.device)
+        target.weight[fold, :, some] = source.weight[fold, :, some]
+        target.bias[fold, some] = source.bias[fold, some]

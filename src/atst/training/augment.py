@@ -59,7 +59,7 @@ class MixupBank:
         """The ring, made larger where these do not fit beside those that count."""
         before = self.stored
         if before is None or len(before) < self.size + len(logmels):
-            self.stored = logmels.new_zeros(self.size + len(logmels), *logmels.shape[1:])
+            self.stored = logmels.new_empty(self.size + len(logmels), *logmels.shape[1:])
             if before is not None:
                 kept = torch.arange(max(0, self.seen - self.size), self.seen)
                 self.stored[kept % len(self.stored)] = before[kept % len(before)]
