@@ -1,5 +1,6 @@
 """How many cores a process may use, and how its threads wait."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -69,3 +70,15 @@ def test_the_wait_policy_is_set_before_pytorch_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == "False\n"
+
+
+def test_modules_are_imported_without_collections_which_go_on_afterwards(tmp_path, monkeypatch):
+    (tmp_path / "newly_imported.py").write_text("import gc\nenabled = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with cores.importing():
+        import newly_imported
+    assert not newly_imported.enabled
+    assert gc.isenabled()
+    with pytest.raises(ModuleNotFoundError), cores.importing():
+        import there_is_none  # noqa: F401
+    assert gc.isenabled()

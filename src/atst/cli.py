@@ -5,6 +5,7 @@ docstring. It is imported when it is called, not before, so that `atst --help` n
 """
 
 import ast
+import importlib
 import io
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Never
 import cyclopts
 
 from atst import __version__
-from atst.cores import wait_passively
+from atst.cores import importing, wait_passively
 from atst.errors import AtstError, unknown
 from atst.training import signals
 
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> Never:
         signals.install(signals.handler(signals.stop))  # not Ctrl-C alone: half-written files are removed
         if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
             raise unknown("command", tokens[0], COMMANDS)  # cyclopts would import every command to say so
+        if tokens and tokens[0] in COMMANDS:
+            with importing():
+                importlib.import_module(f"atst.commands.{tokens[0]}")
         _app()(tokens, print_error=False, exit_on_error=False, result_action="return_none")
     except cyclopts.CycloptsError as error:
         error.verbose = False

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from atst import __version__, onnx
 from atst.commands._options import Flag, Quiet
+from atst.cores import importing
 from atst.errors import AudioError, UsageError
 from atst.library import parts, ray_engine
 from atst.library.embedding_file import FORMAT_VERSION
@@ -242,7 +243,8 @@ def _load(model: str | Path, device: str, precision: str) -> Embedder:
     if str(model).endswith(".onnx"):
         encoder = onnx.load(model, device)
     else:
-        from atst.model.load import load
+        with importing():
+            from atst.model.load import load
 
         encoder = load(model, device)
     if precision != "float32":
