@@ -87,6 +87,12 @@ def test_what_the_user_has_set_stays():
         SETTING.fp32_precision = before
 
 
+def test_other_devices_change_nothing():
+    with fast_products(torch.device("cuda")):
+        assert not fast_products_apply()
+        assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_a_processor_without_avx512_keeps_the_usual_products():
     environment = dict(os.environ, ATEN_CPU_CAPABILITY="avx2")
     done = subprocess.run(

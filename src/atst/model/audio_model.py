@@ -252,6 +252,7 @@ class AudioModel(nn.Module):
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """Computes in `precision`; float32 leaves it to an autocast of whoever trains the model."""
+        device = self.frontend.window.device
         if self.precision == "float32":
-            return fast_products()
-        return torch.autocast(self.frontend.window.device.type, torch.bfloat16)
+            return fast_products(device)
+        return torch.autocast(device.type, torch.bfloat16)

@@ -52,7 +52,7 @@ class FrontEnd(nn.Module):
         self.groups = [_rows(self.filters, first) for first in range(0, N_MELS, GROUP)]
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        with torch.autocast(waveforms.device.type, enabled=False), fast_products():
+        with torch.autocast(waveforms.device.type, enabled=False), fast_products(waveforms.device):
             return normalise(to_decibel(self.mel_power(waveforms.float())))
 
     def each(self, waveforms: Sequence[NDArray[np.float32]]) -> list[Tensor]:

@@ -16,6 +16,7 @@ import torch
 MAY_ROUND, EXACT = "bf16", ("none", "ieee")
 SIDE, MOST_ERROR = 256, 1e-5  # of sums of as many products of about 1; with bfloat16 it is 1e-2
 
+CPU = torch.device("cpu")
 _mkldnn: Any = torch.backends.mkldnn  # whose types do not know `matmul`
 _lock = threading.Lock()
 _inside = 0  # of all threads
@@ -23,13 +24,14 @@ _before = "none"
 
 
 @contextmanager
-def fast_products() -> Iterator[None]:
+def fast_products(device: torch.device = CPU) -> Iterator[None]:
     """Inside, float32 matrices are multiplied by oneDNN, if the processor has AVX-512 and nothing is rounded.
 
-    The setting is the whole process's; it goes back when the last thread leaves. Meanwhile
-    `torch.get_float32_matmul_precision` raises `RuntimeError`, as it does beside any setting of one backend.
+    With another `device` than a CPU nothing changes. The setting is the whole process's; it goes back when the
+    last thread leaves. Meanwhile `torch.get_float32_matmul_precision` raises `RuntimeError`, as it does beside
+    any setting of one backend: Lightning asks on GPUs.
     """
-    applies = _enter()
+    applies = device.type == "cpu" and _enter()
     try:
         yield
     finally:

@@ -43,7 +43,7 @@ def fit(
     `devices` counts those of all machines; if `sharded`, the module is divided over them (`Sharded`). A
     second Ctrl-C is a `KeyboardInterrupt`.
     """
-    with _quiet_lightning(), signals.restored(), fast_products():
+    with _quiet_lightning(), signals.restored(), fast_products(device):
         trainer = _trainer(device, devices, callbacks, precision, accumulate, max_steps, sharded)
         try:
             trainer.fit(module, batches(trainer.global_rank), ckpt_path=checkpoint, weights_only=True)

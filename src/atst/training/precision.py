@@ -50,7 +50,7 @@ def seconds(precision: str, width: int, device: torch.device) -> float:
     for _ in range(1 + TIMINGS):
         finish(device)
         start = time.perf_counter()
-        with fast_products():
+        with fast_products(device):
             left @ right
         finish(device)
         taken.append(time.perf_counter() - start)
