@@ -27,9 +27,9 @@ _before = "none"
 def fast_products(device: torch.device = CPU) -> Iterator[None]:
     """Inside, float32 matrices are multiplied by oneDNN, if the processor has AVX-512 and nothing is rounded.
 
-    With another `device` than a CPU nothing changes. The setting is the whole process's; it goes back when the
-    last thread leaves. Meanwhile `torch.get_float32_matmul_precision` raises `RuntimeError`, as it does beside
-    any setting of one backend: Lightning asks on GPUs.
+    With another `device` than a CPU nothing changes. The setting is the whole process's; it goes back when
+    the last thread leaves. Meanwhile `torch.get_float32_matmul_precision` raises `RuntimeError`, as it does
+    beside any setting of one backend: Lightning asks on GPUs.
     """
     applies = device.type == "cpu" and _enter()
     try:
