@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from tones import SpectrumModel, tone, tone_files, tone_task
 
+import atst
 from atst.errors import UsageError
 from atst.evaluation import features, store
 from atst.evaluation.features import extract
@@ -176,3 +178,24 @@ def test_the_cache_is_the_users_own_folder_and_a_user_without_one_is_told(tmp_pa
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: Path("~nobody-of-that-name/.cache"))
     with pytest.raises(UsageError, match=r"no home folder: set ATST_CACHE"):
         cache_folder()
+
+
+def test_features_by_several_threads_are_those_of_one(monkeypatch):
+    monkeypatch.setattr(features, "BATCH", 6)
+    task, model, threads = tone_task(20), atst.load("random:nano"), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = extract(model, task, cache=False)
+        torch.set_num_threads(2)
+        shared = extract(model, task, cache=False)
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(alone.rows, shared.rows)
+    np.testing.assert_allclose(alone.values, shared.values, rtol=1e-5, atol=1e-5)
+
+
+def test_devices_that_share_the_clips_are_gpus():
+    with pytest.raises(UsageError, match="--devices 2: only GPUs"):
+        atst.probe(tone_task(20), model="random:nano", device="cpu", devices=2, quiet=True)
+    with pytest.raises(UsageError, match="--devices must be 1 or more, not 0"):
+        atst.probe(tone_task(20), model="random:nano", devices=0, quiet=True)
