@@ -45,7 +45,7 @@ class FileCorpus(Corpus):
             some = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:3])
             raise CorpusError(f"none of {len(self.skipped)} files can be used: {some}")
         row, self._start, self.seconds = cut_clips(seconds[used], clip_seconds, min_seconds)
-        self._file = used[row]
+        self._file = used[row].astype(np.int32)
         self._start += start[self._file]
         for files in self._files:
             files.forget()

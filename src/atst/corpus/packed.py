@@ -25,7 +25,8 @@ class PackedCorpus(Corpus):
         self.cut: list[Skipped] = []
         fits, self.skipped = fitting(packed.seconds, min_seconds, max_duration, packed.path)
         lengths = np.where(fits, packed.seconds, 0.0)
-        self._row, self._start, self.seconds = cut_clips(lengths, clip_seconds, min_seconds)
+        row, self._start, self.seconds = cut_clips(lengths, clip_seconds, min_seconds)
+        self._row = row.astype(np.int32)
         if not len(self.seconds):
             raise CorpusError(
                 f"{packed.folder}: no recording has min_seconds {min_seconds:g} and at most max_duration"

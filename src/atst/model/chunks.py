@@ -97,11 +97,11 @@ def _moments(encoder: Any, read: ReadOut, batch: Sequence[_Chunk]) -> Moments:
     """Moments over time of each chunk's tokens."""
     logmels, lengths = _stack(batch)
     if _equal(lengths):
-        return Moments.of(read.tokens(encoder, logmels))
+        return Moments.of_all(read.level_tokens(encoder, logmels))
     lengths = lengths.to(logmels.device)
-    tokens = read.tokens(encoder, logmels, lengths)  # (B, P, F)
-    positions = torch.arange(tokens.shape[1], device=logmels.device)
-    return Moments.of(tokens, positions < encoder.count(lengths)[:, None])
+    levels = read.level_tokens(encoder, logmels, lengths)  # (B, P, F) each
+    positions = torch.arange(levels[0].shape[1], device=logmels.device)
+    return Moments.of_all(levels, positions < encoder.count(lengths)[:, None])
 
 
 def _cls_and_means(encoder: Any, read: ReadOut, batch: Sequence[_Chunk]) -> Tensor:

@@ -107,8 +107,9 @@ class ConvEncoder(nn.Module):
         for convolution, (_, stride) in zip(self.stem, STRIDES, strict=True):
             x = convolution(_zero_beyond(x, lengths))  # (B, C, F, P)
             lengths = None if lengths is None else -(-lengths // stride)
-            outputs.append(x.permute(0, 3, 2, 1).flatten(2))  # (B, P, F * C)
-        read = outputs[1:] if stem else []
+            if convolution is not self.stem[0]:
+                outputs.append(x.permute(0, 3, 2, 1).flatten(2))  # (B, P, F * C)
+        read = list(outputs) if stem else []
         if not layers:
             return read
         tokens = self.project(outputs[-1])

@@ -36,6 +36,13 @@ class Moments:
         return cls(count, mean, squares, tokens.masked_fill(~valid[:, :, None], -torch.inf).amax(1))
 
     @classmethod
+    def of_all(cls, levels: list[Tensor], valid: Tensor | None = None) -> "Moments":
+        """Those of several levels `(N, P, F)` side by side."""
+        each = [cls.of(tokens, valid) for tokens in levels]
+        values = ([getattr(one, name) for one in each] for name in ("mean", "squares", "maximum"))
+        return cls(each[0].count, *(torch.cat(parts, 1) for parts in values))
+
+    @classmethod
     def join(cls, parts: list["Moments"]) -> "Moments":
         """The rows of several, one after the other."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in cls.__annotations__))

@@ -90,8 +90,12 @@ class ReadOut:
 
     def tokens(self, encoder: Any, logmels: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Tokens of the levels side by side, `(B, P, frame_size)`; stem first, older block before newer."""
+        return torch.cat(self.level_tokens(encoder, logmels, lengths), dim=-1)
+
+    def level_tokens(self, encoder: Any, logmels: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """Tokens of each level, `(B, P, F)`."""
         levels = encoder.levels(logmels, lengths, layers=self._blocks, stem=self.levels != "blocks")
-        return torch.cat(levels[-1:] if self.levels == "stem-last" else levels, dim=-1)
+        return list(levels[-1:] if self.levels == "stem-last" else levels)
 
     @property
     def _blocks(self) -> int:

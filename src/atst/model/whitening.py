@@ -37,7 +37,7 @@ class Whitening(nn.Module):
         """From the vectors `(N, F)` of unlabelled clips, `LEAST_CLIPS` for each direction."""
         mean, std = vectors.mean(0), vectors.std(0, correction=0) + 1e-6
         count = min(DIRECTIONS, len(vectors) // LEAST_CLIPS, vectors.shape[1])
-        singular, directions = _largest((vectors - mean).div_(std), count)
+        singular, directions = _largest(vectors, mean, std, count)
         fitted = cls(vectors.shape[1], count)
         fitted.mean.copy_(mean)
         fitted.std.copy_(std)
@@ -60,24 +60,34 @@ def fit(vectors: Tensor, stem_sizes: list[int]) -> dict[str, Whitening]:
     return {"all": Whitening.fit(vectors), "stem-last": Whitening.fit(stem_last)}
 
 
-def _largest(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The largest singular values `(count,)` of a matrix `(N, F)`, and their right vectors `(count, F)`.
+def _largest(vectors: Tensor, mean: Tensor, std: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The largest singular values `(count,)` of standardised vectors, and their right vectors `(count, F)`.
 
-    By the eigenvectors of the smaller of its two products with itself, in float64: decomposing the matrix
-    itself takes longer, and more memory.
+    By the eigenvectors of the smaller of the two products of the vectors with themselves, in float64, from
+    some columns at a time: decomposing the vectors themselves takes longer, and several times the memory.
     """
     from scipy.linalg import eigh  # late: a model that is loaded does not need it
 
-    wide = len(x) < x.shape[1]
-    rows = x if wide else x.T
-    product = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-    for part in rows.cpu().split(AT_ONCE, 1):
-        product.addmm_(part.double(), part.double().T)
+    def standard(columns: slice) -> Tensor:
+        return (vectors[:, columns] - mean[columns]).div_(std[columns]).cpu()
+
+    wide = len(vectors) < vectors.shape[1]
+    product = torch.zeros(2 * (min(vectors.shape),), dtype=torch.float64)
+    blocks = [slice(at, at + AT_ONCE) for at in range(0, vectors.shape[1], AT_ONCE)]
+    for columns in blocks:
+        x = standard(columns).double()
+        if wide:
+            product.addmm_(x, x.T)
+        else:
+            product[:, columns] = standard(slice(None)).double().T @ x
     last = len(product) - 1  # eigenvalues ascend
     squares, sides = eigh(product.numpy(), subset_by_index=(last - count + 1, last), overwrite_a=True)
-    vectors = torch.from_numpy(sides.T[::-1].copy()).to(x)
-    found = nn.functional.normalize(vectors @ x, dim=1) if wide else vectors
-    return torch.from_numpy(squares[::-1].copy()).clamp_min(0.0).sqrt().to(x), found
+    found = torch.from_numpy(sides.T[::-1].copy()).float()
+    if wide:
+        found = nn.functional.normalize(
+            torch.cat([found @ standard(columns) for columns in blocks], 1), dim=1
+        )
+    return torch.from_numpy(squares[::-1].copy()).clamp_min(0.0).sqrt().to(mean), found.to(mean)
 
 
 def unfitted(tensors: dict[str, Tensor]) -> dict[str, Whitening]:

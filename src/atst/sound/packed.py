@@ -118,9 +118,8 @@ class Packed:
         self.channel: int | None = about.get("channel")
         try:
             self.shards = [int(samples) for samples in about.get("shards", [])]
-            table = parquet.read([*NUMBERS, "path", "remark"])
+            table = parquet.read([*NUMBERS, "remark"])
             arrays = [table[name].to_numpy().astype(kind, copy=False) for name, kind in NUMBERS.items()]
-            self.paths = table["path"].cast(pa.large_string()).combine_chunks()
             remarked = pc.indices_nonzero(pc.not_equal(table["remark"], "")).to_pylist()
             self.remarks: dict[int, str] = {row: table["remark"][row].as_py() for row in remarked}
         except (pa.ArrowException, OSError, ValueError, TypeError) as error:
@@ -139,6 +138,12 @@ class Packed:
     def seconds(self) -> NDArray[np.float64]:
         """The length of each recording."""
         return self.samples / SAMPLE_RATE
+
+    @functools.cached_property
+    def paths(self) -> pa.LargeStringArray:
+        """The path of each recording; read when it is asked for, since training asks for few."""
+        table = pq.read_table(self._index_file(), columns=["path"])
+        return table["path"].cast(pa.large_string()).combine_chunks()
 
     def path(self, row: int) -> str:
         """The recording's path, relative to what was packed."""
@@ -163,9 +168,7 @@ class Packed:
 
     def columns(self, names: list[str] | None = None) -> dict[str, list[Any]]:
         """Columns of the index, all by default, those of the manifest that was packed among them."""
-        remote = is_remote(self.folder)
-        source = pa.BufferReader(read_whole(self.folder, INDEX)) if remote else self.index
-        table = pq.read_table(source, columns=names)
+        table = pq.read_table(self._index_file(), columns=names)
         return dict(zip(table.column_names, (column.to_pylist() for column in table.columns), strict=True))
 
     def check_channel(self, channel: int | None) -> None:
@@ -175,6 +178,10 @@ class Packed:
             raise UsageError(
                 f"--channel {channel}: {self.folder} holds {held}; pack it again with --channel {channel}."
             )
+
+    def _index_file(self) -> Any:
+        remote = is_remote(self.folder)
+        return pa.BufferReader(read_whole(self.folder, INDEX)) if remote else self.index
 
     def _check(self) -> None:
         """Raises `CorpusError` if the shards are not those of the index; remote ones are not looked at."""

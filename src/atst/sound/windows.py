@@ -24,6 +24,7 @@ from atst.sound.recording import Recording
 WINDOW_SECONDS = 60.0
 SHORTEST_HOP = 0.01  # s
 BATCH_SECONDS = 60.0  # of sound in a batch: enough passes of any encoder to keep a core busy
+MANY = 10  # parts of a recording
 SHORTEST_TAIL = 0.01  # s: less than this behind the last whole window is padding, not sound
 FEWEST = round(SHORTEST_TAIL * SAMPLE_RATE)  # samples
 
@@ -196,6 +197,8 @@ def whole(parts: Iterable[Part]) -> Iterator[Part]:
     """
     for reading, group in groupby(parts, key=lambda part: part.reading):
         kept = deque(group)
+        if len(kept) >= MANY:
+            release_memory()  # writing takes some again
         while kept and reading.error is None:
             yield kept.popleft()
 
