@@ -24,6 +24,7 @@ import torch
 from loading import clip_corpus
 
 from atst.corpus import open_corpus
+from atst.model.matmul import fast_products
 from atst.output.markup import markdown
 from atst.pretraining import data
 from atst.pretraining import recipe as recipes
@@ -127,6 +128,7 @@ def stepper(module: PretrainingModule, view1: torch.Tensor, view2: torch.Tensor)
     """A step of the module's networks on two views."""
     optimiser = torch.optim.AdamW(module.pair.parameter_groups(), lr=1e-6, eps=1e-6, fused=True)
 
+    @fast_products()  # as in a training
     def step() -> None:
         loss, _ = module.pair.loss(view1, view2)
         optimiser.zero_grad()

@@ -211,14 +211,10 @@ class AudioModel(nn.Module):
 
         Fewer than `LEAST_CLIPS` say nothing of what sounds share, and change nothing.
         """
-        clips, parts = iter(logmels), list[Tensor]()
-        while batch := list(islice(clips, batch_size)):
-            parts.append(self.pool_logmels(batch, None, "statistics", batch_size, "all"))
-        if sum(map(len, parts)) < whitening.LEAST_CLIPS:
-            return
-        vectors = torch.cat(parts)
-        parts.clear()
-        self.whitening.update(whitening.fit(vectors, self.encoder.stem_sizes))
+        clips = iter(logmels)
+        batches = iter(lambda: list(islice(clips, batch_size)), [])
+        parts = (self.pool_logmels(batch, None, "statistics", batch_size, "all") for batch in batches)
+        self.whitening.update(whitening.fit(parts, self.encoder.stem_sizes))
 
     def _encode(self, logmels: Sequence[Tensor], read: ReadOut, batch_size: int) -> Encoded:
         with self._autocast():

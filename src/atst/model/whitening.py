@@ -4,9 +4,12 @@ The few directions along which the vectors of any corpus differ most drown all o
 shrunk, none is dropped, and nothing is learned from labels.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
+from atst.cores import release_memory
 from atst.model.moments import STATISTICS
 
 LEVELS = ("all", "stem-last")  # that a training fits whitening for
@@ -53,11 +56,30 @@ class Whitening(nn.Module):
         return standard + (along * (self.gains - 1.0)) @ self.directions
 
 
-def fit(vectors: Tensor, stem_sizes: list[int]) -> dict[str, Whitening]:
-    """By `LEVELS`, from statistics `(N, 3 * F)` of all levels, of which those of the stem come first."""
+def fit(parts: Iterable[Tensor], stem_sizes: list[int]) -> dict[str, Whitening]:
+    """By `LEVELS`, from statistics `(N, 3 * F)` of all levels, of which those of the stem come first.
+
+    They come in parts, `(n, 3 * F)` each. Nothing from fewer than `LEAST_CLIPS`.
+    """
+    vectors = _stacked(parts)
+    if len(vectors) < LEAST_CLIPS:
+        return {}
+    release_memory()
     first, last = sum(stem_sizes[:-1]), sum(stem_sizes)
     stem_last = vectors.unflatten(1, (len(STATISTICS), -1))[:, :, first:last].flatten(1)
     return {"all": Whitening.fit(vectors), "stem-last": Whitening.fit(stem_last)}
+
+
+def _stacked(parts: Iterable[Tensor]) -> Tensor:
+    """All rows, which are never in memory twice if they are no more than `CLIPS`."""
+    rows, count = torch.empty(0, 0), 0
+    for part in parts:
+        if count + len(part) > len(rows):
+            room = part.new_empty(max(CLIPS, len(part)), part.shape[1])
+            rows = torch.cat([rows[:count], room]) if count else room
+        rows[count : count + len(part)] = part
+        count += len(part)
+    return rows[:count]
 
 
 def _largest(vectors: Tensor, mean: Tensor, std: Tensor, count: int) -> tuple[Tensor, Tensor]:
