@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from atst.cores import release_memory
+from atst.model.matmul import fast_products
 from atst.model.moments import STATISTICS
 
 LEVELS = ("all", "stem-last")  # that a training fits whitening for
@@ -56,6 +57,7 @@ class Whitening(nn.Module):
         return standard + (along * (self.gains - 1.0)) @ self.directions
 
 
+@fast_products()  # in a training and after it: a resumed run ends in the same bits
 def fit(parts: Iterable[Tensor], stem_sizes: list[int]) -> dict[str, Whitening]:
     """By `LEVELS`, from statistics `(N, 3 * F)` of all levels, of which those of the stem come first.
 
