@@ -122,5 +122,5 @@ if __name__ == "__main__":
     train(int(rank), 2, f"{folder}/parts.pt", kind, sharded=True)
     dist.destroy_process_group()
     sys.stdout.flush()
-    # PyTorch's threads aborted the end of the interpreter twice in some 50 runs on a busy machine
+    # PyTorch's threads now and then abort the end of the interpreter on a busy machine
     os._exit(0)
