@@ -60,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> Never:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: a file name may not be valid UTF-8
     try:
         signals.install(signals.handler(signals.stop))  # not Ctrl-C alone: half-written files are removed
-        if tokens and not tokens[0].startswith("-") and tokens[0] not in COMMANDS:
-            raise unknown("command", tokens[0], COMMANDS)  # cyclopts would import every command to say so
         if tokens and tokens[0] in COMMANDS:
             with importing():
                 importlib.import_module(f"atst.commands.{tokens[0]}")
+        elif tokens and not tokens[0].startswith("-"):
+            raise unknown("command", tokens[0], COMMANDS)  # cyclopts would import every command to say so
         _app()(tokens, print_error=False, exit_on_error=False, result_action="return_none")
     except cyclopts.CycloptsError as error:
         error.verbose = False

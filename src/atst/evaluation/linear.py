@@ -73,7 +73,7 @@ def _train(
 ) -> Sweep:
     """Train on `rows` (n, F, K) with `learning_rates` (F, R) until the best epoch on `valid`, or `stop` (F,).
 
-    All folds at once, or one by one where they share few clips: a step costs all rows for each fold.
+    All folds at once, or one by one where they share few clips: a step gathers the rows of all.
     """
     used, folds, count = torch.from_numpy(rows).any(2), range(rows.shape[1]), len(learning_rates[0])
     together = len(folds) == 1 or 2 * used.sum() >= used.any(1).sum() * len(folds)

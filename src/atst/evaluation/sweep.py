@@ -163,18 +163,16 @@ class _State:
         self.weight_momentum, self.bias_momentum = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         self.mean = torch.zeros(folds, width, device=device)
         self.var = torch.ones_like(self.mean)
-        fits = 4 * int(train_rows.sum()) * width <= MOST_KEPT
-        self.kept: list[_Batch] | None = [] if alike and fits else None
+        self.keeps = alike and 4 * int(train_rows.sum()) * width <= MOST_KEPT
+        self.kept: list[_Batch] = []
 
     def step(self, rows: Tensor, factor: float) -> Tensor:
         """One SGD step of every head on `rows`, at `factor` times its learning rate; the losses (F, R)."""
-        batches = self.kept or self._batches(rows)
-        losses = []
-        for fold, batch in enumerate(batches):
-            if self.kept is not None and len(self.kept) <= fold:
-                self.kept.append(batch)
-            losses.append(self._step(fold, batch, self.learning_rates[fold] * factor))
-        return torch.stack(losses)
+        if self.keeps and not self.kept:
+            self.kept = list(self._batches(rows))
+        learning_rates = self.learning_rates * factor
+        batches = enumerate(self.kept or self._batches(rows))
+        return torch.stack([self._step(fold, batch, learning_rates[fold]) for fold, batch in batches])
 
     def _batches(self, rows: Tensor) -> Iterator["_Batch"]:
         """The rows that each fold trains on."""

@@ -107,7 +107,7 @@ class ConvEncoder(nn.Module):
         for convolution, (_, stride) in zip(self.stem, STRIDES, strict=True):
             x = convolution(_zero_beyond(x, lengths))  # (B, C, F, P)
             lengths = None if lengths is None else -(-lengths // stride)
-            if convolution is not self.stem[0]:
+            if convolution is not self.stem[0]:  # which nobody reads
                 outputs.append(x.permute(0, 3, 2, 1).flatten(2))  # (B, P, F * C)
         read = list(outputs) if stem else []
         if not layers:

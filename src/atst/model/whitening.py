@@ -97,13 +97,12 @@ def _largest(vectors: Tensor, mean: Tensor, std: Tensor, count: int) -> tuple[Te
 
     wide = len(vectors) < vectors.shape[1]
     product = torch.zeros(2 * (min(vectors.shape),), dtype=torch.float64)
-    blocks = [slice(at, at + AT_ONCE) for at in range(0, vectors.shape[1], AT_ONCE)]
+    blocks = (
+        [slice(at, at + AT_ONCE) for at in range(0, vectors.shape[1], AT_ONCE)] if wide else [slice(None)]
+    )
     for columns in blocks:
         x = standard(columns).double()
-        if wide:
-            product.addmm_(x, x.T)
-        else:
-            product[:, columns] = standard(slice(None)).double().T @ x
+        product.addmm_(*((x, x.T) if wide else (x.T, x)))
     last = len(product) - 1  # eigenvalues ascend
     squares, sides = eigh(product.numpy(), subset_by_index=(last - count + 1, last), overwrite_a=True)
     found = torch.from_numpy(sides.T[::-1].copy()).float()

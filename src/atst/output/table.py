@@ -72,11 +72,13 @@ def _ending(out: Path, writers: Mapping[str, Writer]) -> str | None:
 def groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in tables of GROUP_ROWS, or GROUP_BYTES, or some more."""
     parts: list[pa.Table] = []
+    rows = size = 0
     for table in tables:
         parts.append(table)
-        if sum(map(len, parts)) >= GROUP_ROWS or sum(part.nbytes for part in parts) >= GROUP_BYTES:
+        rows, size = rows + len(table), size + table.nbytes
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
             yield pa.concat_tables(parts)
-            parts = []
+            parts, rows, size = [], 0, 0
     if parts:
         yield pa.concat_tables(parts)
 

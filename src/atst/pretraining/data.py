@@ -157,9 +157,9 @@ class ClipOrder:
         np.cumsum(edges, out=edges)
         edges /= total
         edges *= self.size
-        weights[:] = np.arange(self.size)
-        weights += rng.random()
-        picks = np.searchsorted(edges, weights, side="right")
+        places = np.arange(self.size, dtype=np.float64)
+        places += rng.random()
+        picks = np.searchsorted(edges, places, side="right")
         order = shuffled[np.minimum(picks, self.size - 1, out=picks)]
         rng.shuffle(order)
         return order

@@ -120,6 +120,8 @@ class Packed:
             self.shards = [int(samples) for samples in about.get("shards", [])]
             table = parquet.read([*NUMBERS, "remark"])
             arrays = [table[name].to_numpy().astype(kind, copy=False) for name, kind in NUMBERS.items()]
+            if is_remote(folder):  # the index is here now
+                self.paths = _paths(parquet)
             remarked = pc.indices_nonzero(pc.not_equal(table["remark"], "")).to_pylist()
             self.remarks: dict[int, str] = {row: table["remark"][row].as_py() for row in remarked}
         except (pa.ArrowException, OSError, ValueError, TypeError) as error:
@@ -142,8 +144,7 @@ class Packed:
     @functools.cached_property
     def paths(self) -> pa.LargeStringArray:
         """The path of each recording; read when it is asked for, since training asks for few."""
-        table = pq.read_table(self._index_file(), columns=["path"])
-        return table["path"].cast(pa.large_string()).combine_chunks()
+        return _paths(pq.ParquetFile(self._index_file()))
 
     def path(self, row: int) -> str:
         """The recording's path, relative to what was packed."""
@@ -197,6 +198,10 @@ class Packed:
             if size != 2 * samples:
                 what = "missing" if size is None else f"{size:,} bytes, not the {2 * samples:,} of the index"
                 raise CorpusError(f"{shard}: {what}; copy it again or pack the corpus again.")
+
+
+def _paths(index: pq.ParquetFile) -> pa.LargeStringArray:
+    return index.read(["path"])["path"].cast(pa.large_string()).combine_chunks()
 
 
 @dataclass(frozen=True)
